@@ -1,0 +1,1 @@
+//! Bytes of a console or kernel log → lines. Pure.

@@ -1,0 +1,3 @@
+//! Bytes of a log → crashes. Pure: no files, threads, clocks or processes.
+
+pub use crate::model::Crash;

@@ -1,0 +1,79 @@
+//! Where a run took place: the kernel under test, the machine, the module.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Where a run took place.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Environment {
+    /// The kernel under test.
+    pub kernel: KernelRecord,
+    /// `model name` of the CPU that the kernel under test saw.
+    pub cpu_model: Option<String>,
+    /// CPUs that the kernel under test had online.
+    pub cpus: Option<u32>,
+    /// Its memory, MiB.
+    pub mem_mib: Option<u32>,
+    /// What ran its instructions: `kvm`, `tcg` or `none`.
+    pub accel: Option<String>,
+    /// Preemption model: `none`, `voluntary`, `full`, `rt` or `dynamic`.
+    pub preemption: Option<String>,
+    /// Its command line.
+    pub cmdline: Option<String>,
+    /// QEMU's version.
+    pub qemu: Option<String>,
+    /// The host's kernel release.
+    pub host_release: Option<String>,
+    /// CPUs of the host that modrace may use.
+    pub host_cpus: Option<u32>,
+    /// Settings of the kernel changed for the race, and put back after it.
+    pub knobs: Vec<Knob>,
+}
+
+/// The kernel under test.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct KernelRecord {
+    /// As named on the command line.
+    pub name: String,
+    /// `uname -r`.
+    pub release: Option<String>,
+    /// `uname -v`.
+    pub version: Option<String>,
+    /// SHA-256 of its configuration.
+    pub config_sha256: Option<String>,
+    /// SHA-256 of the boot image.
+    pub image_sha256: Option<String>,
+    /// The compiler that built it, as the kernel says.
+    pub compiler: Option<String>,
+    /// For a lab kernel: what it was built from, patches included.
+    pub provenance: Option<String>,
+}
+
+/// A setting of the kernel changed for the race.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Knob {
+    /// Its path.
+    pub path: String,
+    /// Its value before.
+    pub before: String,
+    /// Its value during the race.
+    pub during: String,
+    /// Whether it was put back; a crash forestalls that.
+    pub restored: bool,
+}
+
+/// The module that was loaded and unloaded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ModuleRecord {
+    /// Its name.
+    pub name: String,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// `srcversion` from its `.modinfo`.
+    pub srcversion: Option<String>,
+    /// `vermagic` from its `.modinfo`.
+    pub vermagic: Option<String>,
+    /// Taint letters of the loaded module, as in `/sys/module/NAME/taint`.
+    /// Empty: not tainted, and such a module can never hit the BUG.
+    pub taints: String,
+}

@@ -1,0 +1,19 @@
+//! The records that the whole program speaks in: what a run was asked to do,
+//! what each trial did, what a crash looked like. Data and its serialised
+//! form only; nothing here reads a clock, a file or a kernel.
+
+mod crash;
+mod environment;
+mod outcome;
+mod record;
+mod seed;
+mod settings;
+
+pub use crash::{Crash, CrashClass, CrashKind, Frame, Severity};
+pub use environment::{Environment, KernelRecord, Knob, ModuleRecord};
+pub use outcome::{ExitCode, Outcome, Verdict};
+pub use record::{
+    Counters, ErrorCounts, Interval, Report, RunStats, SCHEMA, Sightings, Summary, Tool, Trial,
+};
+pub use seed::{MAX_SEED, trial_seed};
+pub use settings::{Accel, ChaosChoice, Settings, Strategy};

@@ -1,0 +1,111 @@
+//! The closed lists that scripts rely on: a trial's outcome, a run's verdict,
+//! the process's exit code.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How one trial ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The kernel under test crashed while it was raced.
+    Crashed,
+    /// The race ran its time and the kernel was in order at the end.
+    Survived,
+    /// The kernel stopped making progress without saying why.
+    Hung,
+    /// The set-up failed; nothing is known about the kernel.
+    Broken,
+    /// The kernel under test cannot be raced, for the reason given.
+    Unsupported,
+}
+
+impl Outcome {
+    /// The outcomes in the order in which they are reported.
+    pub const ALL: [Self; 5] = [
+        Self::Crashed,
+        Self::Survived,
+        Self::Hung,
+        Self::Broken,
+        Self::Unsupported,
+    ];
+
+    /// The word used in reports and on the terminal.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Crashed => "crashed",
+            Self::Survived => "survived",
+            Self::Hung => "hung",
+            Self::Broken => "broken",
+            Self::Unsupported => "unsupported",
+        }
+    }
+}
+
+/// What a whole run says about the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Every trial survived the exposure that was asked for.
+    Pass,
+    /// A trial crashed or hung.
+    Fail,
+    /// Not enough was shown either way.
+    Inconclusive,
+    /// The set-up failed; nothing is known about the kernel.
+    Broken,
+}
+
+impl Verdict {
+    /// The word used in reports, file names and on the terminal.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Inconclusive => "inconclusive",
+            Self::Broken => "broken",
+        }
+    }
+}
+
+/// The one list of exit codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// Survived, or: the fix is confirmed, or: the command did what it was told.
+    Survived = 0,
+    /// A kernel crashed or hung.
+    Crashed = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// The infrastructure failed; there is no verdict.
+    Broken = 3,
+    /// The machine or the kernel cannot do it, or modrace refuses to.
+    Unsupported = 4,
+    /// Not enough was shown.
+    Inconclusive = 5,
+    /// Stopped by a signal; a partial report was written.
+    Interrupted = 130,
+}
+
+impl ExitCode {
+    /// Every code with its meaning, for the help text.
+    pub const TABLE: &[(Self, &str)] = &[
+        (Self::Survived, "survived (or: fix confirmed)"),
+        (Self::Crashed, "crashed or hung"),
+        (Self::Usage, "usage"),
+        (Self::Broken, "broken: infrastructure trouble, no verdict"),
+        (Self::Unsupported, "unsupported or refused"),
+        (Self::Inconclusive, "inconclusive"),
+        (
+            Self::Interrupted,
+            "interrupted (a partial report is written)",
+        ),
+    ];
+}
+
+impl From<ExitCode> for std::process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        Self::from(code as u8)
+    }
+}

@@ -1,0 +1,168 @@
+//! The report: one run, all its trials, and what follows from them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Crash, Environment, ModuleRecord, Outcome, Settings, Verdict};
+
+/// The schema that this version writes.
+pub const SCHEMA: &str = "modrace/report/1";
+
+/// One run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Report {
+    /// The schema's name and version.
+    pub schema: String,
+    /// What wrote it.
+    pub tool: Tool,
+    /// What the run says about the kernel.
+    pub verdict: Verdict,
+    /// Why, in one sentence.
+    pub verdict_reason: String,
+    /// False while the run is under way, and for ever when it was cut short.
+    pub complete: bool,
+    /// Start of the run, RFC 3339, UTC.
+    pub started: String,
+    /// Last change of this file, RFC 3339, UTC.
+    pub updated: String,
+    /// The command that made it.
+    pub command: Vec<String>,
+    /// The run's seed; each trial's derives from it.
+    pub seed: u64,
+    /// Where it took place.
+    pub environment: Environment,
+    /// The module that was loaded and unloaded.
+    pub module: Option<ModuleRecord>,
+    /// What was asked for.
+    pub settings: Settings,
+    /// The trials, in order of their index.
+    pub trials: Vec<Trial>,
+    /// What the trials add up to.
+    pub stats: RunStats,
+}
+
+/// What wrote a report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Tool {
+    /// Always `modrace`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// One trial: clean state → one outcome.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Trial {
+    /// Its place in the run, from 0.
+    pub index: u32,
+    /// Its seed.
+    pub seed: u64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why, in one sentence.
+    pub reason: String,
+    /// Time raced, seconds: until the crash's first line, or until the end.
+    pub exposure_s: f64,
+    /// Load/unload cycles completed.
+    pub cycles: u64,
+    /// Reads completed.
+    pub reads: u64,
+    /// From the start of the race to the crash's first line, seconds.
+    pub time_to_crash_s: Option<f64>,
+    /// The cycle in which it crashed, counted from 1.
+    pub cycles_to_crash: Option<u64>,
+    /// The crash.
+    pub crash: Option<Crash>,
+    /// What else was counted.
+    pub counters: Counters,
+    /// The signals that the outcome rests on.
+    pub signals: Vec<String>,
+    /// Things worth knowing that change no outcome.
+    pub notes: Vec<String>,
+    /// Path of the kept console log, relative to the report.
+    pub console: Option<String>,
+    /// Wall time of the trial with boot and shutdown, seconds.
+    pub wall_s: f64,
+}
+
+/// What was counted in a trial besides cycles and reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Counters {
+    /// States of our module that the readers saw.
+    pub sightings: Sightings,
+    /// Failed loads and unloads, by reason.
+    pub errors: ErrorCounts,
+    /// Times that a reader no longer saw the module and opened the file anew.
+    pub reopens: u64,
+}
+
+/// States of our module that readers saw, in reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Sightings {
+    /// `Live`.
+    pub live: u64,
+    /// `Loading`.
+    pub loading: u64,
+    /// `Unloading`.
+    pub unloading: u64,
+    /// Reads in which our module was not to be seen.
+    pub absent: u64,
+}
+
+/// Failed loads and unloads while racing, by reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ErrorCounts {
+    /// `EBUSY`.
+    pub ebusy: u64,
+    /// `EEXIST`: still or again loaded.
+    pub eexist: u64,
+    /// `ENOENT`: already unloaded.
+    pub enoent: u64,
+    /// `EWOULDBLOCK`: in use.
+    pub ewouldblock: u64,
+    /// Any other.
+    pub other: u64,
+}
+
+/// What the trials of a run add up to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RunStats {
+    /// Time raced in all trials with an outcome, seconds.
+    pub exposure_s: f64,
+    /// Load/unload cycles in the same trials.
+    pub cycles: u64,
+    /// Reads in the same trials.
+    pub reads: u64,
+    /// Trials that crashed.
+    pub crashes: u32,
+    /// Time to crash, seconds; none without a crash.
+    pub time_to_crash_s: Option<Summary>,
+    /// Cycles to crash; none without a crash.
+    pub cycles_to_crash: Option<Summary>,
+}
+
+/// A summary of the trials that crashed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Summary {
+    /// Middle value.
+    pub median: f64,
+    /// Exposure per crash, S/r: counts the trials that did not crash.
+    pub mean: f64,
+    /// 95th percentile.
+    pub p95: f64,
+    /// Smallest.
+    pub min: f64,
+    /// Largest.
+    pub max: f64,
+    /// 95 % confidence interval of the mean.
+    pub ci95: Interval,
+}
+
+/// An interval. No upper end: unbounded.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Interval {
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: Option<f64>,
+}

@@ -1,0 +1,114 @@
+//! What a run was asked to do: everything needed to do it again.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The settings of a run. Two runs with equal settings are the same experiment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Settings {
+    /// Trials asked for.
+    pub trials: u32,
+    /// Longest time raced in one trial, seconds.
+    pub duration_s: f64,
+    /// Trials under way at once. Changes time, not results.
+    pub jobs: u32,
+    /// Virtual CPUs of a guest; the CPUs raced on for a bare machine.
+    pub smp: u32,
+    /// Memory of a guest, MiB.
+    pub mem_mib: u32,
+    /// The accelerator asked for.
+    pub accel: Accel,
+    /// Loaders.
+    pub loaders: u32,
+    /// Readers.
+    pub readers: u32,
+    /// How the readers read.
+    pub strategy: Strategy,
+    /// Which chaos techniques perturb the race.
+    pub chaos: ChaosChoice,
+    /// Other modules loaded before the race, so that the list is as long as a
+    /// real system's.
+    pub background_modules: u32,
+    /// Appended to the guest's kernel command line.
+    pub append: String,
+}
+
+/// How readers read the module list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// The best mix known.
+    Auto,
+    /// Only the first record: the module just loaded stands there.
+    Head,
+    /// The whole file.
+    Full,
+    /// The bug report's own recipe: `insmod`, `rmmod` and `cat` in loops.
+    AsReported,
+}
+
+impl Strategy {
+    /// Every strategy with its help text.
+    pub const TABLE: &[(Self, &str, &str)] = &[
+        (Self::Auto, "auto", "the best mix known"),
+        (
+            Self::Head,
+            "head",
+            "read only the first record: the module just loaded",
+        ),
+        (Self::Full, "full", "read the whole file"),
+        (
+            Self::AsReported,
+            "as-reported",
+            "the bug report's shell loops: insmod, rmmod, cat",
+        ),
+    ];
+
+    /// The word used on the command line and in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Head => "head",
+            Self::Full => "full",
+            Self::AsReported => "as-reported",
+        }
+    }
+}
+
+/// Which chaos techniques perturb the race.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChaosChoice {
+    /// Those that suit the strategy; none for `as-reported`.
+    Auto,
+    /// None.
+    None,
+    /// Those named.
+    These(Vec<String>),
+}
+
+/// What runs a guest's instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Accel {
+    /// KVM if a guest proves that it works, else TCG.
+    Auto,
+    /// Hardware virtualisation.
+    Kvm,
+    /// QEMU's translator.
+    Tcg,
+    /// No guest: the machine itself.
+    None,
+}
+
+impl Accel {
+    /// The word used on the command line and in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+            Self::None => "none",
+        }
+    }
+}

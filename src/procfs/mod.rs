@@ -1,0 +1,1 @@
+//! Lines of `/proc` files. Pure: opening files is elsewhere.

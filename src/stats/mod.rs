@@ -1,0 +1,1 @@
+//! Times to crash → statistics. Pure; knows nothing of reports.

@@ -19,6 +19,7 @@
 //! `crash` and `stats` may use `console`, `procfs` and `model`, which use
 //! nothing.
 
+pub mod cli;
 pub mod console;
 pub mod crash;
 pub mod model;

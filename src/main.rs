@@ -1,4 +1,8 @@
 //! The binary: parse, dispatch, print what went wrong, exit.
 //! Everything else is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    modrace::cli::main().into()
+}

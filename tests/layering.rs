@@ -1,6 +1,8 @@
 //! The floors of `src/lib.rs`, held to: a file imports only from floors below
 //! its own, and siblings leave each other alone.
 
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

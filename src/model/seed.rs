@@ -4,7 +4,7 @@
 pub const MAX_SEED: u64 = (1 << 53) - 1;
 
 /// The seed of trial `index` (from 0) in a run seeded with `run_seed`: the
-/// output of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014) at that position,
+/// output of `SplitMix64` (Steele, Lea, Flood, OOPSLA 2014) at that position,
 /// so that it depends on nothing but the two, in whatever order trials run.
 pub fn trial_seed(run_seed: u64, index: u32) -> u64 {
     const GOLDEN_GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;

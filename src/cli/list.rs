@@ -1,0 +1,33 @@
+//! `modrace list`: the tables, as the program itself uses them.
+
+use clap::ValueEnum;
+
+use super::{Failure, ui::Ui};
+use crate::model::{ExitCode, Strategy};
+
+/// Print one of the tables that modrace works from
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Which table
+    table: Table,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Table {
+    /// How readers read
+    Strategies,
+}
+
+pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
+    let rows: Vec<(&str, &str)> = match args.table {
+        Table::Strategies => Strategy::TABLE
+            .iter()
+            .map(|&(_, name, help)| (name, help))
+            .collect(),
+    };
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    for (name, help) in rows {
+        ui.result(&format!("{name:width$}  {help}\n"));
+    }
+    Ok(ExitCode::Survived)
+}

@@ -1,0 +1,53 @@
+//! The command line: which commands there are, and how one is dispatched.
+//! A command is one file with an `Args` (what was typed) and a `run`.
+
+mod failure;
+mod list;
+pub mod ui;
+
+use clap::{Parser, Subcommand};
+
+pub use failure::{Failure, OrFail};
+
+use crate::model::ExitCode;
+use ui::Ui;
+
+/// Races module loading against /proc/modules readers until a kernel crashes,
+/// or shows how long it did not.
+#[derive(Debug, Parser)]
+#[command(name = "modrace", version, max_term_width = 90, after_help = exit_codes())]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    List(list::Args),
+}
+
+fn exit_codes() -> String {
+    let lines = ExitCode::TABLE
+        .iter()
+        .map(|(code, meaning)| format!("  {:>3}  {meaning}", *code as u8));
+    std::iter::once("Exit codes:".to_owned())
+        .chain(lines)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Parses the process's arguments, runs the command, and prints its failure.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return ui::usage(&error),
+    };
+    let ui = Ui::new();
+    let done = match &cli.command {
+        Command::List(args) => list::run(args, &ui),
+    };
+    match done {
+        Ok(code) => code,
+        Err(failure) => ui.failure(&failure),
+    }
+}

@@ -22,6 +22,8 @@
 pub mod cli;
 pub mod console;
 pub mod crash;
+pub mod kernel;
 pub mod model;
 pub mod procfs;
+pub mod race;
 pub mod stats;

@@ -4,16 +4,22 @@
 
 mod crash;
 mod environment;
+mod event;
 mod outcome;
 mod record;
+mod recorder;
 mod seed;
 mod settings;
 
 pub use crash::{Crash, CrashClass, CrashKind, Frame, Severity};
 pub use environment::{Environment, KernelRecord, Knob, ModuleRecord};
+pub use event::Event;
 pub use outcome::{ExitCode, Outcome, Verdict};
 pub use record::{
     Counters, ErrorCounts, Interval, Report, RunStats, SCHEMA, Sightings, Summary, Tool, Trial,
+};
+pub use recorder::{
+    MAX_WORKERS, Phase, RECORDER_BYTES, RECORDER_MAGIC, Recorder, Slot, Snapshot, Stage, bump,
 };
 pub use seed::{MAX_SEED, trial_seed};
 pub use settings::{Accel, ChaosChoice, Settings, Strategy};

@@ -122,6 +122,9 @@ pub struct ErrorCounts {
     pub ewouldblock: u64,
     /// Any other.
     pub other: u64,
+    /// The last of those others, as `errno` names it by number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_errno: Option<u64>,
 }
 
 /// What the trials of a run add up to.

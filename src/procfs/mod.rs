@@ -1,1 +1,3 @@
 //! Lines of `/proc` files. Pure: opening files is elsewhere.
+
+pub mod modules;

@@ -1,0 +1,71 @@
+//! Loading and unloading a module with bare system calls, and what sysfs says
+//! of a loaded one.
+
+use std::ffi::{CStr, CString};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::kmod::{DeleteModuleFlags, ModuleInitFlags, delete_module, finit_module};
+
+/// A module file, ready to be loaded again and again.
+#[derive(Debug)]
+pub struct ModuleFile {
+    name: CString,
+    path: PathBuf,
+    file: File,
+}
+
+impl ModuleFile {
+    /// Opens a module file. `name` is the name that the kernel will give it.
+    pub fn open(path: &Path, name: &str) -> std::io::Result<Self> {
+        let name = CString::new(name)?;
+        Ok(Self {
+            name,
+            path: path.to_owned(),
+            file: File::open(path)?,
+        })
+    }
+
+    /// The name under which the kernel lists it.
+    pub fn name(&self) -> &str {
+        self.name.to_str().unwrap_or_default()
+    }
+
+    /// The file, for those who load it by path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `finit_module(2)`.
+    pub fn load(&self) -> Result<(), Errno> {
+        finit_module(&self.file, c"", ModuleInitFlags::empty())
+    }
+
+    /// `finit_module(2)` with module parameters.
+    pub fn load_with(&self, parameters: &CStr) -> Result<(), Errno> {
+        finit_module(&self.file, parameters, ModuleInitFlags::empty())
+    }
+
+    /// `delete_module(2)` without waiting for users.
+    pub fn unload(&self) -> Result<(), Errno> {
+        delete_module(&self.name, DeleteModuleFlags::O_NONBLOCK)
+    }
+
+    /// Whether sysfs lists it.
+    pub fn is_loaded(&self) -> bool {
+        self.sysfs().exists()
+    }
+
+    /// Taint letters of the loaded module, as `/sys/module/NAME/taint` gives
+    /// them; empty for an untainted one.
+    pub fn taint(&self) -> std::io::Result<String> {
+        Ok(fs::read_to_string(self.sysfs().join("taint"))?
+            .trim()
+            .to_owned())
+    }
+
+    fn sysfs(&self) -> PathBuf {
+        Path::new("/sys/module").join(self.name())
+    }
+}

@@ -1,0 +1,89 @@
+//! The one home of unsafe code: system calls and mappings that no crate wraps.
+//! Each function is safe to call; why is said where it is not obvious.
+#![allow(unsafe_code, reason = "this is the one place for it")]
+
+use std::fs::File;
+use std::io;
+use std::ops::Deref;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use memmap2::{MmapOptions, MmapRaw};
+use nix::libc;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use crate::model::{RECORDER_BYTES, Recorder};
+
+/// A flight recorder page in memory shared with another process or a device.
+#[derive(Debug)]
+pub struct MappedRecorder(MmapRaw);
+
+impl MappedRecorder {
+    /// Maps the first [`RECORDER_BYTES`] of a file or PCI BAR.
+    pub fn map(file: &File) -> io::Result<Self> {
+        let map = MmapOptions::new().len(RECORDER_BYTES).map_raw(file)?;
+        if map.as_ptr().addr().is_multiple_of(align_of::<Recorder>()) {
+            Ok(Self(map))
+        } else {
+            Err(io::Error::other("the mapping is not aligned to pages"))
+        }
+    }
+}
+
+impl Deref for MappedRecorder {
+    type Target = Recorder;
+
+    #[allow(clippy::cast_ptr_alignment, reason = "`map` checked the alignment")]
+    fn deref(&self) -> &Recorder {
+        // SAFETY: the mapping is RECORDER_BYTES long, which holds a Recorder
+        // (checked at compile time), page-aligned (checked in `map`), and
+        // lives as long as `self`. All fields are atomics, for which any bit
+        // pattern is valid and concurrent change by others is allowed.
+        unsafe { &*self.0.as_ptr().cast::<Recorder>() }
+    }
+}
+
+/// An anonymous file: it goes with its last descriptor, whatever kills us.
+pub fn anonymous_file(name: &std::ffi::CStr) -> io::Result<File> {
+    Ok(File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC)?))
+}
+
+/// Makes the child die with the thread that spawns it, so that killing us
+/// leaves no child behind.
+pub fn die_with_parent(command: &mut Command) {
+    let parent = nix::unistd::getpid();
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed;
+    // prctl and getppid are bare system calls.
+    unsafe {
+        command.pre_exec(move || {
+            nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+            // The parent may have died before the line above took effect.
+            if nix::unistd::getppid() == parent {
+                Ok(())
+            } else {
+                Err(io::Error::from(nix::errno::Errno::ESRCH))
+            }
+        });
+    }
+}
+
+/// Gives the calling thread real-time priority `priority` (1 to 99) under
+/// `SCHED_FIFO`.
+pub fn become_fifo(priority: i32) -> io::Result<()> {
+    // SAFETY: sched_param is plain data, for which zero is a valid value.
+    let mut param: libc::sched_param = unsafe { std::mem::zeroed() };
+    param.sched_priority = priority;
+    // SAFETY: pid 0 is the caller; the pointer is valid for the call.
+    let failed = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const param) };
+    if failed == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Makes the calling thread ask for wake-ups as exact as the clock, not within
+/// the default slack of 50 µs.
+pub fn exact_timers() {
+    let _best_effort = nix::sys::prctl::set_timerslack(1);
+}

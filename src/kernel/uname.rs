@@ -1,0 +1,100 @@
+//! What the running kernel says of itself and of its machine.
+
+use std::fs;
+
+use nix::sys::utsname::uname;
+
+use crate::model::{Environment, KernelRecord};
+
+/// Describes the kernel that this process runs on, and its machine.
+pub fn environment(name: &str) -> Environment {
+    let uts = uname().ok();
+    let text = |value: &std::ffi::OsStr| value.to_string_lossy().into_owned();
+    let version = uts.as_ref().map(|uts| text(uts.version()));
+    Environment {
+        kernel: KernelRecord {
+            name: name.to_owned(),
+            release: uts.as_ref().map(|uts| text(uts.release())),
+            compiler: compiler(),
+            ..KernelRecord::default()
+        },
+        cpu_model: field("/proc/cpuinfo", "model name"),
+        cpus: std::thread::available_parallelism()
+            .ok()
+            .and_then(|n| u32::try_from(n.get()).ok()),
+        mem_mib: memory_mib(),
+        preemption: version
+            .as_deref()
+            .map(|version| preemption(version).to_owned()),
+        cmdline: fs::read_to_string("/proc/cmdline")
+            .ok()
+            .map(|line| line.trim().to_owned()),
+        ..Environment::default()
+    }
+    .with_version(version)
+}
+
+impl Environment {
+    fn with_version(mut self, version: Option<String>) -> Self {
+        self.kernel.version = version;
+        self
+    }
+}
+
+/// The preemption model as far as `uname -v` shows it: `PREEMPT_RT`,
+/// `PREEMPT_DYNAMIC`, `PREEMPT` are part of it, none and voluntary are not
+/// (`init/Makefile`, `UTS_VERSION`). The configuration knows better.
+fn preemption(version: &str) -> &'static str {
+    let has = |word: &str| version.split_whitespace().any(|part| part == word);
+    if has("PREEMPT_RT") {
+        "rt"
+    } else if has("PREEMPT_DYNAMIC") {
+        "dynamic"
+    } else if has("PREEMPT") {
+        "full"
+    } else {
+        "none or voluntary"
+    }
+}
+
+/// `key: value` from a file of such lines.
+fn field(path: &str, key: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    text.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        (name.trim() == key).then(|| value.trim().to_owned())
+    })
+}
+
+fn memory_mib() -> Option<u32> {
+    let kib: u64 = field("/proc/meminfo", "MemTotal")?
+        .strip_suffix(" kB")?
+        .parse()
+        .ok()?;
+    u32::try_from(kib / 1024).ok()
+}
+
+/// The compiler named in `/proc/version`: the second parenthesis there
+/// (`init/version.c`, `linux_proc_banner`).
+fn compiler() -> Option<String> {
+    let banner = fs::read_to_string("/proc/version").ok()?;
+    let (_, rest) = banner.split_once(") (")?;
+    let (inside, _) = rest.split_once(") #")?;
+    Some(inside.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn preemption_is_read_from_the_version() {
+        assert_eq!(
+            preemption("#1 SMP PREEMPT_DYNAMIC Debian 6.1.192-2"),
+            "dynamic"
+        );
+        assert_eq!(preemption("#1 SMP PREEMPT Mon"), "full");
+        assert_eq!(preemption("#1 SMP PREEMPT_RT Mon"), "rt");
+        assert_eq!(preemption("#1 SMP Mon"), "none or voluntary");
+    }
+}

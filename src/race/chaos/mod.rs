@@ -1,0 +1,81 @@
+//! Chaos techniques: named, seeded perturbations of the race. One file each,
+//! one row each in [`TECHNIQUES`].
+
+mod preempter;
+mod rcu_expedited;
+
+use std::io;
+
+use crate::model::{ChaosChoice, Knob, Strategy};
+
+/// Where a technique is armed.
+#[derive(Clone, Debug)]
+pub struct Arena {
+    /// CPUs that readers sit on.
+    pub reader_cpus: Vec<usize>,
+    /// Seed of its random choices.
+    pub seed: u64,
+}
+
+/// A technique at work. Disarming puts back what it changed.
+pub trait Armed: Send {
+    /// Settings of the kernel that it changed, for the report.
+    fn knobs(&self) -> Vec<Knob> {
+        Vec::new()
+    }
+
+    /// Ends it; says what was put back.
+    fn disarm(self: Box<Self>) -> Vec<Knob>;
+}
+
+/// A row of the table.
+#[derive(Debug)]
+pub struct Technique {
+    /// Its name on the command line and in reports.
+    pub name: &'static str,
+    /// What it does, in a line.
+    pub help: &'static str,
+    /// What it needs, in a line.
+    pub needs: &'static str,
+    /// Starts it. An error means that this kernel cannot do it.
+    pub arm: fn(&Arena) -> io::Result<Box<dyn Armed>>,
+}
+
+/// Every technique there is.
+pub const TECHNIQUES: &[Technique] = &[preempter::TECHNIQUE, rcu_expedited::TECHNIQUE];
+
+/// The techniques that a choice means under a strategy. Names in the choice
+/// were checked when it was made; an unknown one means nothing.
+pub fn chosen(choice: &ChaosChoice, strategy: Strategy) -> Vec<&'static Technique> {
+    match choice {
+        ChaosChoice::None => Vec::new(),
+        // The bug report's recipe is a yardstick: nothing is added to it.
+        ChaosChoice::Auto if strategy == Strategy::AsReported => Vec::new(),
+        ChaosChoice::Auto => TECHNIQUES.iter().collect(),
+        ChaosChoice::These(names) => TECHNIQUES
+            .iter()
+            .filter(|technique| names.iter().any(|name| name == technique.name))
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<_> = TECHNIQUES.iter().map(|technique| technique.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), TECHNIQUES.len());
+    }
+
+    #[test]
+    fn as_reported_adds_nothing_unless_told_to() {
+        assert!(chosen(&ChaosChoice::Auto, Strategy::AsReported).is_empty());
+        let named = ChaosChoice::These(vec!["preempter".to_owned()]);
+        assert_eq!(chosen(&named, Strategy::AsReported).len(), 1);
+        assert!(!chosen(&ChaosChoice::Auto, Strategy::Auto).is_empty());
+    }
+}

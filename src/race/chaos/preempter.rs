@@ -1,0 +1,86 @@
+//! A real-time thread on each reader's CPU that wakes at random, keeps the CPU
+//! for a random time and sleeps again.
+//!
+//! Where the kernel can be preempted it pauses the reader between `m_show()`'s
+//! check of the state and `module_flags()`' `BUG_ON`, for longer than an unload
+//! needs to set `MODULE_STATE_UNFORMED`. Everywhere else it pauses the reader
+//! between reads, which frees `module_mutex` for the loader.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use rand::{RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+use super::{Arena, Armed, Technique};
+use crate::kernel::{affinity, clock, sys};
+use crate::model::Knob;
+
+pub(super) const TECHNIQUE: Technique = Technique {
+    name: "preempter",
+    help: "a SCHED_FIFO thread on each reader's CPU that preempts it at random",
+    needs: "the right to use SCHED_FIFO (CAP_SYS_NICE)",
+    arm,
+};
+
+/// Longest sleep between two preemptions, ns.
+const LONGEST_SLEEP_NS: u64 = 200_000;
+/// Longest time that the CPU is kept, ns: an unload fits in.
+const LONGEST_SPIN_NS: u64 = 300_000;
+
+struct Preempters {
+    stop: Arc<AtomicBool>,
+}
+
+fn arm(arena: &Arena) -> io::Result<Box<dyn Armed>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let (ready, readiness) = mpsc::channel();
+    for (index, &cpu) in arena.reader_cpus.iter().enumerate() {
+        let stop = Arc::clone(&stop);
+        let ready = ready.clone();
+        let seed = arena.seed.wrapping_add(index as u64);
+        thread::Builder::new()
+            .name(format!("preempter/{cpu}"))
+            .spawn(move || {
+                let armed = affinity::pin_to(cpu).map_err(io::Error::from);
+                let armed = armed.and_then(|()| sys::become_fifo(1));
+                let go_on = armed.is_ok();
+                let _nobody_listens = ready.send(armed);
+                if go_on {
+                    preempt(seed, &stop);
+                }
+            })?;
+    }
+    drop(ready);
+    let armed = Preempters { stop };
+    for outcome in readiness {
+        // Dropping `armed` stops those that did start.
+        outcome?;
+    }
+    Ok(Box::new(armed))
+}
+
+fn preempt(seed: u64, stop: &AtomicBool) {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    sys::exact_timers();
+    while !stop.load(Ordering::Relaxed) {
+        thread::sleep(Duration::from_nanos(rng.random_range(0..LONGEST_SLEEP_NS)));
+        clock::spin_ns(rng.random_range(0..LONGEST_SPIN_NS));
+    }
+}
+
+impl Armed for Preempters {
+    fn disarm(self: Box<Self>) -> Vec<Knob> {
+        Vec::new()
+    }
+}
+
+impl Drop for Preempters {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}

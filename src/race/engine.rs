@@ -1,0 +1,243 @@
+//! The engine: seats the workers, arms the chaos, opens the gate, and stops
+//! everybody in bounded time. A worker killed by an oops never ends, so nobody
+//! is ever waited for without a deadline.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use super::chaos::{self, Arena, Armed};
+use super::gate::Gate;
+use super::lineup::{Lineup, Role, Seat};
+use super::loader;
+use super::processes::{self, Programs};
+use super::reader::{self, ReaderPlan};
+use crate::kernel::module::ModuleFile;
+use crate::kernel::{affinity, clock, sys};
+use crate::model::{ChaosChoice, Knob, Phase, Recorder, Stage, Strategy, trial_seed};
+
+/// Longest wait for the workers to reach the gate.
+const GATE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is raced.
+#[derive(Debug)]
+pub struct RaceSpec {
+    /// How readers read.
+    pub strategy: Strategy,
+    /// Chaos techniques.
+    pub chaos: ChaosChoice,
+    /// Who sits where.
+    pub lineup: Lineup,
+    /// Modules to load, shared out among the loaders.
+    pub modules: Vec<ModuleFile>,
+    /// Seed of everything random.
+    pub seed: u64,
+}
+
+/// Why a race did not start.
+#[derive(Debug, Error)]
+pub enum RaceError {
+    /// A loader without a module.
+    #[error("no module to load")]
+    NoModule,
+    /// `as-reported` needs three programs.
+    #[error("{0} not found: the as-reported strategy runs it as a process")]
+    NoProgram(&'static str),
+    /// The system would not start a thread.
+    #[error("starting a worker")]
+    Spawn(#[source] std::io::Error),
+    /// A worker could not be set up.
+    #[error("only some of the {0} workers reached the gate within {1:?}")]
+    NotReady(usize, Duration),
+}
+
+/// A race under way.
+pub struct Race {
+    recorder: &'static Recorder,
+    stop: Arc<AtomicBool>,
+    workers: usize,
+    armed: Vec<Box<dyn Armed>>,
+    /// Techniques that this kernel cannot do, with the reason.
+    pub skipped: Vec<String>,
+    /// Techniques at work.
+    pub techniques: Vec<&'static str>,
+}
+
+impl Race {
+    /// Sets everything up, opens the gate and returns at once. `at_gate` is
+    /// called when all is ready, just before the gate opens. The recorder is
+    /// never given back: a worker that an oops has killed still points to it.
+    pub fn start(
+        spec: RaceSpec,
+        recorder: &'static Recorder,
+        at_gate: impl FnOnce(),
+    ) -> Result<Self, RaceError> {
+        if spec.modules.is_empty() {
+            return Err(RaceError::NoModule);
+        }
+        let programs = match spec.strategy {
+            Strategy::AsReported => Some(Programs::find().map_err(RaceError::NoProgram)?),
+            _ => None,
+        };
+        let stop = Arc::new(AtomicBool::new(false));
+        let gate = Arc::new(Gate::default());
+        let modules: Vec<Arc<ModuleFile>> = spec.modules.into_iter().map(Arc::new).collect();
+        let names: Vec<String> = modules
+            .iter()
+            .map(|module| module.name().to_owned())
+            .collect();
+        let mut race = Self {
+            recorder,
+            stop: Arc::clone(&stop),
+            workers: spec.lineup.seats.len(),
+            armed: Vec::new(),
+            skipped: Vec::new(),
+            techniques: Vec::new(),
+        };
+        for (index, seat) in spec.lineup.seats.iter().enumerate() {
+            let worker = Worker {
+                recorder,
+                index,
+                seat: *seat,
+                module: Arc::clone(&modules[index % modules.len()]),
+                programs: programs.clone(),
+                plan: ReaderPlan {
+                    target: Path::new("/proc/modules"),
+                    strategy: spec.strategy,
+                    names: names.clone(),
+                    seed: trial_seed(spec.seed, u32::try_from(index).unwrap_or(u32::MAX)),
+                },
+                gate: Arc::clone(&gate),
+                stop: Arc::clone(&stop),
+            };
+            let role = if seat.role == Role::Loader {
+                "loader"
+            } else {
+                "reader"
+            };
+            // On an early return, dropping `race` stops those who wait.
+            thread::Builder::new()
+                .name(format!("{role}/{index}"))
+                .spawn(move || worker.run())
+                .map_err(RaceError::Spawn)?;
+        }
+        if !gate.all_arrived(race.workers, GATE_PATIENCE) {
+            gate.open();
+            return Err(RaceError::NotReady(race.workers, GATE_PATIENCE));
+        }
+        let arena = Arena {
+            reader_cpus: spec.lineup.reader_cpus(),
+            seed: spec.seed,
+        };
+        for technique in chaos::chosen(&spec.chaos, spec.strategy) {
+            match (technique.arm)(&arena) {
+                Ok(armed) => {
+                    race.armed.push(armed);
+                    race.techniques.push(technique.name);
+                }
+                Err(error) => race.skipped.push(format!("{}: {error}", technique.name)),
+            }
+        }
+        at_gate();
+        recorder
+            .race_start_ns
+            .store(clock::monotonic_ns(), Ordering::Relaxed);
+        recorder.enter(Phase::Race);
+        gate.open();
+        Ok(race)
+    }
+
+    /// Settings of the kernel that the race changed, as they are now.
+    pub fn knobs(&self) -> Vec<Knob> {
+        self.armed.iter().flat_map(|armed| armed.knobs()).collect()
+    }
+
+    /// Ends the race: tells everybody to stop, disarms the chaos, and waits at
+    /// most `patience`. Returns the knobs put back and the workers that did not
+    /// end, with what they were doing.
+    pub fn end(mut self, patience: Duration) -> (Vec<Knob>, Vec<Stage>) {
+        self.recorder
+            .race_end_ns
+            .store(clock::monotonic_ns(), Ordering::Relaxed);
+        self.recorder.enter(Phase::Settle);
+        self.stop.store(true, Ordering::Relaxed);
+        let knobs = self.armed.drain(..).flat_map(Armed::disarm).collect();
+        let deadline = Instant::now() + patience;
+        loop {
+            let busy: Vec<Stage> = self
+                .recorder
+                .snapshot()
+                .stages
+                .into_iter()
+                .take(self.workers)
+                .filter(|stage| *stage != Stage::Ended)
+                .collect();
+            if busy.is_empty() || Instant::now() > deadline {
+                return (knobs, busy);
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Race {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// One worker, before it starts.
+struct Worker {
+    recorder: &'static Recorder,
+    index: usize,
+    seat: Seat,
+    module: Arc<ModuleFile>,
+    programs: Option<Programs>,
+    plan: ReaderPlan,
+    gate: Arc<Gate>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Worker {
+    fn run(&self) {
+        let slot = &self.recorder.slots[self.index];
+        slot.enter(Stage::Idle);
+        if let Some(cpu) = self.seat.cpu {
+            let _wherever_it_runs_it_races = affinity::pin_to(cpu);
+        }
+        sys::exact_timers();
+        self.gate.wait();
+        let cycles = || self.recorder.cycles();
+        let done = match (self.seat.role, &self.programs) {
+            (Role::Loader, None) => {
+                loader::run(&self.module, slot, &self.stop);
+                Ok(())
+            }
+            (Role::Reader, None) => reader::run(&self.plan, slot, cycles, &self.stop),
+            (Role::Loader, Some(programs)) => {
+                processes::load_loop(programs, &self.module, slot, &self.stop)
+            }
+            (Role::Reader, Some(programs)) => processes::read_loop(
+                programs,
+                self.plan.target,
+                &self.plan.names,
+                slot,
+                &self.stop,
+            ),
+        };
+        if let Err(error) = done {
+            // A worker that gives up leaves counts that stand still and an
+            // errno; whoever judges sees both.
+            let errno = error
+                .raw_os_error()
+                .and_then(|errno| u64::try_from(errno).ok());
+            slot.last_errno
+                .store(errno.unwrap_or(u64::MAX), Ordering::Relaxed);
+            slot.enter(Stage::Ended);
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The gate: workers wait at it and start together.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A common start. Opens once.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    waiting: AtomicUsize,
+    open: AtomicBool,
+}
+
+impl Gate {
+    /// Waits until the gate opens. Spins, so that nobody starts a wake-up
+    /// late; yields, so that one CPU is enough for all.
+    pub(super) fn wait(&self) {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        while !self.open.load(Ordering::Acquire) {
+            thread::yield_now();
+        }
+    }
+
+    /// Whether `workers` arrived before `patience` was over.
+    pub(super) fn all_arrived(&self, workers: usize, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        while self.waiting.load(Ordering::Acquire) < workers {
+            if Instant::now() > deadline {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        true
+    }
+
+    /// Lets everybody go.
+    pub(super) fn open(&self) {
+        self.open.store(true, Ordering::Release);
+    }
+}

@@ -1,0 +1,14 @@
+//! The race: loaders that load and unload the module against readers of its
+//! listing, released together by a gate and perturbed by chaos techniques.
+//! Says what it counts on the flight recorder; judges nothing.
+
+pub mod chaos;
+mod engine;
+mod gate;
+mod lineup;
+mod loader;
+mod processes;
+mod reader;
+
+pub use engine::{Race, RaceError, RaceSpec};
+pub use lineup::{Lineup, Role, Seat};

@@ -1,0 +1,105 @@
+//! `as-reported`: the bug report's own recipe. Real `insmod`, `rmmod` and `cat`
+//! processes, started one after the other as a shell loop does.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::reader::{note, sighting};
+use crate::kernel::module::ModuleFile;
+use crate::model::{Slot, Stage, bump};
+
+/// Where the three programs are.
+#[derive(Clone, Debug)]
+pub(super) struct Programs {
+    insmod: PathBuf,
+    rmmod: PathBuf,
+    cat: PathBuf,
+}
+
+impl Programs {
+    /// Finds them on the usual paths; names the one that is missing.
+    pub(super) fn find() -> Result<Self, &'static str> {
+        let find = |name: &'static str| {
+            ["/sbin", "/bin", "/usr/sbin", "/usr/bin"]
+                .iter()
+                .map(|folder| Path::new(folder).join(name))
+                .find(|path| path.exists())
+                .ok_or(name)
+        };
+        Ok(Self {
+            insmod: find("insmod")?,
+            rmmod: find("rmmod")?,
+            cat: find("cat")?,
+        })
+    }
+}
+
+/// `while true; do insmod MODULE; rmmod NAME; done`
+pub(super) fn load_loop(
+    programs: &Programs,
+    module: &ModuleFile,
+    slot: &Slot,
+    stop: &AtomicBool,
+) -> io::Result<()> {
+    while !stop.load(Ordering::Relaxed) {
+        slot.enter(Stage::Loading);
+        let loaded = quiet(&programs.insmod)
+            .arg(module.path())
+            .status()?
+            .success();
+        slot.enter(Stage::Unloading);
+        let unloaded = quiet(&programs.rmmod)
+            .arg(module.name())
+            .status()?
+            .success();
+        if loaded && unloaded {
+            bump(&slot.cycles);
+        } else {
+            bump(&slot.other);
+        }
+    }
+    let _absent_is_what_we_want = module.unload();
+    slot.enter(Stage::Ended);
+    Ok(())
+}
+
+/// `while true; do cat TARGET; done`
+pub(super) fn read_loop(
+    programs: &Programs,
+    target: &Path,
+    names: &[String],
+    slot: &Slot,
+    stop: &AtomicBool,
+) -> io::Result<()> {
+    while !stop.load(Ordering::Relaxed) {
+        slot.enter(Stage::Reading);
+        let cat = quiet(&programs.cat)
+            .arg(target)
+            .stdout(Stdio::piped())
+            .output()?;
+        slot.enter(Stage::Idle);
+        bump(&slot.reads);
+        let mut seen = false;
+        for line in cat.stdout.split_inclusive(|&byte| byte == b'\n') {
+            if let Some(state) = sighting(line, names) {
+                seen = note(slot, Some(state));
+            }
+        }
+        if !seen {
+            note(slot, None);
+        }
+    }
+    slot.enter(Stage::Ended);
+    Ok(())
+}
+
+fn quiet(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
+}

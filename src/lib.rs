@@ -27,3 +27,4 @@ pub mod model;
 pub mod procfs;
 pub mod race;
 pub mod stats;
+pub mod vm;

@@ -1,9 +1,15 @@
-//! The kernel's interfaces: system calls, sysctls, devices, module files.
-//! What they are used for is decided above.
+//! The kernel's interfaces: system calls, sysctls, devices, module files,
+//! kernel builds. What they are used for is decided above.
 
 pub mod affinity;
+pub mod boot_image;
+pub mod cache;
 pub mod clock;
+pub mod config;
+pub mod kbuild;
 pub mod knob;
+pub mod make;
 pub mod module;
+pub mod module_image;
 pub mod sys;
 pub mod uname;

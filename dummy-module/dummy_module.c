@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A module that does nothing, to be loaded and unloaded as fast as a kernel
+ * can. It prints nothing: the console is where crashes are looked for.
+ *
+ * It can be held in its init and in its exit function, so that it is seen in
+ * the states Loading and Unloading. Builds unchanged from 3.8 on.
+ */
+#include <linux/delay.h>
+#include <linux/init.h>
+#include <linux/module.h>
+
+static unsigned int hold_init_ms;
+module_param(hold_init_ms, uint, 0);
+MODULE_PARM_DESC(hold_init_ms, "stay in the init function this long");
+
+static unsigned int hold_exit_ms;
+module_param(hold_exit_ms, uint, 0);
+MODULE_PARM_DESC(hold_exit_ms, "stay in the exit function this long");
+
+static int __init dummy_init(void)
+{
+	if (hold_init_ms)
+		msleep(hold_init_ms);
+	return 0;
+}
+
+static void __exit dummy_exit(void)
+{
+	if (hold_exit_ms)
+		msleep(hold_exit_ms);
+}
+
+module_init(dummy_init);
+module_exit(dummy_exit);
+MODULE_DESCRIPTION("A module that does nothing, to be loaded and unloaded");
+/* Not MODULE_INFO(intree, "Y"): only a tainted module can meet the BUG. */
+MODULE_LICENSE("GPL");

@@ -2,6 +2,7 @@
 //! A command is one file with an `Args` (what was typed) and a `run`.
 
 mod failure;
+pub mod kernel_arg;
 mod list;
 pub mod ui;
 

@@ -1,0 +1,286 @@
+//! Builds the dummy module for any kernel that has a build tree, and keeps the
+//! result by what went into it. The sources are inside this program, so that
+//! an installed modrace needs nothing but the kernel's own KDIR.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::AtomicBool;
+
+use sha2::{Digest, Sha256};
+
+use super::cache::{Cache, CacheError};
+use super::config::{ConfigError, KernelConfig, hex};
+use super::make::{self, MakeError};
+use super::module_image::{ModuleImage, ModuleImageError};
+
+/// The name that the dummy module is built under.
+pub const DUMMY_MODULE: &str = "dummy_module";
+const SOURCES: &[(&str, &str)] = &[
+    ("Kbuild", include_str!("../../dummy-module/Kbuild")),
+    (
+        "dummy_module.c",
+        include_str!("../../dummy-module/dummy_module.c"),
+    ),
+];
+
+/// Why the dummy module could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum KbuildError {
+    /// The folder is no kernel build tree.
+    #[error("{} is not a kernel build tree: it has no {missing}", kdir.display())]
+    NotAKdir {
+        /// The folder.
+        kdir: PathBuf,
+        /// The first file that it lacks.
+        missing: &'static str,
+    },
+    /// Make cannot cope with the path.
+    #[error("{} has a blank or a colon in its path, which make cannot take", .0.display())]
+    Path(PathBuf),
+    /// The kernel has no loadable modules.
+    #[error("the kernel of {} is built without {option}", kdir.display())]
+    Option {
+        /// The folder.
+        kdir: PathBuf,
+        /// The option that is missing.
+        option: &'static str,
+    },
+    /// The build needs a program that is not here.
+    #[error("`{program}` is not installed, and the module's build needs it")]
+    NoTool {
+        /// The program.
+        program: String,
+    },
+    /// The build failed.
+    #[error("cannot build the dummy module for {}", kdir.display())]
+    Failed {
+        /// The build tree.
+        kdir: PathBuf,
+        /// What make said.
+        source: MakeError,
+    },
+    /// Told to stop.
+    #[error("interrupted while building the dummy module")]
+    Interrupted,
+    /// The build gave a module for another kernel.
+    #[error("the module built for {} is {what}", kdir.display())]
+    Wrong {
+        /// The build tree.
+        kdir: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The result is not a module.
+    #[error("the build for {} gave no usable module", kdir.display())]
+    Image {
+        /// The build tree.
+        kdir: PathBuf,
+        /// Why not.
+        source: ModuleImageError,
+    },
+    /// The configuration could not be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The cache could not be used.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+}
+
+/// A build tree that modules can be built against.
+#[derive(Clone, Debug)]
+pub struct Kdir {
+    path: PathBuf,
+    release: String,
+    config: KernelConfig,
+}
+
+impl Kdir {
+    /// Looks whether a folder can serve.
+    pub fn open(path: &Path) -> Result<Self, KbuildError> {
+        let not_one = |missing| KbuildError::NotAKdir {
+            kdir: path.to_owned(),
+            missing,
+        };
+        // Kbuild changes folder, so a relative path would be another one there.
+        let full = path.canonicalize().map_err(|_| not_one("such folder"))?;
+        check_path(&full)?;
+        for file in ["Makefile", ".config", "Module.symvers"] {
+            if !full.join(file).is_file() {
+                return Err(not_one(file));
+            }
+        }
+        // The header decides what modules are built for; Debian's
+        // include/config/kernel.release says something else.
+        let header = "include/generated/utsrelease.h";
+        let release = fs::read_to_string(full.join(header))
+            .ok()
+            .and_then(|text| Some(text.split('"').nth(1)?.to_owned()))
+            .ok_or(not_one(header))?;
+        let config = KernelConfig::open(&full.join(".config"))?;
+        for (name, option) in [
+            ("MODULES", "CONFIG_MODULES"),
+            ("MODULE_UNLOAD", "CONFIG_MODULE_UNLOAD"),
+        ] {
+            if !config.is_yes(name) {
+                return Err(KbuildError::Option { kdir: full, option });
+            }
+        }
+        Ok(Self {
+            path: full,
+            release,
+            config,
+        })
+    }
+
+    /// Its folder, absolute.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `uname -r` of the kernel that it builds.
+    pub fn release(&self) -> &str {
+        &self.release
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &KernelConfig {
+        &self.config
+    }
+
+    /// A make of this tree's own kind of compiler.
+    fn make(&self) -> Command {
+        let mut command = make::tool("make");
+        command.arg("-C").arg(&self.path);
+        if self.config.is_yes("CC_IS_CLANG") {
+            command.arg("LLVM=1");
+        }
+        command
+    }
+
+    /// What decides the built module: its sources, the kernel, the compiler.
+    fn key(&self) -> Result<String, KbuildError> {
+        let mut hash = Sha256::new();
+        for (name, text) in SOURCES {
+            hash.update(format!("{name} {}\n{text}", text.len()));
+        }
+        hash.update(self.config.sha256());
+        let symvers = self.path.join("Module.symvers");
+        let symvers = fs::read(&symvers).map_err(CacheError::io("read", &symvers))?;
+        hash.update(symvers);
+        hash.update(format!("\n{}\n{}", self.release, self.path.display()));
+        let compiler = if self.config.is_yes("CC_IS_CLANG") {
+            "clang"
+        } else {
+            "gcc"
+        };
+        hash.update(compiler_version(compiler).unwrap_or_default());
+        Ok(hex(&hash.finalize())[..16].to_owned())
+    }
+}
+
+/// The first line of a compiler's `--version`; nothing if it is not here.
+pub fn compiler_version(program: &str) -> Option<String> {
+    let output = make::tool(program).arg("--version").output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines().next().map(str::to_owned)
+}
+
+/// The dummy module for a kernel: from the cache, or built into it. Returns
+/// the `.ko`. Safe against other processes that build the same.
+pub fn build_dummy(
+    kdir: &Path,
+    cache: &Cache,
+    cancel: &AtomicBool,
+) -> Result<PathBuf, KbuildError> {
+    let kdir = Kdir::open(kdir)?;
+    let entry = format!("{}-{}", kdir.release(), kdir.key()?);
+    let home = cache.dir("modules")?;
+    check_path(&home)?;
+    let finished = home.join(&entry).join(format!("{DUMMY_MODULE}.ko"));
+    let _lock = cache.lock(&format!("module-{entry}"), cancel, &mut || {})?;
+    // Looked for under the lock: whoever held it may have built it.
+    if finished.is_file() {
+        check(&finished, &kdir)?;
+        return Ok(finished);
+    }
+    let work = tempfile::Builder::new()
+        .prefix(".build-")
+        .tempdir_in(&home)
+        .map_err(CacheError::io("create a folder in", &home))?;
+    let built = compile(&kdir, work.path(), cancel)?;
+    check(&built, &kdir)?;
+    publish(&built, work.path(), &home.join(&entry))?;
+    Ok(finished)
+}
+
+fn check_path(path: &Path) -> Result<(), KbuildError> {
+    if path.to_string_lossy().contains([' ', '\t', ':']) {
+        return Err(KbuildError::Path(path.to_owned()));
+    }
+    Ok(())
+}
+
+fn compile(kdir: &Kdir, work: &Path, cancel: &AtomicBool) -> Result<PathBuf, KbuildError> {
+    for (name, text) in SOURCES {
+        let path = work.join(name);
+        fs::write(&path, text).map_err(CacheError::io("write", &path))?;
+    }
+    let mut command = kdir.make();
+    command.arg(format!("M={}", work.display())).arg("modules");
+    make::run(command, Some(&work.join("build.log")), cancel, &mut |_| {}).map_err(|error| {
+        match error {
+            MakeError::Interrupted => KbuildError::Interrupted,
+            MakeError::Start { program, source } if source.kind() == io::ErrorKind::NotFound => {
+                KbuildError::NoTool { program }
+            }
+            source => KbuildError::Failed {
+                kdir: kdir.path.clone(),
+                source,
+            },
+        }
+    })?;
+    Ok(work.join(format!("{DUMMY_MODULE}.ko")))
+}
+
+/// A module that would not load, or that could never meet the BUG, must not
+/// enter the cache and must not leave it.
+fn check(module: &Path, kdir: &Kdir) -> Result<(), KbuildError> {
+    let image = ModuleImage::open(module).map_err(|source| KbuildError::Image {
+        kdir: kdir.path.clone(),
+        source,
+    })?;
+    let built_for = image.vermagic().and_then(|magic| magic.split(' ').next());
+    let what = if built_for != Some(kdir.release()) {
+        format!(
+            "built for {}, not for {}",
+            built_for.unwrap_or("no kernel"),
+            kdir.release()
+        )
+    } else if image.name() != DUMMY_MODULE {
+        format!("named {}", image.name())
+    } else if image.intree() {
+        "marked as in-tree, so that it taints nothing".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(KbuildError::Wrong {
+        kdir: kdir.path.clone(),
+        what,
+    })
+}
+
+/// Moves the module and its log into place, as one folder in one step.
+fn publish(built: &Path, work: &Path, home: &Path) -> Result<(), KbuildError> {
+    let stage = work.join("finished");
+    fs::create_dir(&stage).map_err(CacheError::io("create", &stage))?;
+    for file in [built, &work.join("build.log")] {
+        let to = stage.join(file.file_name().unwrap_or_default());
+        fs::rename(file, &to).map_err(CacheError::io("move", file))?;
+    }
+    // An entry without its module can only be someone's mistake; make room.
+    let _absent = fs::remove_dir_all(home);
+    fs::rename(&stage, home).map_err(CacheError::io("publish", home))?;
+    Ok(())
+}

@@ -16,7 +16,8 @@ pub use environment::{Environment, KernelRecord, Knob, ModuleRecord};
 pub use event::Event;
 pub use outcome::{ExitCode, Outcome, Verdict};
 pub use record::{
-    Counters, ErrorCounts, Interval, Report, RunStats, SCHEMA, Sightings, Summary, Tool, Trial,
+    Counters, ErrorCounts, Interval, Report, RunStats, SCHEMA, Sightings, Summary, Termination,
+    Tool, Trial,
 };
 pub use recorder::{
     MAX_WORKERS, Phase, RECORDER_BYTES, RECORDER_MAGIC, Recorder, Slot, Snapshot, Stage, bump,

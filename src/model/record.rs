@@ -138,27 +138,58 @@ pub struct RunStats {
     pub reads: u64,
     /// Trials that crashed.
     pub crashes: u32,
+    /// Trials that hung. Censored in the times to crash, but never clean.
+    #[serde(default)]
+    pub hangs: u32,
+    /// Trials that survived.
+    #[serde(default)]
+    pub survived: u32,
     /// Time to crash, seconds; none without a crash.
     pub time_to_crash_s: Option<Summary>,
     /// Cycles to crash; none without a crash.
     pub cycles_to_crash: Option<Summary>,
+    /// Which limits `ci95` of the times to crash are; none without a crash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub termination: Option<Termination>,
+    /// Without a crash: the mean time to crash is longer than this, seconds,
+    /// at 95 %, if the race can be hit at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_above_s: Option<f64>,
+}
+
+/// What ended a run, which decides about exact or conservative limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Termination {
+    /// Every trial ended with a crash: exact limits.
+    Failure,
+    /// Time ended at least one trial: conservative limits.
+    Time,
 }
 
 /// A summary of the trials that crashed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
-    /// Middle value.
-    pub median: f64,
+    /// Time by which half of the trials crashed (Kaplan–Meier, so trials that
+    /// did not crash count). None when fewer did.
+    pub median: Option<f64>,
     /// Exposure per crash, S/r: counts the trials that did not crash.
     pub mean: f64,
-    /// 95th percentile.
-    pub p95: f64,
+    /// Time by which 95 % of the trials crashed. None when fewer did.
+    pub p95: Option<f64>,
     /// Smallest.
     pub min: f64,
     /// Largest.
     pub max: f64,
-    /// 95 % confidence interval of the mean.
+    /// 95 % confidence interval of the mean, by χ².
     pub ci95: Interval,
+    /// 95 % confidence interval of the median. None when its lower end is not
+    /// reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub median_ci95: Option<Interval>,
+    /// 95 % confidence interval of the 95th percentile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p95_ci95: Option<Interval>,
 }
 
 /// An interval. No upper end: unbounded.

@@ -1,1 +1,17 @@
-//! Times to crash → statistics. Pure; knows nothing of reports.
+//! Times to crash → statistics. Owns every formula that a verdict rests on.
+//! Pure: no files, threads or clocks, and it knows nothing of reports.
+//!
+//! A time may be seconds or load/unload cycles; nothing here minds which.
+
+mod clean;
+mod exponential;
+mod observation;
+mod run;
+mod special;
+mod survival;
+
+pub use clean::{needed_exposure, p_value_clean, times_rarer};
+pub use exponential::{ExponentialFit, Termination, mean_above};
+pub use observation::{Observation, StatsError};
+pub use run::{Clock, Event, counts, observations, run_stats, summary};
+pub use survival::{KaplanMeier, Quantile, Step};

@@ -1,0 +1,52 @@
+//! The few distribution functions that the rest needs, and their quantiles.
+//! Forward functions come from `statrs`; quantiles are inverted here, because
+//! its own stop at about 1e-5.
+
+use statrs::function::erf::erfc_inv;
+use statrs::function::gamma::{gamma_lr, gamma_ur};
+
+/// The `p` quantile of χ² with `dof` degrees of freedom.
+pub(super) fn chi2_quantile(p: f64, dof: f64) -> f64 {
+    let mut high = dof.max(1.0);
+    while gamma_ur(dof / 2.0, high / 2.0) > 1.0 - p {
+        high *= 2.0;
+    }
+    // The smaller tail, where fewer digits cancel.
+    if p <= 0.5 {
+        last_below(0.0, high, |x| gamma_lr(dof / 2.0, x / 2.0) < p)
+    } else {
+        last_below(0.0, high, |x| gamma_ur(dof / 2.0, x / 2.0) > 1.0 - p)
+    }
+}
+
+/// The standard normal's `p` quantile.
+pub(super) fn normal_quantile(p: f64) -> f64 {
+    -std::f64::consts::SQRT_2 * erfc_inv(2.0 * p)
+}
+
+/// Bisects down to neighbouring floats: the last point at which the monotone
+/// `below` holds.
+pub(super) fn last_below(mut low: f64, mut high: f64, below: impl Fn(f64) -> bool) -> f64 {
+    loop {
+        let middle = f64::midpoint(low, high);
+        if middle <= low || middle >= high {
+            return low;
+        }
+        if below(middle) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bisection_ends_between_neighbours() {
+        let root = last_below(0.0, 2.0, |x| x * x < 2.0);
+        assert!((root - std::f64::consts::SQRT_2).abs() < 1e-15);
+    }
+}

@@ -26,5 +26,7 @@ pub mod kernel;
 pub mod model;
 pub mod procfs;
 pub mod race;
+pub mod report;
 pub mod stats;
+pub mod trial;
 pub mod vm;

@@ -1,16 +1,21 @@
 //! The command line: which commands there are, and how one is dispatched.
 //! A command is one file with an `Args` (what was typed) and a `run`.
 
+mod args;
 mod failure;
+mod interrupt;
 pub mod kernel_arg;
 mod list;
+mod plan;
 pub mod ui;
+mod vm;
 
 use clap::{Parser, Subcommand};
 
 pub use failure::{Failure, OrFail};
 
 use crate::model::ExitCode;
+use crate::trial::guest;
 use ui::Ui;
 
 /// Races module loading against /proc/modules readers until a kernel crashes,
@@ -24,6 +29,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Vm(vm::Args),
     List(list::Args),
 }
 
@@ -39,12 +45,16 @@ fn exit_codes() -> String {
 
 /// Parses the process's arguments, runs the command, and prints its failure.
 pub fn main() -> ExitCode {
+    if guest::is_guest() {
+        guest::main();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return ui::usage(&error),
     };
     let ui = Ui::new();
     let done = match &cli.command {
+        Command::Vm(args) => vm::run(args, &ui),
         Command::List(args) => list::run(args, &ui),
     };
     match done {

@@ -1,6 +1,9 @@
 //! The only place that prints. Results go to stdout; progress and words go to
 //! stderr. A closed pipe ends the output, never the program.
 
+pub mod progress;
+pub mod summary;
+
 use std::io::{IsTerminal, Write};
 
 use super::Failure;
@@ -28,11 +31,10 @@ impl Ui {
         }
     }
 
-    /// The same without notes.
+    /// The same, without notes if `quiet`.
     #[must_use]
-    pub fn quiet(mut self, quiet: bool) -> Self {
-        self.quiet = quiet;
-        self
+    pub fn quiet(&self, quiet: bool) -> Self {
+        Self { quiet: self.quiet || quiet, ..*self }
     }
 
     /// Whether stderr is a terminal: a bar there, lines elsewhere.

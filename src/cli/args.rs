@@ -1,0 +1,133 @@
+//! What may be typed, shared by the commands that race. Validated in `plan`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use crate::model::{Accel, ChaosChoice, Strategy};
+
+/// How to race, wherever that is.
+#[derive(Debug, clap::Args)]
+pub(super) struct RaceArgs {
+    /// Longest time raced in one trial, such as 30s, 5m or 1h
+    #[arg(short, long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    pub(super) duration: Duration,
+    /// Trials, each from a clean state
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 5)]
+    pub(super) trials: u32,
+    /// Loaders: workers that load and unload the module
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(super) loaders: u32,
+    /// Readers: workers that read /proc/modules
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(super) readers: u32,
+    /// How the readers read: auto, head, full or as-reported
+    #[arg(long, value_name = "NAME", default_value = "auto", value_parser = strategy)]
+    pub(super) strategy: Strategy,
+    /// Chaos techniques: auto, none, or names from `modrace list chaos`
+    #[arg(long, value_name = "LIST", default_value = "auto", value_parser = chaos)]
+    pub(super) chaos: ChaosChoice,
+    /// Load N other modules first, so that the list is as long as a real one
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(super) background_modules: u32,
+    /// Seed of everything random; a new one each run unless given
+    #[arg(long, value_name = "N")]
+    pub(super) seed: Option<u64>,
+    /// Race this module file (.ko, .ko.xz, .ko.zst, .ko.gz), not the dummy module
+    #[arg(long, value_name = "FILE")]
+    pub(super) module: Option<PathBuf>,
+    /// Where the report goes; - for stdout
+    /// [default: reports/<utc>-<kernel>-<verdict>.json]
+    #[arg(long, value_name = "FILE")]
+    pub(super) report: Option<PathBuf>,
+    /// Print the report as JSON on stdout, not the summary
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Say nothing on the way
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+}
+
+/// The machine that a guest gets.
+#[derive(Debug, clap::Args)]
+pub(super) struct MachineArgs {
+    /// Trials under way at once [default: host CPUs / virtual CPUs]
+    #[arg(short, long, value_name = "N")]
+    pub(super) jobs: Option<u32>,
+    /// Virtual CPUs; more than the host has helps: a paused virtual CPU is a
+    /// paused reader
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub(super) smp: u32,
+    /// Memory, MiB
+    #[arg(long, value_name = "MIB", default_value_t = 512)]
+    pub(super) mem_mib: u32,
+    /// What runs the guest; auto takes KVM only if a guest proves that it works
+    #[arg(long, value_enum, default_value_t = AccelArg::Auto)]
+    pub(super) accel: AccelArg,
+    /// Append to the guest's kernel command line
+    #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
+    pub(super) append: String,
+    /// The QEMU program [default: qemu-system-x86_64 on PATH]
+    #[arg(long, value_name = "PATH")]
+    pub(super) qemu: Option<PathBuf>,
+    /// Keep each trial's initramfs and QEMU command beside its console log
+    #[arg(long)]
+    pub(super) keep: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum AccelArg {
+    Auto,
+    Kvm,
+    Tcg,
+}
+
+impl From<AccelArg> for Accel {
+    fn from(typed: AccelArg) -> Self {
+        match typed {
+            AccelArg::Auto => Self::Auto,
+            AccelArg::Kvm => Self::Kvm,
+            AccelArg::Tcg => Self::Tcg,
+        }
+    }
+}
+
+fn strategy(typed: &str) -> Result<Strategy, String> {
+    let known = || Strategy::TABLE.iter().map(|&(_, name, _)| name).collect::<Vec<_>>().join(", ");
+    Strategy::TABLE
+        .iter()
+        .find(|(_, name, _)| *name == typed)
+        .map(|&(strategy, _, _)| strategy)
+        .ok_or_else(|| format!("known strategies: {}", known()))
+}
+
+fn chaos(typed: &str) -> Result<ChaosChoice, String> {
+    match typed {
+        "auto" => return Ok(ChaosChoice::Auto),
+        "none" => return Ok(ChaosChoice::None),
+        _ => {}
+    }
+    let known: Vec<&str> = crate::race::chaos::TECHNIQUES.iter().map(|row| row.name).collect();
+    let names: Vec<String> = typed.split(',').map(|name| name.trim().to_owned()).collect();
+    match names.iter().find(|name| !known.contains(&name.as_str())) {
+        None => Ok(ChaosChoice::These(names)),
+        Some(unknown) => Err(format!(
+            "no technique `{unknown}`; known: auto, none, or a list of {}",
+            known.join(", ")
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_technique_lists_the_known_ones() {
+        let error = chaos("preempter,nonsense").unwrap_err();
+        assert!(error.contains("`nonsense`") && error.contains("preempter"), "{error}");
+        assert_eq!(chaos("none"), Ok(ChaosChoice::None));
+        assert_eq!(chaos("preempter"), Ok(ChaosChoice::These(vec!["preempter".to_owned()])));
+    }
+}

@@ -1,0 +1,80 @@
+//! From what was typed to what will be done: every limit is checked here, once,
+//! before anything is built or booted.
+
+use std::hash::{BuildHasher, Hasher};
+
+use super::Failure;
+use super::args::{MachineArgs, RaceArgs};
+use crate::model::{ExitCode, MAX_SEED, MAX_WORKERS, Settings};
+
+/// Other modules that a guest may have loaded.
+const MAX_BACKGROUND: u32 = 4000;
+/// Longest race: beyond a year a typing error is likelier.
+const MAX_DURATION_S: f64 = 366.0 * 86400.0;
+
+/// The settings of a run in VMs.
+pub(super) fn vm_settings(race: &RaceArgs, machine: &MachineArgs) -> Result<Settings, Failure> {
+    let usage = |text: String| Err(Failure::message(ExitCode::Usage, text));
+    let at_least_one = [
+        ("--trials", race.trials),
+        ("--loaders", race.loaders),
+        ("--readers", race.readers),
+        ("--smp", machine.smp),
+        ("--jobs", machine.jobs.unwrap_or(1)),
+    ];
+    if let Some((option, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
+        return usage(format!("{option} 0: at least 1 is needed"));
+    }
+    let duration_s = race.duration.as_secs_f64();
+    if !(0.1..=MAX_DURATION_S).contains(&duration_s) {
+        return usage(format!("--duration {duration_s} s: between 100ms and a year, please"));
+    }
+    let workers = u64::from(race.loaders) + u64::from(race.readers);
+    if workers > MAX_WORKERS as u64 {
+        return usage(format!(
+            "--loaders {} and --readers {}: at most {MAX_WORKERS} workers in all",
+            race.loaders, race.readers
+        ));
+    }
+    if race.background_modules > MAX_BACKGROUND {
+        return usage(format!(
+            "--background-modules {}: at most {MAX_BACKGROUND}",
+            race.background_modules
+        ));
+    }
+    if machine.smp > 255 {
+        return usage(format!("--smp {}: QEMU's pc machine has at most 255", machine.smp));
+    }
+    if machine.mem_mib < 64 {
+        return usage(format!("--mem-mib {}: a guest needs at least 64", machine.mem_mib));
+    }
+    if race.seed.is_some_and(|seed| seed > MAX_SEED) {
+        return usage(format!("--seed: at most {MAX_SEED} (2^53 - 1), so that JSON keeps it whole"));
+    }
+    Ok(Settings {
+        trials: race.trials,
+        duration_s,
+        jobs: machine.jobs.unwrap_or_else(|| default_jobs(machine.smp)),
+        smp: machine.smp,
+        mem_mib: machine.mem_mib,
+        accel: machine.accel.into(),
+        loaders: race.loaders,
+        readers: race.readers,
+        strategy: race.strategy,
+        chaos: race.chaos.clone(),
+        background_modules: race.background_modules,
+        append: machine.append.clone(),
+    })
+}
+
+fn default_jobs(smp: u32) -> u32 {
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u32::try_from(cpus).unwrap_or(u32::MAX).div_euclid(smp).max(1)
+}
+
+/// The run's seed: the one typed, or a new one.
+pub(super) fn seed(race: &RaceArgs) -> u64 {
+    // The standard library keys its hash maps at random; that is all we need.
+    let fresh = || std::hash::RandomState::new().build_hasher().finish() & MAX_SEED;
+    race.seed.unwrap_or_else(fresh)
+}

@@ -1,0 +1,99 @@
+//! Progress of a run: a bar on a terminal, a line now and then elsewhere.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::Ui;
+use crate::model::{Event, Outcome, Phase, Trial};
+
+/// Time between two lines where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(15);
+
+/// Shows what a run says.
+#[derive(Debug)]
+pub struct Progress<'a> {
+    ui: &'a Ui,
+    bar: Option<ProgressBar>,
+    trials: u32,
+    done: u32,
+    last_line: Instant,
+}
+
+impl<'a> Progress<'a> {
+    /// Progress of a run of `trials` trials, called `name`.
+    pub fn new(ui: &'a Ui, name: &str, trials: u32) -> Self {
+        let bar = (ui.is_terminal() && !ui.is_quiet()).then(|| {
+            let bar = ProgressBar::new(u64::from(trials));
+            let style = "{prefix} [{bar:24}] {pos}/{len} trials  {elapsed}  {wide_msg}";
+            if let Ok(style) = ProgressStyle::with_template(style) {
+                bar.set_style(style.progress_chars("=> "));
+            }
+            bar.set_prefix(name.to_owned());
+            bar.enable_steady_tick(Duration::from_millis(250));
+            bar
+        });
+        Self { ui, bar, trials, done: 0, last_line: Instant::now() }
+    }
+
+    /// Shows an event.
+    pub fn hear(&mut self, event: &Event) {
+        match event {
+            Event::Started { .. } => {}
+            Event::Progress { index, phase, raced_s, cycles, reads } => {
+                let text = match phase {
+                    Phase::Boot | Phase::Setup => "booting".to_owned(),
+                    _ => format!("{raced_s:.1} s raced, {cycles} cycles, {reads} reads"),
+                };
+                self.on_the_way(&format!("trial {}: {text}", index + 1));
+            }
+            Event::Finished(trial) => self.finished(trial),
+            Event::Note(text) => self.line(text),
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn on_the_way(&mut self, text: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(text.to_owned());
+        } else if self.last_line.elapsed() > LINE_EVERY {
+            self.last_line = Instant::now();
+            self.ui.note(text);
+        }
+    }
+
+    fn finished(&mut self, trial: &Trial) {
+        self.done += 1;
+        self.last_line = Instant::now();
+        let when = match (trial.outcome, trial.time_to_crash_s, trial.cycles_to_crash) {
+            (Outcome::Crashed, Some(time_s), Some(cycles)) => {
+                format!(" after {time_s:.3} s of race, in cycle {cycles}")
+            }
+            _ => String::new(),
+        };
+        self.line(&format!(
+            "trial {}/{}: {}{when}: {}",
+            trial.index + 1,
+            self.trials,
+            trial.outcome.as_str(),
+            trial.reason
+        ));
+        if let Some(bar) = &self.bar {
+            bar.set_position(u64::from(self.done));
+            bar.set_message("");
+        }
+    }
+
+    fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| self.ui.note(text)),
+            None => self.ui.note(text),
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The summary of a run for the terminal: short enough for a mail.
+
+use std::fmt::Write;
+
+use crate::model::{Environment, Outcome, Report, Summary};
+
+/// The summary's text.
+pub fn text(report: &Report) -> String {
+    let mut out = String::new();
+    let mut row = |name: &str, value: String| {
+        let _to_memory = writeln!(out, "{name:<16} {value}");
+    };
+    row("kernel", kernel(&report.environment));
+    row("machine", machine(report));
+    if let Some(module) = &report.module {
+        let taints = if module.taints.is_empty() { "not loaded" } else { module.taints.as_str() };
+        row("module", format!("{} (taints: {taints})", module.name));
+    }
+    row("race", race(report));
+    row("trials", outcomes(report));
+    let stats = &report.stats;
+    row(
+        "exposure",
+        format!(
+            "{:.1} s raced, {} load/unload cycles, {} reads",
+            stats.exposure_s, stats.cycles, stats.reads
+        ),
+    );
+    if let Some(times) = &stats.time_to_crash_s {
+        row("time to crash", spread(times, " s", 3));
+    }
+    if let Some(cycles) = &stats.cycles_to_crash {
+        row("cycles to crash", spread(cycles, "", 0));
+    }
+    row(
+        "verdict",
+        format!("{}: {}", report.verdict.as_str().to_uppercase(), report.verdict_reason),
+    );
+    out
+}
+
+fn kernel(environment: &Environment) -> String {
+    let kernel = &environment.kernel;
+    let release = kernel.release.as_deref().unwrap_or("never booted");
+    let version = kernel.version.as_deref().unwrap_or_default();
+    format!("{} ({release} {version})", kernel.name).replace(" )", ")")
+}
+
+fn machine(report: &Report) -> String {
+    let environment = &report.environment;
+    format!(
+        "{} CPUs, {} MiB, {}, preemption {}",
+        environment.cpus.unwrap_or(report.settings.smp),
+        environment.mem_mib.unwrap_or(report.settings.mem_mib),
+        environment.accel.as_deref().unwrap_or("no guest"),
+        environment.preemption.as_deref().unwrap_or("unknown"),
+    )
+}
+
+fn race(report: &Report) -> String {
+    let settings = &report.settings;
+    format!(
+        "{}, {} loader{}, {} reader{}, {} other modules, seed {}",
+        settings.strategy.as_str(),
+        settings.loaders,
+        plural(settings.loaders),
+        settings.readers,
+        plural(settings.readers),
+        settings.background_modules,
+        report.seed
+    )
+}
+
+fn plural(count: u32) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+fn outcomes(report: &Report) -> String {
+    let counts = Outcome::ALL.map(|outcome| {
+        (outcome, report.trials.iter().filter(|trial| trial.outcome == outcome).count())
+    });
+    let told: Vec<String> = counts
+        .iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(outcome, count)| format!("{count} {}", outcome.as_str()))
+        .collect();
+    let told = if told.is_empty() { "none ended".to_owned() } else { told.join(", ") };
+    format!("{told} (of {} at most {} s each)", report.settings.trials, report.settings.duration_s)
+}
+
+fn spread(summary: &Summary, unit: &str, digits: usize) -> String {
+    let figure = |value: f64| format!("{value:.digits$}{unit}");
+    // A quantile that the trials did not reach, censored ones counted.
+    let quantile = |value: Option<f64>| value.map_or_else(|| "not reached".to_owned(), figure);
+    format!(
+        "min {}, median {}, p95 {}, max {}",
+        figure(summary.min),
+        quantile(summary.median),
+        quantile(summary.p95),
+        figure(summary.max)
+    )
+}

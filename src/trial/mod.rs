@@ -1,0 +1,22 @@
+//! Trials: who does what, who watches, and what it means.
+//!
+//! `perform` races on the machine that it runs on; `guest` is PID 1 of a
+//! disposable VM and calls it; `vm_trial` boots such a guest and feeds all that
+//! comes out of it to `watch`, which judges and touches nothing. `campaign`
+//! repeats trials, `verdict` says what they add up to.
+
+mod campaign;
+pub mod guest;
+pub mod pack;
+mod perform;
+mod protocol;
+mod race_clock;
+pub mod verdict;
+mod vm_trial;
+mod watch;
+
+pub use campaign::{Campaign, Interrupted};
+pub use perform::perform;
+pub use protocol::{Ending, Finished, GuestMessage, Racing, TrialPlan};
+pub use vm_trial::{VmTrial, VmTrials};
+pub use watch::{Budgets, Conclusion, Step, Watch};

@@ -1,0 +1,89 @@
+//! What a guest's initramfs holds: modrace itself as init, the module, the
+//! plan, and for `as-reported` the three programs of the bug report.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use object::{Object, ObjectSegment};
+use thiserror::Error;
+
+use super::protocol::{MODULE_PATH, PLAN_PATH, TrialPlan};
+use crate::vm::initramfs::Initramfs;
+
+/// Why there is no initramfs.
+#[derive(Debug, Error)]
+pub enum PackError {
+    /// A file that should go in could not be read.
+    #[error("{}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The archive could not be written to memory.
+    #[error("packing the initramfs")]
+    Write(#[from] io::Error),
+    /// A program that needs shared libraries has none in the guest.
+    #[error("{} is linked dynamically, and a guest has no libraries", .0.display())]
+    Dynamic(PathBuf),
+    /// `as-reported` needs it.
+    #[error("no busybox on this machine: the as-reported strategy runs its insmod, rmmod and cat")]
+    NoBusybox,
+}
+
+/// Where a static busybox may be.
+const BUSYBOX: [&str; 3] = ["/bin/busybox", "/usr/bin/busybox", "/usr/lib/initcpio/busybox"];
+
+/// The part of the initramfs that all trials share.
+///
+/// `init` is the modrace binary; `module` the bytes of the module file.
+pub fn base(init: &Path, module: &[u8], programs: bool) -> Result<Vec<u8>, PackError> {
+    let mut archive = Initramfs::new();
+    for folder in ["dev", "proc", "sys", "modrace", "bin", "sbin"] {
+        archive.folder(folder)?;
+    }
+    // PID 1 is given its standard streams before anything is mounted.
+    archive.device("dev/console", 5, 1)?;
+    archive.device("dev/null", 1, 3)?;
+    archive.file("init", 0o755, &static_program(init)?)?;
+    archive.file(MODULE_PATH.trim_start_matches('/'), 0o644, module)?;
+    if programs {
+        let busybox = BUSYBOX.iter().map(Path::new).find(|path| path.exists());
+        let busybox = static_program(busybox.ok_or(PackError::NoBusybox)?)?;
+        archive.file("bin/busybox", 0o755, &busybox)?;
+        archive.link("sbin/insmod", "/bin/busybox")?;
+        archive.link("sbin/rmmod", "/bin/busybox")?;
+        archive.link("bin/cat", "/bin/busybox")?;
+    }
+    Ok(archive.finish()?)
+}
+
+/// The part that one trial has for itself; it follows the base.
+pub fn plan(plan: &TrialPlan) -> Result<Vec<u8>, PackError> {
+    let mut archive = Initramfs::new();
+    let json = serde_json::to_vec(plan).map_err(io::Error::from)?;
+    archive.file(PLAN_PATH.trim_start_matches('/'), 0o644, &json)?;
+    Ok(archive.finish()?)
+}
+
+fn static_program(path: &Path) -> Result<Vec<u8>, PackError> {
+    let bytes = fs::read(path).map_err(|source| PackError::Read { path: path.to_owned(), source })?;
+    if is_static(&bytes) { Ok(bytes) } else { Err(PackError::Dynamic(path.to_owned())) }
+}
+
+/// Whether an ELF program asks for no interpreter, that is, for no dynamic
+/// linker (ELF gABI, program header PT_INTERP).
+fn is_static(bytes: &[u8]) -> bool {
+    let Ok(file) = object::File::parse(bytes) else { return false };
+    let interpreter = match &file {
+        object::File::Elf64(elf) => elf
+            .elf_program_headers()
+            .iter()
+            .any(|header| header.p_type.get(elf.endian()) == object::elf::PT_INTERP),
+        _ => true,
+    };
+    !interpreter && file.segments().next().is_some_and(|segment| segment.size() > 0)
+}

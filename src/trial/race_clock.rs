@@ -1,0 +1,75 @@
+//! The race's clock read off the kernel log. Pure.
+//!
+//! A log line carries printk's clock (`local_clock()`), the race counts on
+//! `CLOCK_MONOTONIC`. At the start of the race the guest prints the second on
+//! the first, so a crash line's own time stamp tells the time to crash, however
+//! late the line reached us.
+
+use memchr::memmem;
+
+use super::protocol::RACE_MARK;
+use crate::console::parse_line;
+
+/// Bytes kept while the mark has not been seen: a line may come in pieces.
+const LONGEST_LINE: usize = 1024;
+
+/// Both clocks at the start of the race.
+#[derive(Debug, Default)]
+pub(super) struct RaceClock {
+    /// printk's clock less the monotonic clock, seconds.
+    ahead_s: Option<f64>,
+    tail: Vec<u8>,
+}
+
+impl RaceClock {
+    /// Looks for the mark in the console's bytes.
+    pub(super) fn feed(&mut self, bytes: &[u8]) {
+        if self.ahead_s.is_some() {
+            return;
+        }
+        self.tail.extend_from_slice(bytes);
+        if let Some(at) = memmem::find(&self.tail, RACE_MARK.as_bytes()) {
+            let start = memchr::memrchr(b'\n', &self.tail[..at]).map_or(0, |end| end + 1);
+            let Some(length) = memchr::memchr(b'\n', &self.tail[at..]) else { return };
+            let monotonic = &self.tail[at + RACE_MARK.len()..at + length];
+            let monotonic_ns = std::str::from_utf8(monotonic.trim_ascii()).ok().and_then(|text| text.parse::<u64>().ok());
+            let log_s = parse_line(&self.tail[start..at + length]).time_s;
+            self.ahead_s = log_s.zip(monotonic_ns).map(|(log_s, ns)| log_s - ns as f64 / 1e9);
+        }
+        let surplus = self.tail.len().saturating_sub(LONGEST_LINE);
+        self.tail.drain(..surplus);
+    }
+
+    /// The time since `race_start_ns` at which a line stamped `log_s` was
+    /// printed, seconds.
+    pub(super) fn since_start_s(&self, log_s: f64, race_start_ns: u64) -> Option<f64> {
+        Some(log_s - self.ahead_s? - race_start_ns as f64 / 1e9)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: &str = "[    3.100000] something\n[    3.250000] modrace: the race starts at \
+                       3200000000\n[    3.900000] kernel BUG at kernel/module/main.c:2998!\n";
+
+    #[test]
+    fn the_log_tells_the_time_to_crash_however_it_is_cut() {
+        for cut in 0..LOG.len() {
+            let mut clock = RaceClock::default();
+            clock.feed(&LOG.as_bytes()[..cut]);
+            clock.feed(&LOG.as_bytes()[cut..]);
+            // Race start 3.201 on the monotonic clock is 3.251 in the log.
+            let time_s = clock.since_start_s(3.9, 3_201_000_000).unwrap();
+            assert!((time_s - 0.649).abs() < 1e-9, "cut at {cut}: {time_s}");
+        }
+    }
+
+    #[test]
+    fn without_a_mark_there_is_no_time() {
+        let mut clock = RaceClock::default();
+        clock.feed(b"[    3.100000] something\n");
+        assert_eq!(clock.since_start_s(3.9, 1), None);
+    }
+}

@@ -1,0 +1,335 @@
+//! One trial in a disposable VM: boots the guest, feeds the watch with all that
+//! comes out of it, keeps the console, and turns the conclusion into a record.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::campaign::Interrupted;
+use super::pack::{self, PackError};
+use super::protocol::TrialPlan;
+use super::watch::{Budgets, Conclusion, Step, Watch};
+use crate::model::{
+    Accel, Environment, Event, Knob, Outcome, Settings, Snapshot, Trial, trial_seed,
+};
+use crate::vm::{Qemu, Vm, VmEvent, VmSpec};
+
+/// Longest wait for an event before the watch is asked again.
+const TURN: Duration = Duration::from_millis(20);
+/// Time between two progress events.
+const PROGRESS: Duration = Duration::from_millis(250);
+
+/// All trials of one kernel.
+#[derive(Debug)]
+pub struct VmTrials {
+    /// QEMU.
+    pub qemu: Qemu,
+    /// The machine.
+    pub spec: VmSpec,
+    /// The initramfs without a plan.
+    pub base: Vec<u8>,
+    /// The settings.
+    pub settings: Settings,
+    /// The run's seed.
+    pub seed: u64,
+    /// Where console logs are kept; its name is how the report names it.
+    pub logs: Option<PathBuf>,
+    /// Keep what is needed to boot a trial again by hand, beside its log.
+    pub keep: bool,
+    found: Mutex<Found>,
+}
+
+/// What the guests said of themselves: the same for all trials.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// The environment.
+    pub environment: Option<Environment>,
+    /// Taint letters of the module.
+    pub taints: Option<String>,
+    /// Knobs set for the race.
+    pub knobs: Vec<Knob>,
+}
+
+/// One trial's place in the run.
+#[derive(Clone, Copy, Debug)]
+pub struct VmTrial {
+    /// Its index, from 0.
+    pub index: u32,
+}
+
+impl VmTrials {
+    /// Trials of one kernel, none of which has begun.
+    pub fn new(qemu: Qemu, spec: VmSpec, base: Vec<u8>, settings: Settings, seed: u64) -> Self {
+        Self {
+            qemu,
+            spec,
+            base,
+            settings,
+            seed,
+            logs: None,
+            keep: false,
+            found: Mutex::new(Found::default()),
+        }
+    }
+
+    /// What the guests said of themselves so far.
+    pub fn found(&self) -> Found {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The initramfs part that only says whether a guest runs at all.
+    pub fn probe_plan(&self) -> Result<Vec<u8>, PackError> {
+        pack::plan(&TrialPlan { settings: self.settings.clone(), seed: 0, probe: true })
+    }
+
+    /// Performs one trial. Infrastructure trouble is an outcome, not an error.
+    pub fn run(
+        &self,
+        trial: VmTrial,
+        stop: &AtomicBool,
+        tell: &dyn Fn(Event),
+    ) -> Result<Trial, Interrupted> {
+        let start = Instant::now();
+        let seed = trial_seed(self.seed, trial.index);
+        tell(Event::Started { index: trial.index });
+        let mut record = match self.watch(trial, seed, stop, tell) {
+            Ok(record) => record,
+            Err(Ended::Interrupted) => return Err(Interrupted),
+            Err(Ended::Broken(reason)) => broken(trial.index, seed, reason),
+        };
+        record.wall_s = start.elapsed().as_secs_f64();
+        Ok(record)
+    }
+
+    fn watch(
+        &self,
+        trial: VmTrial,
+        seed: u64,
+        stop: &AtomicBool,
+        tell: &dyn Fn(Event),
+    ) -> Result<Trial, Ended> {
+        let plan = TrialPlan { settings: self.settings.clone(), seed, probe: false };
+        let plan = pack::plan(&plan).map_err(Ended::broken)?;
+        let mut log = Log::create(self.logs.as_deref(), trial.index)?;
+        if let (true, Some(logs)) = (self.keep, &self.logs) {
+            self.keep_machine(logs, trial.index, &plan)?;
+        }
+        let mut vm =
+            self.qemu.boot(&self.spec, &[&self.base, &plan]).map_err(Ended::broken)?;
+        let mut watch = Watch::new(budgets(&self.settings, self.spec.accel));
+        let start = Instant::now();
+        let mut told = start;
+        loop {
+            if stop.load(Ordering::Relaxed) {
+                return Err(Ended::Interrupted);
+            }
+            let event = vm.next_event(TURN);
+            let now = start.elapsed().as_secs_f64();
+            match event {
+                Some(VmEvent::Console(bytes)) => {
+                    log.write(&bytes)?;
+                    watch.on_console(&bytes, now);
+                }
+                Some(VmEvent::ConsoleClosed) => watch.on_console_closed(),
+                Some(VmEvent::Agent(bytes)) => watch.on_agent(&bytes, now),
+                Some(VmEvent::Qmp(event)) => watch.on_qmp(&event),
+                None => {}
+            }
+            watch.on_snapshot(vm.recorder().snapshot(), now);
+            if let Some(status) = vm.exited() {
+                watch.on_exit(status.to_string());
+            }
+            if told.elapsed() >= PROGRESS {
+                told = Instant::now();
+                if let Some(seen) = watch.last_seen() {
+                    tell(progress(trial.index, seen));
+                }
+            }
+            match watch.next(now) {
+                Step::Wait => {}
+                // No answer is an answer too; the watch waits for it.
+                Step::AskStatus => drop(vm.query_status()),
+                Step::End => break,
+            }
+        }
+        vm.kill();
+        drain(&vm, &mut watch, &mut log, start)?;
+        self.learn(&watch);
+        let last = vm.recorder().snapshot();
+        let complaint = vm.complaint();
+        let skipped = watch.racing().map(|racing| racing.skipped.clone()).unwrap_or_default();
+        let counts = if last.present { last.clone() } else { watch.last_seen().unwrap_or(&last).clone() };
+        let conclusion = watch.conclude(&last, &complaint);
+        Ok(record(trial.index, seed, conclusion, &counts, skipped, log.name))
+    }
+
+    /// Notes what the guest said of itself.
+    fn learn(&self, watch: &Watch) {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(environment) = watch.environment() {
+            found.environment.get_or_insert_with(|| environment.clone());
+        }
+        if let Some(taints) = watch.taints() {
+            found.taints.get_or_insert_with(|| taints.to_owned());
+        }
+        if let Some(racing) = watch.racing().filter(|_| found.knobs.is_empty()) {
+            found.knobs.clone_from(&racing.knobs);
+        }
+        if let Some(finished) = watch.finished() {
+            found.knobs.clone_from(&finished.knobs);
+        }
+    }
+
+    fn keep_machine(&self, logs: &Path, index: u32, plan: &[u8]) -> Result<(), Ended> {
+        let write = |name: String, parts: &[&[u8]]| {
+            let path = logs.join(name);
+            let mut file = File::create(&path).map_err(|error| Ended::file(&path, &error))?;
+            parts.iter().try_for_each(|part| {
+                file.write_all(part).map_err(|error| Ended::file(&path, &error))
+            })
+        };
+        write(format!("trial-{index:04}.initramfs"), &[&self.base, plan])?;
+        let command = format!("{}\n", self.qemu.command_line(&self.spec));
+        write(format!("trial-{index:04}.qemu"), &[command.as_bytes()])
+    }
+}
+
+/// A trial that gave no conclusion.
+enum Ended {
+    Interrupted,
+    Broken(String),
+}
+
+impl Ended {
+    fn broken(error: impl std::error::Error) -> Self {
+        let causes = std::iter::successors(error.source(), |cause| cause.source());
+        let text = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+        Self::Broken(text)
+    }
+
+    fn file(path: &Path, error: &std::io::Error) -> Self {
+        Self::Broken(format!("writing {}: {error}", path.display()))
+    }
+}
+
+/// The console's bytes as they came.
+struct Log {
+    file: Option<(File, PathBuf)>,
+    name: Option<String>,
+}
+
+impl Log {
+    fn create(logs: Option<&Path>, index: u32) -> Result<Self, Ended> {
+        let Some(logs) = logs else { return Ok(Self { file: None, name: None }) };
+        let path = logs.join(format!("trial-{index:04}.console.log"));
+        std::fs::create_dir_all(logs).map_err(|error| Ended::file(logs, &error))?;
+        let file = File::create(&path).map_err(|error| Ended::file(&path, &error))?;
+        // The report stands beside the folder of logs.
+        let folder = logs.file_name().map(Path::new).unwrap_or(logs);
+        let name = folder.join(path.file_name().unwrap_or_default()).display().to_string();
+        Ok(Self { file: Some((file, path)), name: Some(name) })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Ended> {
+        match &mut self.file {
+            Some((file, path)) => file.write_all(bytes).map_err(|error| Ended::file(path, &error)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Takes what was still on its way when the machine ended.
+fn drain(vm: &Vm, watch: &mut Watch, log: &mut Log, start: Instant) -> Result<(), Ended> {
+    let deadline = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < deadline {
+        let now = start.elapsed().as_secs_f64();
+        match vm.next_event(TURN) {
+            Some(VmEvent::Console(bytes)) => {
+                log.write(&bytes)?;
+                watch.on_console(&bytes, now);
+            }
+            Some(VmEvent::Agent(bytes)) => watch.on_agent(&bytes, now),
+            Some(VmEvent::Qmp(event)) => watch.on_qmp(&event),
+            Some(VmEvent::ConsoleClosed) => watch.on_console_closed(),
+            None => break,
+        }
+    }
+    Ok(())
+}
+
+/// Budgets on the host's clock. Generous: a loaded host is no hang.
+fn budgets(settings: &Settings, accel: Accel) -> Budgets {
+    let slow = if accel == Accel::Kvm { 1.0 } else { 4.0 };
+    Budgets {
+        boot_s: 30.0 * slow,
+        setup_s: 15.0 * slow + 0.2 * slow * f64::from(settings.background_modules),
+        duration_s: settings.duration_s,
+        stall_s: 30.0,
+        settle_s: 15.0 * slow,
+        linger_s: 10.0,
+        answer_s: 5.0,
+    }
+}
+
+fn progress(index: u32, seen: &Snapshot) -> Event {
+    Event::Progress {
+        index,
+        phase: seen.phase,
+        raced_s: seen.raced_s(),
+        cycles: seen.cycles,
+        reads: seen.reads,
+    }
+}
+
+fn record(
+    index: u32,
+    seed: u64,
+    conclusion: Conclusion,
+    counts: &Snapshot,
+    skipped: Vec<String>,
+    console: Option<String>,
+) -> Trial {
+    let crashed = conclusion.outcome == Outcome::Crashed;
+    let mut notes = conclusion.notes;
+    notes.extend(skipped.into_iter().map(|technique| format!("chaos technique skipped: {technique}")));
+    Trial {
+        index,
+        seed,
+        outcome: conclusion.outcome,
+        reason: conclusion.reason,
+        exposure_s: conclusion.exposure_s,
+        cycles: counts.cycles,
+        reads: counts.reads,
+        time_to_crash_s: conclusion.time_to_crash_s,
+        cycles_to_crash: crashed.then_some(counts.cycles + 1),
+        crash: conclusion.crash,
+        counters: counts.counters.clone(),
+        signals: conclusion.signals,
+        notes,
+        console,
+        wall_s: 0.0,
+    }
+}
+
+fn broken(index: u32, seed: u64, reason: String) -> Trial {
+    Trial {
+        index,
+        seed,
+        outcome: Outcome::Broken,
+        reason,
+        exposure_s: 0.0,
+        cycles: 0,
+        reads: 0,
+        time_to_crash_s: None,
+        cycles_to_crash: None,
+        crash: None,
+        counters: crate::model::Counters::default(),
+        signals: Vec::new(),
+        notes: Vec::new(),
+        console: None,
+        wall_s: 0.0,
+    }
+}

@@ -1,0 +1,217 @@
+//! The judgement: all that was seen of a trial → one outcome and its reason.
+
+use super::super::protocol::{Ending, Finished};
+use super::{CalledOff, Conclusion, Watch};
+use crate::model::{Crash, Outcome, Phase, Severity, Snapshot};
+use crate::vm::Shutdown;
+
+/// `TAINT_DIE` (bit 7, `D`): the kernel counts its own deaths, whatever the
+/// console shows.
+const TAINT_DIE: u64 = 1 << 7;
+/// Share of the time asked for that must have been raced.
+const ENOUGH: f64 = 0.99;
+/// Disagreement of two clocks, seconds, above which the log's is not believed.
+const CLOCK_TOLERANCE_S: f64 = 1.0;
+
+/// An outcome with its reason.
+type Judgement = (Outcome, String);
+
+fn broken(reason: impl Into<String>) -> Judgement {
+    (Outcome::Broken, reason.into())
+}
+
+impl Watch {
+    /// The outcome. `last` is the flight recorder after the machine's end;
+    /// `complaint` is what QEMU itself complained of.
+    pub fn conclude(mut self, last: &Snapshot, complaint: &str) -> Conclusion {
+        for event in self.scanner.finish() {
+            self.on_scan(event, f64::INFINITY);
+        }
+        let last = if last.present { last.clone() } else { self.counts_without_recorder(last) };
+        let crash = self.crash_that_ended_it();
+        let signals = self.signals(crash.as_ref());
+        let (outcome, reason) = match &crash {
+            Some(crash) => self.judge_crash(crash, &last, &signals),
+            None => self.judge_silence(&last, complaint),
+        };
+        let (exposure_s, time_to_crash_s, mut notes) = self.times(crash.as_ref(), outcome, &last);
+        notes.extend(self.crashes.iter().filter(|other| crash.as_ref() != Some(other)).map(|other| {
+            format!("the console also shows: {}", other.title)
+        }));
+        Conclusion { outcome, reason, crash, exposure_s, time_to_crash_s, signals, notes }
+    }
+
+    /// Without a page, the guest's own last words are the counts.
+    fn counts_without_recorder(&self, empty: &Snapshot) -> Snapshot {
+        let mut seen = self.last_seen.clone().unwrap_or_else(|| empty.clone());
+        if let Some((finished, _)) = &self.finished {
+            seen.cycles = finished.cycles;
+            seen.reads = finished.reads;
+            seen.counters = finished.counters.clone();
+            seen.phase = Phase::Done;
+        }
+        seen
+    }
+
+    /// The first crash whose signature ends a trial; warnings do not.
+    fn crash_that_ended_it(&self) -> Option<Crash> {
+        let ends = |crash: &&Crash| {
+            crash.severity != Severity::Warning
+                && self.signs.iter().any(|(sign, _)| sign.ends_trial && sign.offset == crash.offset)
+        };
+        self.crashes.iter().find(ends).cloned()
+    }
+
+    /// Everything that says that the kernel is dead, one line each.
+    fn signals(&self, crash: Option<&Crash>) -> Vec<String> {
+        let mut signals = Vec::new();
+        if let Some(crash) = crash {
+            signals.push(format!("console: {}", crash.title));
+        }
+        if self.panicked {
+            signals.push("pvpanic: the guest panicked".to_owned());
+        }
+        match self.shutdown {
+            Some(Shutdown::GuestReset) => signals.push("QMP: the guest reset".to_owned()),
+            Some(Shutdown::GuestPanic) => signals.push("QMP: ended by a panic".to_owned()),
+            Some(Shutdown::GuestPowerOff) => signals.push("QMP: the guest powered off".to_owned()),
+            Some(Shutdown::Host) | None => {}
+        }
+        if let Some(CalledOff::Stalled(why)) = &self.called_off {
+            signals.push(format!("flight recorder: {why}"));
+        }
+        if let Some((finished, _)) = &self.finished {
+            signals.push(format!("guest: {:?}", finished.ending).to_lowercase());
+            if finished.taint_after & TAINT_DIE != 0 {
+                signals.push("kernel: tainted by a death (D)".to_owned());
+            }
+        }
+        signals
+    }
+
+    /// Whether anything but the console says that the kernel died.
+    fn death_is_confirmed(&self, last: &Snapshot) -> bool {
+        let reset = matches!(self.shutdown, Some(Shutdown::GuestReset | Shutdown::GuestPanic));
+        let stalled = matches!(self.called_off, Some(CalledOff::Stalled(_)));
+        let died = self.finished().is_some_and(|end| end.taint_after & TAINT_DIE != 0);
+        // The report lingered and no word came after it: the guest is gone.
+        let gone = self.finished.is_none()
+            && self.exit.is_none()
+            && last.present
+            && last.phase < Phase::Done
+            && last.heartbeat == self.last_beat.0
+            && self.signs.iter().any(|(_, at)| *at > self.last_beat.1);
+        self.panicked || reset || stalled || died || gone
+    }
+
+    fn judge_crash(&self, crash: &Crash, last: &Snapshot, signals: &[String]) -> Judgement {
+        if self.race_at.is_none() && last.race_start_ns == 0 {
+            return broken(format!("the kernel crashed before the race began: {}", crash.title));
+        }
+        if crash.title.contains("Attempted to kill init") {
+            return broken(format!("the guest's own init died: {}", crash.title));
+        }
+        if !self.death_is_confirmed(last) {
+            return broken(format!(
+                "the console shows `{}`, and nothing else agrees: {}",
+                crash.title,
+                if signals.len() > 1 { signals[1..].join("; ") } else { "no other signal".to_owned() }
+            ));
+        }
+        (Outcome::Crashed, crash.title.clone())
+    }
+
+    fn judge_silence(&self, last: &Snapshot, complaint: &str) -> Judgement {
+        let raced = self.race_at.is_some() || last.race_start_ns > 0;
+        if self.panicked || self.shutdown == Some(Shutdown::GuestPanic) {
+            return broken("pvpanic reports a panic, but the console shows none");
+        }
+        if let Some(finished) = self.finished() {
+            return self.judge_word(finished, last);
+        }
+        if self.shutdown == Some(Shutdown::GuestReset) {
+            let when = if raced { "in mid-race" } else { "before the race" };
+            return broken(format!("the guest reset {when} without a word on the console"));
+        }
+        match &self.called_off {
+            Some(CalledOff::Silent(why) | CalledOff::NoAnswer(why)) => return broken(why.clone()),
+            Some(CalledOff::Stalled(why)) if raced => return (Outcome::Hung, why.clone()),
+            Some(CalledOff::Stalled(why)) => {
+                return broken(format!("before the race: {why}"));
+            }
+            None => {}
+        }
+        if self.shutdown == Some(Shutdown::GuestPowerOff) {
+            return broken("the guest powered off without a result");
+        }
+        let status = self.exit.as_deref().unwrap_or("gone");
+        let complaint = complaint.lines().last().unwrap_or("it said nothing");
+        broken(format!("QEMU ended in mid-trial ({status}): {complaint}"))
+    }
+
+    /// The guest said how it ended; believe it only where all else agrees.
+    fn judge_word(&self, finished: &Finished, last: &Snapshot) -> Judgement {
+        match finished.ending {
+            Ending::Unsupported => return (Outcome::Unsupported, finished.reason.clone()),
+            Ending::Broken => return broken(finished.reason.clone()),
+            Ending::Hung => return (Outcome::Hung, finished.reason.clone()),
+            Ending::Survived => {}
+        }
+        if finished.taint_after & TAINT_DIE != 0 {
+            return broken("the kernel is tainted by a death (D), but the console shows none");
+        }
+        if self.shutdown == Some(Shutdown::GuestReset) {
+            return broken("the guest says that it survived, but it reset instead of powering off");
+        }
+        if last.present && (last.cycles, last.reads) != (finished.cycles, finished.reads) {
+            return broken(format!(
+                "the guest counts {} cycles and {} reads, the flight recorder {} and {}",
+                finished.cycles, finished.reads, last.cycles, last.reads
+            ));
+        }
+        if finished.cycles == 0 {
+            return broken(format!(
+                "not one load/unload cycle was completed ({:?})",
+                finished.counters.errors
+            ));
+        }
+        let seen = &finished.counters.sightings;
+        if seen.live + seen.loading + seen.unloading == 0 {
+            return broken(format!(
+                "no reader ever saw the module in {} reads and {} cycles: the race was none",
+                finished.reads, finished.cycles
+            ));
+        }
+        if finished.raced_s < ENOUGH * self.budgets.duration_s {
+            return broken(format!(
+                "raced for {:.1} s only, of {:.1} s asked for",
+                finished.raced_s, self.budgets.duration_s
+            ));
+        }
+        (Outcome::Survived, format!("no crash in {:.1} s", finished.raced_s))
+    }
+
+    /// Exposure, time to crash, and notes on how well they are known.
+    fn times(
+        &self,
+        crash: Option<&Crash>,
+        outcome: Outcome,
+        last: &Snapshot,
+    ) -> (f64, Option<f64>, Vec<String>) {
+        let beats_s = last.raced_s();
+        let finished_s = self.finished().map(|finished| finished.raced_s);
+        let Some(crash) = crash.filter(|_| outcome == Outcome::Crashed) else {
+            return (finished_s.unwrap_or(beats_s), None, Vec::new());
+        };
+        let log_s = crash.log_time_s.and_then(|at| self.clock.since_start_s(at, last.race_start_ns));
+        match log_s {
+            Some(log_s) if log_s >= 0.0 && log_s <= beats_s + CLOCK_TOLERANCE_S => {
+                (log_s, Some(log_s), Vec::new())
+            }
+            _ => {
+                let note = "time to crash is that of the last heartbeat: the log's clock could not be read";
+                (beats_s, Some(beats_s), vec![note.to_owned()])
+            }
+        }
+    }
+}

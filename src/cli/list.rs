@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 
 use super::{Failure, ui::Ui};
+use crate::crash::SIGNATURES;
 use crate::model::{ExitCode, Strategy};
 
 /// Print one of the tables that modrace works from
@@ -16,6 +17,8 @@ pub(super) struct Args {
 enum Table {
     /// How readers read
     Strategies,
+    /// What the crash scanner recognises
+    Signatures,
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
@@ -24,6 +27,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
             .iter()
             .map(|&(_, name, help)| (name, help))
             .collect(),
+        Table::Signatures => SIGNATURES.iter().map(|row| (row.name, row.title)).collect(),
     };
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     for (name, help) in rows {

@@ -7,6 +7,7 @@ mod interrupt;
 pub mod kernel_arg;
 mod list;
 mod plan;
+mod scan;
 pub mod ui;
 mod vm;
 
@@ -31,6 +32,7 @@ struct Cli {
 enum Command {
     Vm(vm::Args),
     List(list::Args),
+    Scan(scan::Args),
 }
 
 fn exit_codes() -> String {
@@ -56,6 +58,7 @@ pub fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Vm(args) => vm::run(args, &ui),
         Command::List(args) => list::run(args, &ui),
+        Command::Scan(args) => scan::run(args, &ui),
     };
     match done {
         Ok(code) => code,

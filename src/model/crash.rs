@@ -1,10 +1,12 @@
 //! A crash as data: what the scanner found in a kernel log.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One crash found in a log.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Crash {
     /// The name of the signature that matched, from the table.
     pub signature: String,
@@ -21,26 +23,77 @@ pub struct Crash {
     pub function: Option<String>,
     /// The function that the instruction pointer was in.
     pub faulting_function: Option<String>,
+    /// Offset of the instruction pointer into that function, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub faulting_offset: Option<u64>,
+    /// Whether the report is cut, interleaved or otherwise not to be trusted.
+    #[serde(default)]
+    pub corrupted: bool,
+    /// What is wrong with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrupted_reason: Option<String>,
+    /// Whether a trial is over with this crash.
+    #[serde(default)]
+    pub ends_trial: bool,
     /// The CPU that reported it.
     pub cpu: Option<u32>,
     /// The process that it happened in.
     pub pid: Option<u32>,
     /// That process's name.
     pub comm: Option<String>,
+    /// The kernel's release, as the report says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
+    /// The machine, as the report says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hardware: Option<String>,
+    /// The kernel's taint letters at the time, without the blanks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tainted: Option<String>,
+    /// What each of these letters means.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taints: Vec<String>,
     /// Frames, innermost first.
     pub call_trace: Vec<Frame>,
+    /// Registers, as the report says.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub registers: BTreeMap<String, String>,
+    /// The bytes around the faulting instruction, which stands in `<>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// `Modules linked in:`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub modules: Vec<LinkedModule>,
+    /// The module that was unloaded last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_unloaded: Option<String>,
+    /// What KASLR added to the addresses of the kernel's image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_offset: Option<u64>,
+    /// What the kernel reported because of this crash, and close behind it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub follow_ons: Vec<FollowOn>,
     /// The log's own time of the first line, seconds since boot, if it had one.
     pub log_time_s: Option<f64>,
-    /// Line number of the first line in the log, from 1.
+    /// Line number in the log, from 1, of the line that the signature matched.
     pub line: u64,
-    /// Offset in bytes of the first line in the log.
+    /// Offset in bytes of that line in the log.
     pub offset: u64,
-    /// The report's lines as they stood.
+    /// What matched in that line: characters from its beginning, from 0.
+    #[serde(default)]
+    pub column: u32,
+    /// How many characters matched.
+    #[serde(default)]
+    pub width: u32,
+    /// Line number in the log of the excerpt's first line.
+    #[serde(default)]
+    pub excerpt_line: u64,
+    /// The report's lines as they stood, without a gap.
     pub excerpt: Vec<String>,
 }
 
 /// A frame of a call trace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Frame {
     /// The function's name.
     pub function: String,
@@ -52,35 +105,142 @@ pub struct Frame {
     pub module: Option<String>,
     /// False for the `?` frames: found on the stack, perhaps left over.
     pub reliable: bool,
+    /// True for a function that the compiler put into its caller.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub inlined: bool,
+    /// `file:line`, if the report or a vmlinux says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+}
+
+/// A module in the line `Modules linked in:`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LinkedModule {
+    /// Its name.
+    pub name: String,
+    /// Taint letters and `+` or `-` (coming, going), if it had any.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub flags: String,
+}
+
+/// A crash that stands close behind another and follows from it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FollowOn {
+    /// The name of the signature that matched.
+    pub signature: String,
+    /// What sort of report it is.
+    pub kind: CrashKind,
+    /// Its line, normalised.
+    pub title: String,
+    /// Line number in the log, from 1.
+    pub line: u64,
 }
 
 /// What sort of report the kernel printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CrashKind {
-    /// `kernel BUG at …`: a `BUG()` or `BUG_ON()`.
+    /// `kernel BUG at …`: a `BUG()` or `BUG_ON()`; or a line that says `BUG:`.
     Bug,
-    /// Another oops.
+    /// An oops of another sort.
+    #[default]
     Oops,
     /// A panic that no report came before.
     Panic,
+    /// A general protection fault.
+    GeneralProtection,
+    /// An access to an address that is not mapped.
+    PageFault,
+    /// An access through a NULL pointer.
+    NullDereference,
+    /// A double fault, or a stack that ran over.
+    StackOverflow,
+    /// A stack that was written over.
+    StackCorruption,
     /// A report by KASAN.
     Kasan,
+    /// A report by KMSAN.
+    Kmsan,
+    /// A data race, reported by KCSAN.
+    Kcsan,
+    /// A report by UBSAN.
+    Ubsan,
+    /// A report by KFENCE.
+    Kfence,
+    /// A linked list whose pointers do not fit.
+    ListCorruption,
+    /// A reference count out of bounds.
+    Refcount,
+    /// A timer, work item or the like used against its life cycle.
+    Odebug,
+    /// Memory that nothing points to.
+    MemoryLeak,
+    /// A page, slab object or page table in a bad state.
+    BadMemory,
     /// A soft or hard lockup.
     Lockup,
     /// An RCU stall.
     Stall,
     /// A task blocked for too long.
     HungTask,
+    /// A lock used against the rules, or a deadlock that could happen.
+    Locking,
+    /// Sleeping or scheduling where that is forbidden.
+    AtomicSleep,
+    /// RCU used against the rules.
+    Rcu,
+    /// No memory, and no process left to kill.
+    OutOfMemory,
+    /// The machine began to boot again without having been told to.
+    Reboot,
+    /// The module loader's own trouble.
+    ModuleLoader,
     /// A `WARN()`.
     Warning,
 }
 
+impl CrashKind {
+    /// The word used in reports and on the terminal.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bug => "bug",
+            Self::Oops => "oops",
+            Self::Panic => "panic",
+            Self::GeneralProtection => "general_protection",
+            Self::PageFault => "page_fault",
+            Self::NullDereference => "null_dereference",
+            Self::StackOverflow => "stack_overflow",
+            Self::StackCorruption => "stack_corruption",
+            Self::Kasan => "kasan",
+            Self::Kmsan => "kmsan",
+            Self::Kcsan => "kcsan",
+            Self::Ubsan => "ubsan",
+            Self::Kfence => "kfence",
+            Self::ListCorruption => "list_corruption",
+            Self::Refcount => "refcount",
+            Self::Odebug => "odebug",
+            Self::MemoryLeak => "memory_leak",
+            Self::BadMemory => "bad_memory",
+            Self::Lockup => "lockup",
+            Self::Stall => "stall",
+            Self::HungTask => "hung_task",
+            Self::Locking => "locking",
+            Self::AtomicSleep => "atomic_sleep",
+            Self::Rcu => "rcu",
+            Self::OutOfMemory => "out_of_memory",
+            Self::Reboot => "reboot",
+            Self::ModuleLoader => "module_loader",
+            Self::Warning => "warning",
+        }
+    }
+}
+
 /// How bad a crash is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// The kernel cannot go on, or is not to be trusted.
+    #[default]
     Fatal,
     /// Something is broken, though the kernel goes on.
     Error,
@@ -88,8 +248,19 @@ pub enum Severity {
     Warning,
 }
 
+impl Severity {
+    /// The word used in reports and on the terminal.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fatal => "fatal",
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
 /// How a crash relates to the race that modrace provokes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CrashClass {
     /// `module_flags()` hit `MODULE_STATE_UNFORMED` below `m_show()`.
@@ -99,5 +270,18 @@ pub enum CrashClass {
     /// Elsewhere in the module loader.
     ModuleRelated,
     /// Something else.
+    #[default]
     Unrelated,
+}
+
+impl CrashClass {
+    /// The word used in reports and on the terminal.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Target => "target",
+            Self::Sibling => "sibling",
+            Self::ModuleRelated => "module-related",
+            Self::Unrelated => "unrelated",
+        }
+    }
 }

@@ -1,0 +1,80 @@
+//! How a crash looks on a terminal: where, what, and the lines with a caret
+//! below what was matched.
+
+use std::fmt::Write;
+
+use crate::model::Crash;
+
+/// Lines shown around the match; the JSON form has them all.
+const SHOWN: usize = 24;
+
+/// A crash as text.
+pub(super) fn render(file: &str, crash: &Crash) -> String {
+    let mut out = String::new();
+    let _infallible = write_crash(&mut out, file, crash);
+    out
+}
+
+fn write_crash(out: &mut String, file: &str, crash: &Crash) -> std::fmt::Result {
+    let corrupted = if crash.corrupted { ", corrupted" } else { "" };
+    writeln!(out, "{file}:{}: {}", crash.line, crash.title)?;
+    writeln!(
+        out,
+        "  {} ({}), {}{corrupted}",
+        crash.signature,
+        crash.severity.as_str(),
+        crash.class.as_str()
+    )?;
+    if let Some(process) = process(crash) {
+        writeln!(out, "  {process}")?;
+    }
+    let numbers = (crash.excerpt_line + crash.excerpt.len() as u64)
+        .to_string()
+        .len();
+    for (number, line) in (crash.excerpt_line..).zip(&crash.excerpt).take(SHOWN) {
+        writeln!(out, "  {number:>numbers$} | {line}")?;
+        if number == crash.line {
+            let indent = " ".repeat(crash.column as usize);
+            let carets = "^".repeat(crash.width.max(1) as usize);
+            writeln!(out, "  {:numbers$} | {indent}{carets}", "")?;
+        }
+    }
+    if crash.excerpt.len() > SHOWN {
+        writeln!(
+            out,
+            "  {:numbers$} | … {} more lines",
+            "",
+            crash.excerpt.len() - SHOWN
+        )?;
+    }
+    for frame in crash
+        .call_trace
+        .iter()
+        .filter(|frame| frame.source.is_some())
+    {
+        let source = frame.source.as_deref().unwrap_or_default();
+        writeln!(out, "  {} at {source}", frame.function)?;
+    }
+    for follow_on in &crash.follow_ons {
+        writeln!(out, "  then, line {}: {}", follow_on.line, follow_on.title)?;
+    }
+    writeln!(out)
+}
+
+/// `cat[186343] on CPU 37, kernel 3.10.0+, tainted GFO`
+fn process(crash: &Crash) -> Option<String> {
+    let mut parts = Vec::new();
+    if let (Some(comm), Some(pid)) = (&crash.comm, crash.pid) {
+        let cpu = crash
+            .cpu
+            .map_or_else(String::new, |cpu| format!(" on CPU {cpu}"));
+        parts.push(format!("{comm}[{pid}]{cpu}"));
+    }
+    if let Some(kernel) = &crash.kernel {
+        parts.push(format!("kernel {kernel}"));
+    }
+    if let Some(letters) = &crash.tainted {
+        parts.push(format!("tainted {letters}"));
+    }
+    (!parts.is_empty()).then(|| parts.join(", "))
+}

@@ -1,0 +1,113 @@
+//! What loggers put before a kernel line: syslog, journald, `dmesg -T`,
+//! serial loggers with a clock of their own. They also tell the kernel's lines
+//! from a program's.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::line::{Line, Origin};
+
+/// A pattern written in this file.
+fn pattern(text: &str) -> Regex {
+    #[expect(clippy::expect_used, reason = "a constant of this file, tested below")]
+    Regex::new(text).expect("a pattern that compiles")
+}
+
+/// `Nov 22 18:01:02 host ident[pid]: `, or the same with an ISO time.
+static SYSLOG: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"^(?:<\d{1,3}>)?(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d+)?|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?) (\S+) ([A-Za-z_][\w./@-]*)(?:\[\d+\])?: ?",
+    )
+});
+
+/// `host ident[pid]: ` behind a monotonic time.
+static AFTER_TIME: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"^([A-Za-z][\w.-]*) ([A-Za-z_][\w./@-]*)(\[\d+\])?: "));
+
+/// A clock alone: `[Sun Nov 22 18:01:02 2026] `, `2026-11-22 18:01:02.345 `.
+static CLOCK: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"^(?:\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}\] ?|\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?\]?:? +|\[\d\d:\d\d:\d\d(?:\.\d+)?\] ?)",
+    )
+});
+
+/// Takes a logger's prefix off the front.
+pub(super) fn strip<'a>(text: &'a str, line: &mut Line<'_>) -> &'a str {
+    let begins = text.as_bytes().first().copied().unwrap_or_default();
+    // Most lines begin with `[ 12.345678]`; no pattern needs to look at them.
+    let worth_it = match begins {
+        b'[' => text
+            .as_bytes()
+            .get(1)
+            .is_some_and(u8::is_ascii_alphanumeric),
+        b'<' => true,
+        b => b.is_ascii_digit() || b.is_ascii_uppercase(),
+    };
+    if !worth_it {
+        return text;
+    }
+    if let Some(found) = SYSLOG.captures(text) {
+        line.origin = if &found[2] == "kernel" {
+            Origin::Kernel
+        } else {
+            Origin::UserSpace
+        };
+        return &text[found[0].len()..];
+    }
+    if let Some(found) = CLOCK.find(text) {
+        if text.starts_with('[') && text.as_bytes().get(1).is_some_and(u8::is_ascii_uppercase) {
+            line.origin = Origin::Kernel;
+        }
+        return &text[found.end()..];
+    }
+    text
+}
+
+/// The same behind a time: `host kernel: text`, `host app[12]: text`.
+pub(super) fn strip_after_time<'a>(text: &'a str, line: &mut Line<'_>) -> &'a str {
+    let Some(found) = AFTER_TIME.captures(text) else {
+        return text;
+    };
+    if &found[2] == "kernel" && &found[1] != "Linux" {
+        line.origin = Origin::Kernel;
+        return &text[found[0].len()..];
+    }
+    // The kernel's own `usb hub: text` has two words as well; only a process
+    // number makes it a program.
+    if found.get(3).is_some() {
+        line.origin = Origin::UserSpace;
+        return &text[found[0].len()..];
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pattern_compiles() {
+        for re in [&SYSLOG, &AFTER_TIME, &CLOCK] {
+            assert!(!re.as_str().is_empty());
+        }
+    }
+
+    #[test]
+    fn dmesg_with_wall_clock_is_the_kernels() {
+        let mut line = Line::default();
+        let rest = strip("[Sun Nov 22 18:01:02 2026] BUG: x", &mut line);
+        assert_eq!(rest, "BUG: x");
+        assert_eq!(line.origin, Origin::Kernel);
+    }
+
+    #[test]
+    fn a_driver_with_two_words_is_no_program() {
+        let mut line = Line::default();
+        assert_eq!(
+            strip_after_time("usb hub: text", &mut line),
+            "usb hub: text"
+        );
+        assert_eq!(line.origin, Origin::Unknown);
+    }
+}

@@ -1,0 +1,100 @@
+//! printk's own prefix: `<level>`, `[time]`, `[caller]`, and the notice of
+//! lost lines. Format: `print_prefix()` and `print_caller()` in printk.c.
+
+use super::line::{Caller, Line, Origin};
+
+/// Takes printk's prefix off the front.
+pub(super) fn strip<'a>(text: &'a str, line: &mut Line<'_>) -> &'a str {
+    let mut rest = text;
+    if let Some(after) = dropped_notice(rest) {
+        line.dropped_before = true;
+        line.origin = Origin::Kernel;
+        rest = after;
+    }
+    if let Some((code, after)) = level(rest) {
+        line.level = Some(code & 7);
+        // The facility of printk is 0; a program that writes to /dev/kmsg
+        // gets another.
+        line.origin = if code >> 3 == 0 {
+            Origin::Kernel
+        } else {
+            Origin::UserSpace
+        };
+        rest = after;
+    }
+    if let Some((time, after)) = time(rest) {
+        line.time_s = Some(time);
+        if line.origin == Origin::Unknown {
+            line.origin = Origin::Kernel;
+        }
+        rest = after;
+        while let Some((caller, after)) = caller(rest) {
+            line.caller = Some(caller);
+            rest = after;
+        }
+        rest = rest.strip_prefix(' ').unwrap_or(rest);
+        // Two clocks: a serial logger's before printk's own.
+        if let Some((time, after)) = self::time(rest) {
+            line.time_s = Some(time);
+            rest = after.strip_prefix(' ').unwrap_or(after);
+        }
+    }
+    rest
+}
+
+/// The text behind a stamp that stands inside the line: a program had begun
+/// the line when the kernel spoke.
+pub(super) fn inside<'a>(text: &'a str, line: &mut Line<'_>) -> Option<&'a str> {
+    let mut from = 0;
+    while let Some(at) = text[from..].find('[') {
+        let at = from + at;
+        if time(&text[at..]).is_some() {
+            return Some(strip(&text[at..], line));
+        }
+        from = at + 1;
+    }
+    None
+}
+
+/// `[    1.186141]`
+fn time(text: &str) -> Option<(f64, &str)> {
+    let inner = text.strip_prefix('[')?.trim_start_matches(' ');
+    let (number, rest) = inner.split_once(']')?;
+    let (whole, fraction) = number.split_once('.')?;
+    let digits = |s: &str| !s.is_empty() && s.len() < 12 && s.bytes().all(|b| b.is_ascii_digit());
+    if !digits(whole) || !digits(fraction) {
+        return None;
+    }
+    Some((number.parse().ok()?, rest))
+}
+
+/// `[   T57]` or `[    C1]`
+fn caller(text: &str) -> Option<(Caller, &str)> {
+    let inner = text.strip_prefix('[')?.trim_start_matches(' ');
+    let (id, rest) = inner.split_once(']')?;
+    if let Some(task) = id.strip_prefix('T') {
+        return Some((Caller::Task(task.parse().ok()?), rest));
+    }
+    let cpu = id.strip_prefix('C')?;
+    Some((Caller::Cpu(cpu.parse().ok()?), rest))
+}
+
+/// `<4>`: level and facility.
+fn level(text: &str) -> Option<(u8, &str)> {
+    let (number, rest) = text.strip_prefix('<')?.split_once('>')?;
+    if number.is_empty() || number.len() > 3 || !number.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    Some((number.parse().ok()?, rest))
+}
+
+/// `** 93 printk messages dropped **`, with whatever stands behind it.
+fn dropped_notice(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix("** ")?;
+    let (count, rest) = rest.split_once(" printk messages dropped")?;
+    if !count.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let rest = rest.trim_start_matches([' ', '*']);
+    Some(rest)
+}

@@ -1,0 +1,313 @@
+//! Names the function that a kernel developer would look at first. Works on
+//! the lines of one report; what is passed over stands in `passed_over`.
+
+use super::entry::{Entry, Ip};
+use super::passed_over::{self, HAND_OVERS, SHARED_WAITS, SYSCALL_PREFIXES, WAITING};
+use super::signature::Look;
+use super::title::plain;
+use crate::model::Frame;
+
+/// The function to blame, if the report has one. `header` is the rest of the
+/// first line, behind the marker.
+pub(super) fn blame(look: Look, over: &[&str], header: &str, entries: &[Entry]) -> Option<String> {
+    let names = Names { over };
+    match look {
+        Look::Nowhere => None,
+        Look::Ip => names.first(ip_frame(entries)),
+        Look::IpThenTrace => names.first(ip_then_trace(entries)),
+        Look::Trace => names.first(frames_below_heading(entries)),
+        Look::HeaderThenTrace => header_function(header)
+            .filter(|name| !names.passed(name))
+            .map(|name| short(&name))
+            .or_else(|| names.first(frames_below_heading_or_not(entries))),
+        Look::Warn => names
+            .first(ip_and_behind(entries))
+            .or_else(|| names.first(frames_below_heading(entries))),
+        Look::At(words) => {
+            let from = entries
+                .iter()
+                .position(|entry| entry.text.contains(words))?;
+            entries[from..].iter().find_map(at_function)
+        }
+        Look::AtThenTrace => names.first(at_then_frames(entries)),
+        Look::TraceAfter(words) => names.first(frames_after(entries, words)),
+        Look::Frames => names.first(until_heading(entries.get(1..)?)),
+        Look::Unlock => names.first(unlock(entries)),
+        Look::Stall => stall(&names.all(ip_then_trace(entries))),
+        Look::StallTrace => stall(&names.all(frames_below_heading(entries))),
+        Look::RcuStall => rcu_stall(&names, entries),
+        Look::Hung => hung(&names.all(frames_below_heading(entries))),
+    }
+}
+
+/// `in FUNCTION+0x1/0x2` of a first line.
+fn header_function(header: &str) -> Option<String> {
+    let (_, behind) = header.split_once(" in ")?;
+    let name: String = behind
+        .chars()
+        .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+        .collect();
+    let next = behind[name.len()..].chars().next();
+    (!name.is_empty() && matches!(next, Some('.' | '+'))).then_some(name)
+}
+
+/// `at: FUNCTION`, on the line or as the frame that the line below holds.
+fn at_function(entry: &Entry) -> Option<String> {
+    entry.at.clone()
+}
+
+/// Chooses among names.
+struct Names<'a> {
+    over: &'a [&'a str],
+}
+
+impl Names<'_> {
+    fn passed(&self, name: &str) -> bool {
+        passed_over::always(name) || self.over.iter().any(|over| passed_over::fits(name, over))
+    }
+
+    /// Those that may be to blame, in their order.
+    fn all(&self, names: impl IntoIterator<Item = String>) -> Vec<String> {
+        names
+            .into_iter()
+            .filter(|name| !self.passed(name))
+            .map(|name| short(&name))
+            .collect()
+    }
+
+    /// The first that may be to blame.
+    fn first(&self, names: impl IntoIterator<Item = String>) -> Option<String> {
+        names
+            .into_iter()
+            .find(|name| !self.passed(name))
+            .map(|name| short(&name))
+    }
+}
+
+/// A system call's own name: what every architecture and age agrees on.
+fn short(name: &str) -> String {
+    SYSCALL_PREFIXES
+        .iter()
+        .filter_map(|prefix| name.strip_prefix(prefix))
+        .filter(|rest| !rest.is_empty())
+        .min_by_key(|rest| rest.len())
+        .unwrap_or(name)
+        .to_owned()
+}
+
+/// A frame that a title may name.
+fn nameable(frame: &Frame) -> Option<String> {
+    (frame.reliable && !frame.inlined).then(|| plain(&frame.function).to_owned())
+}
+
+fn names_of(entries: &[Entry]) -> impl Iterator<Item = String> {
+    entries
+        .iter()
+        .flat_map(|entry| entry.frames.iter().filter_map(nameable))
+}
+
+/// The frames up to the next heading.
+fn until_heading(entries: &[Entry]) -> Vec<String> {
+    let end = entries
+        .iter()
+        .position(|entry| entry.heading)
+        .unwrap_or(entries.len());
+    names_of(&entries[..end]).collect()
+}
+
+/// The frames below the next heading of a call trace.
+fn frames_below_heading(entries: &[Entry]) -> Vec<String> {
+    let heading = entries
+        .iter()
+        .position(|entry| entry.heading && call_trace(&entry.text));
+    heading.map_or_else(Vec::new, |at| until_heading(&entries[at + 1..]))
+}
+
+/// The same for reports that may list frames without a heading.
+fn frames_below_heading_or_not(entries: &[Entry]) -> Vec<String> {
+    let first_frame = entries.iter().position(|entry| !entry.frames.is_empty());
+    let heading = entries.iter().position(|entry| entry.heading);
+    match (first_frame, heading) {
+        (Some(frame), Some(heading)) if frame < heading => until_heading(entries),
+        (Some(_), None) => until_heading(entries),
+        _ => frames_below_heading(entries),
+    }
+}
+
+fn call_trace(text: &str) -> bool {
+    text.contains("Call Trace:") || text.contains("Call trace:") || text.contains("Backtrace:")
+}
+
+fn ip_at(entries: &[Entry]) -> Option<(usize, &Ip)> {
+    entries
+        .iter()
+        .enumerate()
+        .find_map(|(at, entry)| Some((at, entry.ip.as_ref()?)))
+}
+
+fn ip_name(ip: &Ip) -> Option<String> {
+    ip.frame.as_ref().and_then(nameable)
+}
+
+fn ip_frame(entries: &[Entry]) -> Option<String> {
+    ip_at(entries).and_then(|(_, ip)| ip_name(ip))
+}
+
+/// The instruction pointer, then the call trace behind it. If a cut took the
+/// instruction pointer away, the trace alone.
+fn ip_then_trace(entries: &[Entry]) -> Vec<String> {
+    let Some((at, ip)) = ip_at(entries) else {
+        return frames_below_heading(entries);
+    };
+    let mut names: Vec<_> = ip_name(ip).into_iter().collect();
+    names.extend(frames_below_heading(&entries[at + 1..]));
+    names
+}
+
+/// The instruction pointer, then the frames right behind it: old kernels print
+/// a warning's registers in the middle of its call trace.
+fn ip_and_behind(entries: &[Entry]) -> Vec<String> {
+    let Some((at, ip)) = ip_at(entries) else {
+        return Vec::new();
+    };
+    let mut names: Vec<_> = ip_name(ip).into_iter().collect();
+    names.extend(until_heading(&entries[at + 1..]));
+    names
+}
+
+/// Where two locks were taken, then the frames behind.
+fn at_then_frames(entries: &[Entry]) -> Vec<String> {
+    let mut names = Vec::new();
+    for (at, entry) in entries.iter().enumerate() {
+        if let Some(name) = &entry.at {
+            names.push(name.clone());
+            if names.len() == 2 {
+                names.extend(until_heading(&entries[at + 1..]));
+                return names;
+            }
+        }
+    }
+    names
+}
+
+fn frames_after(entries: &[Entry], words: &str) -> Vec<String> {
+    let at = entries.iter().position(|entry| entry.text.contains(words));
+    at.map_or_else(Vec::new, |at| until_heading(&entries[at + 1..]))
+}
+
+/// `at:` a line break, then the address where the lock was released.
+fn unlock(entries: &[Entry]) -> Vec<String> {
+    let released = entries
+        .iter()
+        .position(|entry| !entry.frames.is_empty() && entry.text.contains('['));
+    let Some(at) = released else {
+        return frames_below_heading(entries);
+    };
+    let mut names: Vec<_> = names_of(&entries[at..=at]).collect();
+    names.extend(frames_below_heading(&entries[at + 1..]));
+    names
+}
+
+/// What a stuck CPU was called to do: the frame just inside of where the
+/// kernel handed over. Where in its loop it was found is chance.
+fn stall(names: &[String]) -> Option<String> {
+    let mut inside = names.first()?;
+    for name in names {
+        let hands_over = HAND_OVERS
+            .iter()
+            .any(|(_, patterns)| patterns.iter().any(|p| passed_over::fits(name, p)));
+        if hands_over {
+            // Whom it waits for differs; that it calls other CPUs does not.
+            if name.contains("smp_call_function") {
+                return Some("smp_call_function".to_owned());
+            }
+            return Some(inside.clone());
+        }
+        inside = name;
+    }
+    None
+}
+
+/// A stall is found by the timer interrupt; what it interrupted stands behind.
+fn rcu_stall(names: &Names<'_>, entries: &[Entry]) -> Option<String> {
+    let interrupt = |words: &[&str]| {
+        entries
+            .iter()
+            .position(|entry| words.iter().any(|word| entry.text.contains(word)))
+    };
+    if let Some(at) = interrupt(&["apic_timer_interrupt"]) {
+        let found = stall(&names.all(ip_and_behind(&entries[at + 1..])));
+        if found.is_some() {
+            return found;
+        }
+    }
+    if let Some(at) = interrupt(&["apic_timer_interrupt", "Exception stack", "el1h_64_irq"]) {
+        let found = stall(&names.all(until_heading(&entries[at + 1..])));
+        if found.is_some() {
+            return found;
+        }
+    }
+    stall(&names.all(ip_then_trace(entries)))
+}
+
+/// Who waits, unless many wait for the same.
+fn hung(names: &[String]) -> Option<String> {
+    for name in names {
+        for (part, shared) in SHARED_WAITS {
+            if name.contains(part) {
+                return Some(shared.map_or_else(|| name.clone(), str::to_owned));
+            }
+        }
+    }
+    names
+        .iter()
+        .find(|name| !WAITING.iter().any(|part| name.contains(part)))
+        .cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(lines: &str) -> Vec<Entry> {
+        lines.lines().map(Entry::new).collect()
+    }
+
+    #[test]
+    fn a_stall_names_what_the_cpu_was_called_to_do() {
+        let report = entries(
+            "BUG: soft lockup\nRIP: 0010:memcpy+0x1/0x2\nCall Trace:\n a+0x1/0x2\n b+0x1/0x2\n do_syscall_64+0x1/0x2\n",
+        );
+        assert_eq!(blame(Look::Stall, &[], "", &report).as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn a_hang_names_who_waits() {
+        let report = entries(
+            "INFO: task\nCall Trace:\n __schedule+0x1/0x2\n schedule+0x1/0x2\n rwsem_x+0x1/0x2\n ext4_y+0x1/0x2\n",
+        );
+        assert_eq!(
+            blame(Look::Hung, &[], "", &report).as_deref(),
+            Some("ext4_y")
+        );
+    }
+
+    #[test]
+    fn a_copy_is_not_to_blame() {
+        let report = entries(
+            "x\nRIP: 0010:memcpy+0x1/0x2\nCall Trace:\n ? old+0x1/0x2\n caller.isra.0+0x1/0x2\n",
+        );
+        assert_eq!(
+            blame(Look::IpThenTrace, &[], "", &report).as_deref(),
+            Some("caller")
+        );
+    }
+
+    #[test]
+    fn a_system_call_has_one_name() {
+        assert_eq!(short("__x64_sys_read"), "sys_read");
+        assert_eq!(short("__do_sys_read"), "read");
+        assert_eq!(short("SyS_read"), "read");
+        assert_eq!(short("m_show"), "m_show");
+    }
+}

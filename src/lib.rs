@@ -23,6 +23,7 @@ pub mod cli;
 pub mod console;
 pub mod crash;
 pub mod kernel;
+pub mod lab;
 pub mod model;
 pub mod procfs;
 pub mod race;

@@ -8,6 +8,7 @@ use super::{Failure, OrFail};
 use crate::kernel::boot_image::BootImage;
 use crate::kernel::cache::Cache;
 use crate::kernel::kbuild::Kdir;
+use crate::lab::{LabKernelRow, Store};
 use crate::model::ExitCode;
 
 /// What KERNEL may be, for help texts.
@@ -48,10 +49,31 @@ pub fn resolve(text: &str, cache: &Cache) -> Result<KernelUnderTest, Failure> {
     installed(text, Path::new("/"))
 }
 
-fn lab_kernel(text: &str, name: &str, _cache: &Cache) -> Result<KernelUnderTest, Failure> {
-    let error = format!("{text}: the lab kernel `{name}` is not built");
-    Err(Failure::message(ExitCode::Unsupported, error)
-        .hint(format!("build it: modrace lab build {name}")))
+fn lab_kernel(text: &str, name: &str, cache: &Cache) -> Result<KernelUnderTest, Failure> {
+    let store = Store::new(cache);
+    let Some(kernel) = store.find(name) else {
+        let outdated = store
+            .kernels()
+            .iter()
+            .any(|kernel| kernel.manifest.name == name);
+        if LabKernelRow::find(name).is_none() {
+            let error = format!("{text}: there is no lab kernel `{name}`");
+            return Err(Failure::message(ExitCode::Usage, error).hint(
+                "modrace lab list shows which there are; modrace lab build --name builds more",
+            ));
+        }
+        let state = if outdated {
+            "was built by another modrace in another way"
+        } else {
+            "is not built"
+        };
+        let error = format!("{text}: the lab kernel `{name}` {state}");
+        return Err(Failure::message(ExitCode::Unsupported, error)
+            .hint(format!("modrace lab build {name}")));
+    };
+    let mut found = image_and_kdir(text, &kernel.image(), Some(&kernel.kdir()))?;
+    found.provenance = Some(kernel.manifest.provenance());
+    Ok(found)
 }
 
 fn build_tree(text: &str, tree: &Path) -> Result<KernelUnderTest, Failure> {

@@ -5,9 +5,11 @@ mod args;
 mod failure;
 mod interrupt;
 pub mod kernel_arg;
+mod lab;
 mod list;
 mod plan;
 mod scan;
+mod stop;
 pub mod ui;
 mod vm;
 
@@ -31,6 +33,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Vm(vm::Args),
+    Lab(lab::Args),
     List(list::Args),
     Scan(scan::Args),
 }
@@ -57,6 +60,7 @@ pub fn main() -> ExitCode {
     let ui = Ui::new();
     let done = match &cli.command {
         Command::Vm(args) => vm::run(args, &ui),
+        Command::Lab(args) => lab::run(args, &ui),
         Command::List(args) => list::run(args, &ui),
         Command::Scan(args) => scan::run(args, &ui),
     };

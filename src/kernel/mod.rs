@@ -11,5 +11,6 @@ pub mod knob;
 pub mod make;
 pub mod module;
 pub mod module_image;
+pub mod packed;
 pub mod sys;
 pub mod uname;

@@ -10,6 +10,7 @@ use object::{Object, ObjectKind, ObjectSection};
 use sha2::{Digest, Sha256};
 
 use super::config::hex;
+use super::packed::{self, UnpackError};
 
 /// The kernel copies this section into `struct module` itself.
 const THIS_MODULE: &str = ".gnu.linkonce.this_module";
@@ -33,13 +34,8 @@ pub enum ModuleImageError {
         source: io::Error,
     },
     /// Its compressed form is damaged.
-    #[error("cannot unpack the module's {format} data")]
-    Unpack {
-        /// Which format its first bytes promise.
-        format: &'static str,
-        /// What the unpacker said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Unpack(#[from] UnpackError),
     /// It unpacks to more than any module.
     #[error("the module unpacks to more than {} MiB", SIZE_MAX >> 20)]
     TooLarge,
@@ -224,27 +220,15 @@ fn put(field: &mut [u8], text: &[u8]) {
 }
 
 fn unpack(file: &[u8]) -> Result<Vec<u8>, ModuleImageError> {
-    let (format, reader): (_, Box<dyn Read + '_>) = match file {
-        [0x1f, 0x8b, ..] => ("gzip", Box::new(flate2::read::MultiGzDecoder::new(file))),
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => (
-            "xz",
-            Box::new(liblzma::read::XzDecoder::new_multi_decoder(file)),
-        ),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            let decoder = ruzstd::decoding::StreamingDecoder::new(file);
-            let decoder = decoder.map_err(|error| ModuleImageError::Unpack {
-                format: "zstd",
-                source: io::Error::other(error),
-            })?;
-            ("zstd", Box::new(decoder))
-        }
-        _ => return Ok(file.to_vec()),
-    };
+    let (packing, inside) = packed::reader(file)?;
     let mut bytes = Vec::new();
-    reader
+    inside
         .take(SIZE_MAX + 1)
         .read_to_end(&mut bytes)
-        .map_err(|source| ModuleImageError::Unpack { format, source })?;
+        .map_err(|source| UnpackError {
+            format: packing.as_str(),
+            source,
+        })?;
     if bytes.len() as u64 > SIZE_MAX {
         return Err(ModuleImageError::TooLarge);
     }

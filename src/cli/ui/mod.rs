@@ -3,8 +3,11 @@
 
 pub mod progress;
 pub mod summary;
+mod build_bar;
 
 use std::io::{IsTerminal, Write};
+
+pub use build_bar::BuildBar;
 
 use super::Failure;
 use crate::model::ExitCode;

@@ -1,0 +1,324 @@
+//! `modrace lab`: builds, lists and removes lab kernels.
+
+use std::fs;
+use std::io;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use clap::Subcommand;
+
+use super::ui::{BuildBar, Ui};
+use super::{Failure, OrFail, stop};
+use crate::kernel::cache::Cache;
+use crate::lab::{
+    Builder, DEBIAN_TARBALL, KernelState, LAB_KERNELS, LabError, LabKernel, LabKernelRow,
+    NamedText, Recipe, Source, Store,
+};
+use crate::model::ExitCode;
+
+/// Build kernels with and without the fix, to race them in VMs
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Build(BuildArgs),
+    List(ListArgs),
+    Remove(RemoveArgs),
+}
+
+/// Build lab kernels; those that are built already are left as they are
+#[derive(Debug, clap::Args)]
+#[command(after_help = build_help())]
+struct BuildArgs {
+    /// Which of modrace's lab kernels
+    #[arg(required_unless_present = "name", conflicts_with = "name")]
+    kernels: Vec<String>,
+
+    /// Kernel source: a folder or a tarball
+    #[arg(long, value_name = "DIR|TARBALL", default_value = DEBIAN_TARBALL)]
+    source: PathBuf,
+
+    /// Build a kernel of your own under this name instead
+    #[arg(long)]
+    name: Option<String>,
+
+    /// With --name: apply this patch; may be given several times
+    #[arg(long, value_name = "FILE", requires = "name")]
+    patch: Vec<PathBuf>,
+
+    /// With --name: lay this fragment over the lab's configuration; may be
+    /// given several times
+    #[arg(long, value_name = "FILE", requires = "name")]
+    config: Vec<PathBuf>,
+
+    /// Jobs that make runs at a time [default: one per CPU]
+    #[arg(long, short)]
+    jobs: Option<NonZero<u32>>,
+
+    /// Say nothing but failures
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// List the lab kernels, built or not
+#[derive(Debug, clap::Args)]
+struct ListArgs {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Remove lab kernels from the cache, and sources that no kernel needs
+#[derive(Debug, clap::Args)]
+struct RemoveArgs {
+    /// Their names
+    #[arg(required = true)]
+    kernels: Vec<String>,
+}
+
+fn build_help() -> String {
+    let rows = LAB_KERNELS
+        .iter()
+        .map(|row| format!("  {:<18}  {}", row.name, row.help));
+    std::iter::once("Lab kernels:".to_owned())
+        .chain(rows)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
+    let cache = Cache::from_env().or_fail(ExitCode::Usage)?;
+    match &args.command {
+        Command::Build(args) => build(args, &cache, &Ui::new().quiet(args.quiet)),
+        Command::List(args) => list(args, &cache, ui),
+        Command::Remove(args) => remove(args, &cache, ui),
+    }
+}
+
+fn build(args: &BuildArgs, cache: &Cache, ui: &Ui) -> Result<ExitCode, Failure> {
+    let recipes = recipes(args)?;
+    let cancel = stop::on_signals()?;
+    let source = Source::open(&args.source, &cancel).map_err(failure)?;
+    for recipe in recipes {
+        build_one(&recipe, &source, args.jobs, cache, &cancel, ui)?;
+    }
+    Ok(ExitCode::Survived)
+}
+
+/// Builds one kernel, with progress on stderr and its path on stdout.
+fn build_one(
+    recipe: &Recipe,
+    source: &Source,
+    jobs: Option<NonZero<u32>>,
+    cache: &Cache,
+    cancel: &AtomicBool,
+    ui: &Ui,
+) -> Result<LabKernel, Failure> {
+    let builder = Builder {
+        cache,
+        source,
+        jobs,
+        cancel,
+    };
+    let started = Instant::now();
+    let mut bar = BuildBar::new(ui, &recipe.name);
+    let built = builder.build(recipe, &mut |event| bar.event(event));
+    drop(bar);
+    let (kernel, new) = built.map_err(failure)?;
+    let release = &kernel.manifest.release;
+    if new {
+        let took = started.elapsed().as_secs();
+        ui.note(&format!("{}: {release}, built in {took} s", recipe.name));
+    } else {
+        ui.note(&format!("{}: {release}, already built", recipe.name));
+    }
+    ui.result(&format!("lab:{}\t{}\n", recipe.name, kernel.path.display()));
+    Ok(kernel)
+}
+
+fn recipes(args: &BuildArgs) -> Result<Vec<Recipe>, Failure> {
+    if let Some(name) = &args.name {
+        let (fragments, patches) = (texts(&args.config)?, texts(&args.patch)?);
+        let recipe = Recipe::custom(name, fragments, patches).or_fail(ExitCode::Usage)?;
+        return Ok(vec![recipe]);
+    }
+    args.kernels.iter().map(|name| row_recipe(name)).collect()
+}
+
+fn row_recipe(name: &str) -> Result<Recipe, Failure> {
+    // As it is written everywhere else.
+    let name = name.strip_prefix("lab:").unwrap_or(name);
+    let row = LabKernelRow::find(name).ok_or_else(|| {
+        let error = format!("`{name}` is not one of modrace's lab kernels");
+        Failure::message(ExitCode::Usage, error).hint(format!(
+            "they are {}; to build your own tree: --name {name} --source DIR",
+            known_names()
+        ))
+    })?;
+    Ok(row.recipe())
+}
+
+fn known_names() -> String {
+    let names: Vec<_> = LAB_KERNELS.iter().map(|row| row.name).collect();
+    names.join(", ")
+}
+
+fn texts(paths: &[PathBuf]) -> Result<Vec<NamedText>, Failure> {
+    paths.iter().map(|path| text(path)).collect()
+}
+
+fn text(path: &Path) -> Result<NamedText, Failure> {
+    let bytes = fs::read(path).map_err(|error| {
+        let text = format!("cannot read {}: {error}", path.display());
+        Failure::message(ExitCode::Usage, text)
+    })?;
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    Ok(NamedText::new(name.to_string_lossy(), bytes))
+}
+
+/// Every error of the lab with its exit code and its way out.
+pub(super) fn failure(error: LabError) -> Failure {
+    let full = chain_has(&error, |cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::StorageFull)
+            || cause.to_string().contains("No space left on device")
+    });
+    let (code, hint) = match &error {
+        _ if full => (
+            ExitCode::Broken,
+            Some(
+                "a lab kernel needs about 2 GiB; make room, `modrace lab remove` one, \
+                 or set MODRACE_CACHE to a larger disk"
+                    .to_owned(),
+            ),
+        ),
+        LabError::BadName(_) | LabError::TakenName(_) | LabError::BadPatch { .. } => {
+            (ExitCode::Usage, None)
+        }
+        LabError::PatchFailed { .. } => (
+            ExitCode::Usage,
+            Some("the patch must fit the source without fuzz; adapt one to the other".to_owned()),
+        ),
+        LabError::OptionsLost(_) => (
+            ExitCode::Usage,
+            Some("an option is dropped when what it depends on is not set".to_owned()),
+        ),
+        LabError::NoSource(path) if path == Path::new(DEBIAN_TARBALL) => (
+            ExitCode::Unsupported,
+            Some("apt-get install linux-source-6.1, or give --source DIR|TARBALL".to_owned()),
+        ),
+        LabError::NoSource(_) | LabError::NotASource { .. } => (
+            ExitCode::Usage,
+            Some("--source takes a kernel tree or a tarball of one".to_owned()),
+        ),
+        LabError::Needs(needs) => {
+            let packages: Vec<_> = needs.iter().map(|need| need.package).collect();
+            let command = format!("apt-get install {}", packages.join(" "));
+            (ExitCode::Unsupported, Some(command))
+        }
+        LabError::Interrupted => (ExitCode::Interrupted, None),
+        _ => (ExitCode::Broken, None),
+    };
+    let failure = Failure::new(code, error);
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+fn chain_has(
+    error: &(dyn std::error::Error + 'static),
+    test: impl Fn(&(dyn std::error::Error + 'static)) -> bool,
+) -> bool {
+    std::iter::successors(Some(error), |cause| cause.source()).any(test)
+}
+
+fn list(args: &ListArgs, cache: &Cache, ui: &Ui) -> Result<ExitCode, Failure> {
+    let built = Store::new(cache).kernels();
+    if args.json {
+        let text = json(&built).or_fail(ExitCode::Broken)?;
+        ui.result(&(text + "\n"));
+        return Ok(ExitCode::Survived);
+    }
+    let mut rows = vec![["NAME", "STATE", "RELEASE", "KEY", "SIZE", "PATH"].map(str::to_owned)];
+    for row in LAB_KERNELS {
+        if !built.iter().any(|kernel| kernel.manifest.name == row.name) {
+            let state = KernelState::Absent.as_str();
+            rows.push([row.name, state, "-", "-", "-", "-"].map(str::to_owned));
+        }
+    }
+    for kernel in &built {
+        rows.push([
+            kernel.manifest.name.clone(),
+            kernel.state().as_str().to_owned(),
+            kernel.manifest.release.clone(),
+            kernel.manifest.key.clone(),
+            format!("{} MiB", kernel.disk_bytes() >> 20),
+            kernel.path.display().to_string(),
+        ]);
+    }
+    ui.result(&table(&rows));
+    Ok(ExitCode::Survived)
+}
+
+/// Columns as wide as their widest cell; the last as it comes.
+fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn json(built: &[LabKernel]) -> serde_json::Result<String> {
+    let absent = LAB_KERNELS
+        .iter()
+        .filter(|row| !built.iter().any(|kernel| kernel.manifest.name == row.name))
+        .map(|row| serde_json::json!({ "name": row.name, "state": KernelState::Absent.as_str() }));
+    let built = built.iter().map(|kernel| {
+        serde_json::json!({
+            "name": kernel.manifest.name,
+            "state": kernel.state().as_str(),
+            "path": kernel.path,
+            "image": kernel.image(),
+            "kdir": kernel.kdir(),
+            "disk_bytes": kernel.disk_bytes(),
+            "manifest": kernel.manifest,
+        })
+    });
+    serde_json::to_string_pretty(&built.chain(absent).collect::<Vec<_>>())
+}
+
+fn remove(args: &RemoveArgs, cache: &Cache, ui: &Ui) -> Result<ExitCode, Failure> {
+    let cancel = stop::on_signals()?;
+    let store = Store::new(cache);
+    for name in &args.kernels {
+        let name = name.strip_prefix("lab:").unwrap_or(name);
+        let removed = store.remove(name, &cancel).map_err(failure)?;
+        if removed.is_empty() {
+            let error = format!("no lab kernel `{name}` is built");
+            return Err(
+                Failure::message(ExitCode::Usage, error).hint("modrace lab list shows which are")
+            );
+        }
+        for path in removed {
+            ui.note(&format!("removed {}", path.display()));
+        }
+    }
+    Ok(ExitCode::Survived)
+}

@@ -1,0 +1,328 @@
+//! Builds one lab kernel: source, farm, patches, configuration, make, publish.
+//! What it does on the way it tells as events; it prints nothing.
+
+use std::fs;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::AtomicBool;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use sha2::{Digest, Sha256};
+
+use super::configure::{self, kernel_make};
+use super::farm::{self, Farm};
+use super::recipe::{NamedText, Recipe};
+use super::store::{self, LabKernel, Manifest, Store};
+use super::{LabError, Source, missing_needs};
+use crate::kernel::cache::Cache;
+use crate::kernel::config::{KernelConfig, hex};
+use crate::kernel::kbuild::{KbuildError, Kdir, build_dummy, compiler_version};
+use crate::kernel::make::{self, MakeError};
+
+/// Steps that make announces for the lab configuration on 6.1, measured; only
+/// a bar's length hangs on it. A kernel built before is a better guess.
+const STEPS_ESTIMATE: u32 = 1600;
+
+/// What a build is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Waits for another process that builds from the same source.
+    Wait,
+    /// Unpacks or copies the source.
+    Unpack,
+    /// Links the source and applies the patches.
+    Patch,
+    /// Makes the configuration.
+    Configure,
+    /// Compiles.
+    Compile,
+    /// Builds a module against the finished kernel.
+    Check,
+}
+
+/// What a build tells on its way.
+#[derive(Clone, Copy, Debug)]
+pub enum BuildEvent<'a> {
+    /// A new stage.
+    Stage(Stage),
+    /// The source is being unpacked; bytes of the tarball.
+    Unpacked {
+        /// Read so far.
+        bytes: u64,
+        /// In all.
+        total: u64,
+    },
+    /// Make announced a step.
+    Step {
+        /// Announced so far.
+        done: u32,
+        /// About how many there will be; nothing if nobody knows.
+        expected: Option<u32>,
+        /// Make's own words.
+        line: &'a str,
+    },
+}
+
+/// Builds lab kernels into a cache.
+#[derive(Debug)]
+pub struct Builder<'a> {
+    /// Where they go.
+    pub cache: &'a Cache,
+    /// What they are built from.
+    pub source: &'a Source,
+    /// Jobs that make runs at a time; nothing: one per CPU.
+    pub jobs: Option<NonZero<u32>>,
+    /// Set from outside to stop.
+    pub cancel: &'a AtomicBool,
+}
+
+/// Who watches a build.
+type OnEvent<'e> = dyn FnMut(BuildEvent<'_>) + 'e;
+
+/// One kernel on its way through the stages.
+struct Run<'a, 'e> {
+    builder: &'a Builder<'a>,
+    recipe: &'a Recipe,
+    key: String,
+    compiler: String,
+    log: PathBuf,
+    on_event: &'e mut OnEvent<'e>,
+}
+
+impl Builder<'_> {
+    /// The kernel of a recipe: from the cache, or built into it. True with it
+    /// if it was built now.
+    pub fn build(
+        &self,
+        recipe: &Recipe,
+        on_event: &mut dyn FnMut(BuildEvent<'_>),
+    ) -> Result<(LabKernel, bool), LabError> {
+        let store = Store::new(self.cache);
+        let missing = missing_needs();
+        if !missing.is_empty() {
+            return Err(LabError::Needs(missing));
+        }
+        let compiler = compiler_version("gcc").unwrap_or_default();
+        let key = recipe.key(self.source.sha256(), &compiler);
+        if let Some(kernel) = store.by_key(&recipe.name, &key) {
+            return Ok((kernel, false));
+        }
+        on_event(BuildEvent::Stage(Stage::Wait));
+        let _lock = store.lock(self.source.key(), self.cancel)?;
+        // Whoever held the lock may have built it.
+        if let Some(kernel) = store.by_key(&recipe.name, &key) {
+            return Ok((kernel, false));
+        }
+        let logs = self.cache.dir("lab/logs")?;
+        let log = logs.join(format!("{}-{key}.log", recipe.name));
+        fs::write(&log, "").map_err(LabError::io("write", &log))?;
+        let mut run = Run {
+            builder: self,
+            recipe,
+            key,
+            compiler,
+            log,
+            on_event,
+        };
+        Ok((run.build(&store)?, true))
+    }
+}
+
+impl Run<'_, '_> {
+    fn build(&mut self, store: &Store<'_>) -> Result<LabKernel, LabError> {
+        let started = Instant::now();
+        let Builder {
+            cache,
+            source,
+            cancel,
+            ..
+        } = *self.builder;
+        let pristine = source.unpacked(cache, cancel, self.on_event)?;
+        (self.on_event)(BuildEvent::Stage(Stage::Patch));
+        let work = cache.dir("lab/work")?.join(source.key());
+        let farm = Farm::plant(&work, &pristine, &self.recipe.patches, cancel)?;
+        let sibling = self.sibling(store);
+        if let Some(sibling) = &sibling {
+            farm.seed(&sibling.kdir(), &sibling.manifest.touched, cancel)?;
+        } else {
+            self.configure(&farm)?;
+        }
+        let config = KernelConfig::open(&farm.build().join(".config"))?;
+        configure::verify(&config, &self.recipe.fragments)?;
+        let steps = self.compile(&farm, sibling.is_none().then(|| expected(store)))?;
+        let image = farm.build().join("arch/x86/boot/bzImage");
+        let image_sha256 = hash_product(&image).ok_or_else(|| self.incomplete("bzImage"))?;
+        let kdir = Kdir::open(&farm.build()).map_err(|error| self.no_modules(error))?;
+        let records = |texts: &[NamedText]| texts.iter().map(NamedText::record).collect();
+        let manifest = Manifest {
+            name: self.recipe.name.clone(),
+            key: self.key.clone(),
+            recipe_sha256: self.recipe.sha256(),
+            recipe_config_sha256: self.recipe.config_sha256(),
+            source: source.path().to_owned(),
+            source_sha256: source.sha256().to_owned(),
+            fragments: records(&self.recipe.fragments),
+            patches: records(&self.recipe.patches),
+            touched: farm.touched().clone(),
+            compiler: self.compiler.clone(),
+            release: kdir.release().to_owned(),
+            config_sha256: config.sha256().to_owned(),
+            image_sha256,
+            seeded_from: sibling
+                .map(|kernel| format!("{}-{}", kernel.manifest.name, kernel.manifest.key)),
+            steps,
+            build_s: started.elapsed().as_secs_f64(),
+            finished_unix_s: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |time| time.as_secs()),
+        };
+        self.publish(store, farm, &work, manifest)
+    }
+
+    /// A finished kernel whose objects fit: same source, configuration and
+    /// compiler. Only the patches may differ.
+    fn sibling(&self, store: &Store<'_>) -> Option<LabKernel> {
+        let config = self.recipe.config_sha256();
+        store.kernels().into_iter().find(|kernel| {
+            let other = &kernel.manifest;
+            other.source_sha256 == self.builder.source.sha256()
+                && other.recipe_config_sha256 == config
+                && other.compiler == self.compiler
+        })
+    }
+
+    fn configure(&mut self, farm: &Farm) -> Result<(), LabError> {
+        (self.on_event)(BuildEvent::Stage(Stage::Configure));
+        let fragments = &self.recipe.fragments;
+        for command in configure::commands(&farm.source(), &farm.build(), fragments)? {
+            self.run("the configuration", command, &mut |_, _| {})?;
+        }
+        Ok(())
+    }
+
+    /// Runs make; returns the steps that it announced.
+    fn compile(&mut self, farm: &Farm, expected: Option<u32>) -> Result<u32, LabError> {
+        (self.on_event)(BuildEvent::Stage(Stage::Compile));
+        let mut command = kernel_make(&farm.source(), &farm.build());
+        let jobs = self.builder.jobs.map_or_else(
+            || std::thread::available_parallelism().map_or(1, NonZero::get),
+            |jobs| jobs.get() as usize,
+        );
+        command
+            .arg(format!("-j{jobs}"))
+            .args(["bzImage", "modules"]);
+        let mut done = 0;
+        self.run("make", command, &mut |line, on_event| {
+            if is_step(line) {
+                done += 1;
+                on_event(BuildEvent::Step {
+                    done,
+                    expected,
+                    line: line.trim_start(),
+                });
+            }
+        })?;
+        Ok(done)
+    }
+
+    fn run(
+        &mut self,
+        step: &'static str,
+        command: Command,
+        on_line: &mut dyn FnMut(&str, &mut OnEvent<'_>),
+    ) -> Result<(), LabError> {
+        let on_event = &mut *self.on_event;
+        let mut each = |line: &str| on_line(line, on_event);
+        make::run(command, Some(&self.log), self.builder.cancel, &mut each).map_err(|error| {
+            match error {
+                MakeError::Interrupted => LabError::Interrupted,
+                source => LabError::Make {
+                    name: self.recipe.name.clone(),
+                    step,
+                    log: self.log.clone(),
+                    source,
+                },
+            }
+        })
+    }
+
+    /// Moves the kernel into place and builds a module against it there: the
+    /// move must not have broken it. If it did, it goes away again.
+    fn publish(
+        &mut self,
+        store: &Store<'_>,
+        farm: Farm,
+        work: &Path,
+        manifest: Manifest,
+    ) -> Result<LabKernel, LabError> {
+        self.builder.cache.dir("lab/kernels")?;
+        let home = store.home(&manifest.name, &manifest.key);
+        relocate(&farm.build(), work, &home)?;
+        farm.publish(&home)?;
+        (self.on_event)(BuildEvent::Stage(Stage::Check));
+        let kernel = LabKernel {
+            path: home.clone(),
+            manifest,
+        };
+        let checked = build_dummy(&kernel.kdir(), self.builder.cache, self.builder.cancel)
+            .map_err(|error| self.no_modules(error))
+            // Only the manifest makes the folder a kernel.
+            .and_then(|_| store::write_manifest(&home, &kernel.manifest));
+        if let Err(error) = checked {
+            farm::remove(&home)?;
+            return Err(error);
+        }
+        Ok(kernel)
+    }
+
+    fn incomplete(&self, what: &'static str) -> LabError {
+        LabError::Incomplete {
+            name: self.recipe.name.clone(),
+            what,
+            log: self.log.clone(),
+        }
+    }
+
+    fn no_modules(&self, error: KbuildError) -> LabError {
+        match error {
+            KbuildError::Interrupted => LabError::Interrupted,
+            source => LabError::NoModules {
+                name: self.recipe.name.clone(),
+                source: Box::new(source),
+            },
+        }
+    }
+}
+
+/// About how many steps a build from nothing takes.
+fn expected(store: &Store<'_>) -> u32 {
+    store
+        .kernels()
+        .iter()
+        .find(|kernel| kernel.manifest.seeded_from.is_none())
+        .map_or(STEPS_ESTIMATE, |kernel| kernel.manifest.steps)
+}
+
+/// `  CC      kernel/module/main.o`
+fn is_step(line: &str) -> bool {
+    line.strip_prefix("  ")
+        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))
+}
+
+/// Old kernels write their folder's path into the build tree's Makefile; new
+/// ones say `..` there. Both are right after this.
+fn relocate(build: &Path, work: &Path, home: &Path) -> Result<(), LabError> {
+    let makefile = build.join("Makefile");
+    let text = fs::read_to_string(&makefile).map_err(LabError::io("read", &makefile))?;
+    let (from, to) = (work.to_string_lossy(), home.to_string_lossy());
+    if text.contains(&*from) {
+        let text = text.replace(&*from, &to);
+        fs::write(&makefile, text).map_err(LabError::io("write", &makefile))?;
+    }
+    Ok(())
+}
+
+fn hash_product(path: &Path) -> Option<String> {
+    fs::read(path).ok().map(|bytes| hex(&Sha256::digest(bytes)))
+}

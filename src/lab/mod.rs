@@ -1,0 +1,23 @@
+//! Lab kernels: built from source with or without a patch, kept in the cache,
+//! found by name. Two kernels of one source differ by what their recipes say
+//! and by nothing else. It boots nothing and judges nothing.
+
+mod build;
+mod configure;
+mod error;
+mod farm;
+mod patch;
+mod recipe;
+mod source;
+mod store;
+mod table;
+mod tools;
+mod tree;
+
+pub use build::{BuildEvent, Builder, Stage};
+pub use error::LabError;
+pub use recipe::{NamedText, Recipe};
+pub use source::{DEBIAN_TARBALL, Source};
+pub use store::{KernelState, LabKernel, Manifest, Store};
+pub use table::{LAB_KERNELS, LabKernelRow};
+pub use tools::{BUILD_NEEDS, Need, missing_needs};

@@ -1,0 +1,89 @@
+//! The lab kernels that modrace knows by name. One row each: what is laid over
+//! the configuration and what is done to the source.
+
+use super::recipe::{NamedText, Recipe};
+
+/// A lab kernel by name.
+#[derive(Debug)]
+pub struct LabKernelRow {
+    /// As in `lab:NAME`.
+    pub name: &'static str,
+    /// What it is for, in one line.
+    pub help: &'static str,
+    fragments: &'static [(&'static str, &'static str)],
+    patches: &'static [(&'static str, &'static str)],
+}
+
+macro_rules! fixture {
+    ($path:literal) => {
+        (
+            $path,
+            include_str!(concat!("../../fixtures/kernel/", $path)),
+        )
+    };
+}
+
+const LAB: (&str, &str) = fixture!("lab.config");
+const PREEMPT: (&str, &str) = fixture!("preempt.config");
+const KASAN: (&str, &str) = fixture!("kasan.config");
+const WITHOUT_FIX: (&str, &str) = fixture!("patches/without-unformed-lock.patch");
+
+/// Every lab kernel, in the order of `modrace lab list`.
+pub const LAB_KERNELS: &[LabKernelRow] = &[
+    LabKernelRow {
+        name: "fixed",
+        help: "the source as it is, with the fix",
+        fragments: &[LAB],
+        patches: &[],
+    },
+    LabKernelRow {
+        name: "vulnerable",
+        help: "the same without the fix: free_module() sets UNFORMED unlocked",
+        fragments: &[LAB],
+        patches: &[WITHOUT_FIX],
+    },
+    LabKernelRow {
+        name: "fixed-preempt",
+        help: "fixed, with full preemption",
+        fragments: &[LAB, PREEMPT],
+        patches: &[],
+    },
+    LabKernelRow {
+        name: "vulnerable-preempt",
+        help: "vulnerable, with full preemption",
+        fragments: &[LAB, PREEMPT],
+        patches: &[WITHOUT_FIX],
+    },
+    LabKernelRow {
+        name: "vulnerable-kasan",
+        help: "vulnerable, with KASAN",
+        fragments: &[LAB, KASAN],
+        patches: &[WITHOUT_FIX],
+    },
+];
+
+impl LabKernelRow {
+    /// The row of a name.
+    pub fn find(name: &str) -> Option<&'static Self> {
+        LAB_KERNELS.iter().find(|row| row.name == name)
+    }
+
+    /// What it is built from, but for the source.
+    pub fn recipe(&self) -> Recipe {
+        let texts = |list: &[(&str, &str)]| {
+            list.iter()
+                .map(|(name, text)| NamedText::new(*name, text.as_bytes()))
+                .collect()
+        };
+        Recipe {
+            name: self.name.to_owned(),
+            fragments: texts(self.fragments),
+            patches: texts(self.patches),
+        }
+    }
+}
+
+/// What a kernel of one's own starts from: the lab's configuration, no patch.
+pub(super) fn base_fragment() -> NamedText {
+    NamedText::new(LAB.0, LAB.1.as_bytes())
+}

@@ -2,6 +2,7 @@
 //! A command is one file with an `Args` (what was typed) and a `run`.
 
 mod args;
+mod doctor;
 mod failure;
 mod interrupt;
 pub mod kernel_arg;
@@ -33,6 +34,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Vm(vm::Args),
+    Doctor(doctor::Args),
     Lab(lab::Args),
     List(list::Args),
     Scan(scan::Args),
@@ -60,6 +62,7 @@ pub fn main() -> ExitCode {
     let ui = Ui::new();
     let done = match &cli.command {
         Command::Vm(args) => vm::run(args, &ui),
+        Command::Doctor(args) => doctor::run(args, &ui),
         Command::Lab(args) => lab::run(args, &ui),
         Command::List(args) => list::run(args, &ui),
         Command::Scan(args) => scan::run(args, &ui),

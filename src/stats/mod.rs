@@ -5,13 +5,21 @@
 
 mod clean;
 mod exponential;
+mod fisher;
+mod log_rank;
 mod observation;
+mod rates;
 mod run;
 mod special;
 mod survival;
+mod weibull;
 
 pub use clean::{needed_exposure, p_value_clean, times_rarer};
 pub use exponential::{ExponentialFit, Termination, mean_above};
+pub use fisher::{Fisher, fisher};
+pub use log_rank::{LogRank, log_rank};
 pub use observation::{Observation, StatsError};
+pub use rates::{Rate, RateComparison, compare_rates};
 pub use run::{Clock, Event, counts, observations, run_stats, summary};
 pub use survival::{KaplanMeier, Quantile, Step};
+pub use weibull::{Exponentiality, exponentiality};

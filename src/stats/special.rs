@@ -2,8 +2,18 @@
 //! Forward functions come from `statrs`; quantiles are inverted here, because
 //! its own stop at about 1e-5.
 
+use statrs::function::beta::beta_reg;
 use statrs::function::erf::erfc_inv;
-use statrs::function::gamma::{gamma_lr, gamma_ur};
+use statrs::function::gamma::{gamma_lr, gamma_ur, ln_gamma};
+
+/// Upper tail of χ² with `dof` degrees of freedom.
+pub(super) fn chi2_upper(x: f64, dof: f64) -> f64 {
+    if x <= 0.0 {
+        return 1.0;
+    }
+    // Not erfc for one degree: statrs' is good to 1e-10 only.
+    gamma_ur(dof / 2.0, x / 2.0)
+}
 
 /// The `p` quantile of χ² with `dof` degrees of freedom.
 pub(super) fn chi2_quantile(p: f64, dof: f64) -> f64 {
@@ -22,6 +32,26 @@ pub(super) fn chi2_quantile(p: f64, dof: f64) -> f64 {
 /// The standard normal's `p` quantile.
 pub(super) fn normal_quantile(p: f64) -> f64 {
     -std::f64::consts::SQRT_2 * erfc_inv(2.0 * p)
+}
+
+/// Lower tail of the beta distribution.
+pub(super) fn beta_lower(x: f64, a: f64, b: f64) -> f64 {
+    beta_reg(a, b, x.clamp(0.0, 1.0))
+}
+
+/// The `p` quantile of the beta distribution.
+pub(super) fn beta_quantile(p: f64, a: f64, b: f64) -> f64 {
+    if p <= 0.5 {
+        last_below(0.0, 1.0, |x| beta_lower(x, a, b) < p)
+    } else {
+        // I_x(a, b) = 1 − I_{1−x}(b, a); again the smaller tail.
+        1.0 - last_below(0.0, 1.0, |y| beta_lower(y, b, a) < 1.0 - p)
+    }
+}
+
+/// ln of the binomial coefficient `n` over `k`.
+pub(super) fn ln_choose(n: f64, k: f64) -> f64 {
+    ln_gamma(n + 1.0) - ln_gamma(k + 1.0) - ln_gamma(n - k + 1.0)
 }
 
 /// Bisects down to neighbouring floats: the last point at which the monotone

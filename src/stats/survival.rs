@@ -18,10 +18,9 @@ pub struct Step {
     pub events: usize,
     /// Probability of surviving beyond this time.
     pub survival: f64,
-    /// Its lower confidence limit.
-    pub low: f64,
-    /// Its upper confidence limit.
-    pub high: f64,
+    /// Its confidence limits, lower and upper. None once all have crashed:
+    /// Greenwood's variance says nothing there.
+    pub limits: Option<(f64, f64)>,
 }
 
 /// A quantile of the time to crash. None where the curve, or its limit, does
@@ -49,8 +48,7 @@ impl KaplanMeier {
     /// Kaplan & Meier 1958; left truncation by its risk sets (Klein &
     /// Moeschberger, *Survival Analysis*, 2nd ed., §4.6). Limits: Greenwood's
     /// variance on the log–log scale (Kalbfleisch & Prentice 1980), S^exp(±zσ),
-    /// which stay within 0 and 1. After the last one has crashed Greenwood says
-    /// nothing; the limits are then 0 and the last upper one.
+    /// which stay within 0 and 1.
     pub fn new(observations: &[Observation], confidence: f64) -> Result<Self, StatsError> {
         let z = normal_quantile(f64::midpoint(1.0, check_level(confidence)?));
         let mut times: Vec<f64> = observations
@@ -71,20 +69,16 @@ impl KaplanMeier {
             let (n, d) = (at_risk as f64, events as f64);
             survival *= (n - d) / n;
             greenwood += d / (n * (n - d));
-            let (low, high) = if survival > 0.0 {
-                let log = f64::ln(survival);
-                let width = (z * f64::sqrt(greenwood) / log).abs();
+            let limits = (survival > 0.0).then(|| {
+                let width = (z * f64::sqrt(greenwood) / f64::ln(survival)).abs();
                 (survival.powf(width.exp()), survival.powf((-width).exp()))
-            } else {
-                (0.0, steps.last().map_or(1.0, |step| step.high))
-            };
+            });
             steps.push(Step {
                 time,
                 at_risk,
                 events,
                 survival,
-                low,
-                high,
+                limits,
             });
         }
         let end = observations
@@ -114,29 +108,27 @@ impl KaplanMeier {
     }
 
     /// The time by which a share `p` has crashed, with the limits of
-    /// Brookmeyer & Crowley 1982: where the curve's limits cross 1−p. On a
-    /// level stretch at exactly 1−p the middle of it, as R's `survival` has it,
-    /// so that the median of complete data is the sample's.
+    /// Brookmeyer & Crowley 1982: where the curve's limits cross 1−p. A
+    /// stretch that is level at exactly 1−p gives its middle, as in R's
+    /// `survival`, so that the median of complete data is the sample's.
     pub fn quantile(&self, p: f64) -> Quantile {
         let level = 1.0 - p;
         Quantile {
-            estimate: self.crossing(level, |step| step.survival),
-            low: self.crossing(level, |step| step.low),
-            high: self.crossing(level, |step| step.high),
+            estimate: self.crossing(level, |step| Some(step.survival)),
+            low: self.crossing(level, |step| Some(step.limits?.0)),
+            high: self.crossing(level, |step| Some(step.limits?.1)),
         }
     }
 
-    fn crossing(&self, level: f64, curve: impl Fn(&Step) -> f64) -> Option<f64> {
-        let at = self
-            .steps
-            .iter()
-            .position(|step| curve(step) <= level + SAME)?;
+    fn crossing(&self, level: f64, curve: impl Fn(&Step) -> Option<f64>) -> Option<f64> {
+        let reached = |step: &Step| curve(step).filter(|&value| value <= level + SAME);
+        let at = self.steps.iter().position(|step| reached(step).is_some())?;
         let step = &self.steps[at];
-        if (curve(step) - level).abs() > SAME {
+        if curve(step)? < level - SAME {
             return Some(step.time);
         }
-        let next = self.steps.get(at + 1);
-        Some(next.map_or(step.time, |next| f64::midpoint(step.time, next.time)))
+        let until = self.steps.get(at + 1).map_or(self.end, |next| next.time);
+        Some(f64::midpoint(step.time, until))
     }
 }
 

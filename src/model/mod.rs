@@ -2,6 +2,7 @@
 //! what each trial did, what a crash looked like. Data and its serialised
 //! form only; nothing here reads a clock, a file or a kernel.
 
+mod comparison;
 mod crash;
 mod environment;
 mod event;
@@ -12,6 +13,11 @@ mod seed;
 mod settings;
 
 pub use crash::{Crash, CrashClass, CrashKind, FollowOn, Frame, LinkedModule, Severity};
+pub use comparison::{
+    Comparison, Conclusion, Evidence, ExponentialityRecord, FisherRecord, LogRankRecord, Run,
+    Source,
+};
+pub use crash::{Crash, CrashClass, CrashKind, Frame, Severity};
 pub use environment::{Environment, KernelRecord, Knob, ModuleRecord};
 pub use event::Event;
 pub use outcome::{ExitCode, Outcome, Verdict};

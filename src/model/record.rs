@@ -3,12 +3,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Crash, Environment, ModuleRecord, Outcome, Settings, Verdict};
+use super::{Comparison, Crash, Environment, ModuleRecord, Outcome, Run, Settings, Verdict};
 
 /// The schema that this version writes.
 pub const SCHEMA: &str = "modrace/report/1";
 
-/// One run.
+/// One run. With a `baseline`, this is the run of the candidate, and the verdict
+/// is about it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// The schema's name and version.
@@ -39,6 +40,16 @@ pub struct Report {
     pub trials: Vec<Trial>,
     /// What the trials add up to.
     pub stats: RunStats,
+    /// The run that this one is measured against: beside it (`ab`), or a
+    /// positive control from an earlier report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Run>,
+    /// What the two say together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<Comparison>,
+    /// The rule by which the run was to stop, fixed before it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_rule: Option<String>,
 }
 
 /// What wrote a report.

@@ -25,7 +25,8 @@ pub struct ExponentialFit {
     pub exposure: f64,
     /// Maximum likelihood estimate of θ, S/r. None without a crash.
     pub mean: Option<f64>,
-    /// Lower limit of θ. Two-sided; one-sided without a crash.
+    /// Lower limit of θ. Two-sided even without a crash, or the limits together
+    /// would not cover; the one-sided bound is [`mean_above`].
     pub low: f64,
     /// Upper limit of θ. None without a crash.
     pub high: Option<f64>,
@@ -70,7 +71,7 @@ impl ExponentialFit {
                 events,
                 exposure,
                 mean: None,
-                low: mean_above(exposure, alpha)?,
+                low: mean_above(exposure, alpha / 2.0)?,
                 high: None,
                 termination: Termination::Time,
             });
@@ -108,7 +109,9 @@ mod tests {
     fn no_crash_gives_a_bound_and_no_estimate() {
         let fit = ExponentialFit::from_totals(0, 30.0, 0.95, Termination::Time).unwrap();
         assert_eq!((fit.mean, fit.high), (None, None));
-        assert!((fit.low - 30.0 / 20.0_f64.ln()).abs() < 1e-12);
+        assert!((fit.low - 30.0 / 40.0_f64.ln()).abs() < 1e-12);
+        let bound = mean_above(30.0, 0.05).unwrap();
+        assert!((bound - 30.0 / 20.0_f64.ln()).abs() < 1e-12);
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //!   exposure; it is no clean trial, and who judges must look at `hangs`.
 //! - **Broken** and **unsupported** trials say nothing and never count.
 
-use super::exponential::{ExponentialFit, Termination};
+use super::exponential::{ExponentialFit, Termination, mean_above};
 use super::observation::{Observation, StatsError};
 use super::survival::KaplanMeier;
 use crate::model::{self, CrashClass, Interval, Outcome, RunStats, Summary, Trial};
@@ -107,7 +107,9 @@ pub fn run_stats(trials: &[Trial]) -> RunStats {
                 Termination::Failure => model::Termination::Failure,
                 Termination::Time => model::Termination::Time,
             }),
-        mean_above_s: fit.filter(|fit| fit.events == 0).map(|fit| fit.low),
+        mean_above_s: fit
+            .filter(|fit| fit.events == 0)
+            .and_then(|fit| mean_above(fit.exposure, 0.05).ok()),
     }
 }
 

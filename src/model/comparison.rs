@@ -1,0 +1,173 @@
+//! A comparison: what two runs, a kernel without and with a fix, say together.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Environment, Interval, ModuleRecord, RunStats, Settings, Trial, Verdict};
+
+/// The run that another is measured against. The report that holds it speaks of
+/// the other one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Run {
+    /// Where it comes from, when it is a positive control taken from an earlier
+    /// report; None when it was run beside the candidate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+    /// Where it took place.
+    pub environment: Environment,
+    /// The module that was loaded and unloaded.
+    pub module: Option<ModuleRecord>,
+    /// What was asked for.
+    pub settings: Settings,
+    /// The trials, in order of their index.
+    pub trials: Vec<Trial>,
+    /// What the trials add up to.
+    pub stats: RunStats,
+}
+
+/// The report that a positive control was taken from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Source {
+    /// Start of that run, RFC 3339, UTC.
+    pub started: String,
+    /// The command that made it.
+    pub command: Vec<String>,
+    /// Its seed.
+    pub seed: u64,
+    /// SHA-256 of the report's file.
+    pub sha256: String,
+}
+
+/// What baseline and candidate say together. Every number follows from the
+/// trials of both.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Comparison {
+    /// What follows.
+    pub conclusion: Conclusion,
+    /// Why, in one sentence.
+    pub reason: String,
+    /// The confidence asked for, 1 − α.
+    pub confidence: f64,
+    /// Whether the conclusion rests on the exponential model. When the times
+    /// do not fit it, Fisher's test alone decides.
+    pub extrapolated: bool,
+    /// The evidence counted in seconds.
+    pub seconds: Evidence,
+    /// The evidence counted in load/unload cycles; None when cycles were not
+    /// counted.
+    pub cycles: Option<Evidence>,
+    /// Crash counts compared.
+    pub fisher: FisherRecord,
+    /// Survival curves compared; None when a run has no trial.
+    pub log_rank: Option<LogRankRecord>,
+}
+
+/// What a comparison says about the candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Conclusion {
+    /// The candidate stayed clean for long enough.
+    FixConfirmed,
+    /// The candidate crashed in the race that the baseline crashed in.
+    CandidateCrashed,
+    /// Not enough was shown either way; the reason says what is missing.
+    Inconclusive,
+}
+
+impl Conclusion {
+    /// The verdict on the candidate.
+    pub fn verdict(self) -> Verdict {
+        match self {
+            Self::FixConfirmed => Verdict::Pass,
+            Self::CandidateCrashed => Verdict::Fail,
+            Self::Inconclusive => Verdict::Inconclusive,
+        }
+    }
+
+    /// The words used in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::FixConfirmed => "fix confirmed",
+            Self::CandidateCrashed => "candidate crashed",
+            Self::Inconclusive => "inconclusive",
+        }
+    }
+}
+
+/// The evidence on one clock, seconds or cycles. Crashes are those of the race
+/// that modrace provokes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Evidence {
+    /// Crashes of the baseline, r.
+    pub baseline_crashes: u32,
+    /// Exposure of the baseline, S.
+    pub baseline_exposure: f64,
+    /// Crashes of the candidate.
+    pub candidate_crashes: u32,
+    /// Exposure of the candidate, T.
+    pub candidate_exposure: f64,
+    /// Clean exposure that the confidence needs, S(α^(−1/r) − 1). None without
+    /// a crash of the baseline.
+    pub needed: Option<f64>,
+    /// What is missing of it; 0 when nothing is.
+    pub missing: Option<f64>,
+    /// Chance of so few crashes were the candidate no better; (1 + T/S)^−r for
+    /// a clean one.
+    pub p_value: Option<f64>,
+    /// The crash is at least this many times rarer, at the confidence asked
+    /// for. None unless the candidate is clean.
+    pub times_rarer: Option<f64>,
+    /// Baseline's crash rate over the candidate's. None unless both crashed.
+    pub rate_ratio: Option<f64>,
+    /// Its 95 % confidence interval.
+    pub rate_ratio_ci95: Option<Interval>,
+    /// Whether the baseline's times fit an exponential; None with too few
+    /// crashes to tell.
+    pub exponentiality: Option<ExponentialityRecord>,
+}
+
+/// The likelihood-ratio test of a Weibull's shape against 1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ExponentialityRecord {
+    /// The shape that fits best; 1 is the exponential.
+    pub shape: f64,
+    /// p value of "the times are exponential".
+    pub p_value: f64,
+    /// Whether it is rejected, at 5 %.
+    pub rejected: bool,
+}
+
+/// Fisher's exact test.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FisherRecord {
+    /// Trials of the baseline that crashed.
+    pub baseline_crashed: u32,
+    /// Trials of the baseline.
+    pub baseline_trials: u32,
+    /// Trials of the candidate that crashed.
+    pub candidate_crashed: u32,
+    /// Trials of the candidate that crashed, or ran at least as long, in
+    /// seconds and in cycles, as the baseline's slowest crash took.
+    pub candidate_trials: u32,
+    /// p value of "the baseline crashes no more often".
+    pub p_value: f64,
+    /// Clean trials that the confidence needs; None when no number would do.
+    pub needed_trials: Option<u32>,
+}
+
+/// The log-rank test.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LogRankRecord {
+    /// (O − E)²/V.
+    pub chi2: f64,
+    /// From χ² with one degree of freedom.
+    pub p_value: f64,
+    /// From relabelling the trials.
+    pub permutation_p: f64,
+    /// Relabellings tried.
+    pub permutations: u32,
+    /// Whether those were all.
+    pub exhaustive: bool,
+    /// Seed of the relabelling.
+    pub seed: u64,
+}

@@ -1,0 +1,222 @@
+//! Reports and trials for tests, built from nothing but their numbers.
+
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test file uses its part, and fails by panicking"
+)]
+
+use modrace::model::{
+    Accel, ChaosChoice, Counters, Crash, CrashClass, CrashKind, Environment, Frame, KernelRecord,
+    ModuleRecord, Outcome, Report, Run, SCHEMA, Settings, Severity, Strategy, Tool, Trial, Verdict,
+    trial_seed,
+};
+use modrace::stats::{compare, run_stats, verdict_alone};
+
+pub(crate) const SEED: u64 = 7_021_948_330_112;
+
+pub(crate) fn trial(index: u32, outcome: Outcome, seconds: f64, cycles: u64) -> Trial {
+    let crashed = outcome == Outcome::Crashed;
+    Trial {
+        index,
+        seed: trial_seed(SEED, index),
+        outcome,
+        reason: match outcome {
+            Outcome::Crashed => "the kernel hit a BUG".to_owned(),
+            Outcome::Survived => "raced its time, kernel in order".to_owned(),
+            Outcome::Hung => "no progress for 10 s".to_owned(),
+            Outcome::Broken => "the guest never spoke".to_owned(),
+            Outcome::Unsupported => "the kernel has no modules".to_owned(),
+        },
+        exposure_s: seconds,
+        cycles,
+        reads: cycles * 2000,
+        time_to_crash_s: crashed.then_some(seconds),
+        cycles_to_crash: crashed.then_some(cycles + 1),
+        crash: crashed.then(|| crash(CrashClass::Target)),
+        counters: Counters::default(),
+        signals: vec!["console".to_owned()],
+        notes: Vec::new(),
+        console: None,
+        wall_s: seconds + 2.5,
+    }
+}
+
+pub(crate) fn crash(class: CrashClass) -> Crash {
+    let frame = |function: &str, reliable| Frame {
+        function: function.to_owned(),
+        offset: Some(0x19c),
+        size: Some(0x1e0),
+        module: None,
+        reliable,
+    };
+    Crash {
+        signature: "module-flags-bug".to_owned(),
+        kind: CrashKind::Bug,
+        severity: Severity::Fatal,
+        class,
+        title: "kernel BUG in module_flags".to_owned(),
+        function: Some("module_flags".to_owned()),
+        faulting_function: Some("module_flags".to_owned()),
+        cpu: Some(1),
+        pid: Some(87),
+        comm: Some("reader-0".to_owned()),
+        call_trace: vec![frame("m_show", true), frame("seq_read_iter", true)],
+        log_time_s: Some(1.25),
+        line: 211,
+        offset: 10_822,
+        excerpt: [
+            "[    1.251] ------------[ cut here ]------------",
+            "[    1.251] kernel BUG at kernel/module/main.c:2998!",
+            "[    1.252] invalid opcode: 0000 [#1] SMP NOPTI",
+            "[    1.252] CPU: 1 PID: 87 Comm: reader-0 Tainted: G           O       6.1.192 #2",
+            "[    1.253] RIP: 0010:module_flags+0xb5/0xc0",
+            "[    1.254] Code: 48 63 c2 83 c2 01 c6 04 03 29 48 63 d2 eb d9 0f 1f 80 00 00 00 00 48 63 d2 c6 04 13 2d 41 8b 0c 24 8d 50 02 83 f9 01 75 b2 eb cb <0f> 0b",
+            "[    1.255] Call Trace:",
+            "[    1.256]  <TASK>",
+            "[    1.257]  m_show+0x19c/0x1e0",
+            "[    1.258]  seq_read_iter+0x2d8/0x430",
+            "[    1.259]  </TASK>",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+    }
+}
+
+/// Trials that crashed after these seconds, at 100 cycles a second.
+pub(crate) fn crashes(seconds: &[f64]) -> Vec<Trial> {
+    let one = |(i, &s): (usize, &f64)| {
+        let index = u32::try_from(i).unwrap();
+        trial(index, Outcome::Crashed, s, cycles(s))
+    };
+    seconds.iter().enumerate().map(one).collect()
+}
+
+/// Trials that ran clean, at 100 cycles a second.
+pub(crate) fn clean(count: u32, seconds: f64) -> Vec<Trial> {
+    (0..count)
+        .map(|i| trial(i, Outcome::Survived, seconds, cycles(seconds)))
+        .collect()
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "seconds of a test"
+)]
+pub(crate) fn cycles(seconds: f64) -> u64 {
+    (seconds * 100.0).floor() as u64
+}
+
+/// Ten times to crash that an exponential of mean about 0.5 s would give.
+pub(crate) const TIMES: [f64; 10] = [
+    0.026, 0.081, 0.144, 0.216, 0.299, 0.4, 0.525, 0.693, 0.951, 1.498,
+];
+
+pub(crate) fn environment(name: &str) -> Environment {
+    Environment {
+        kernel: KernelRecord {
+            name: name.to_owned(),
+            release: Some("6.1.192".to_owned()),
+            version: Some("#2 SMP PREEMPT_VOLUNTARY Sun Nov 22 10:00:00 UTC 2026".to_owned()),
+            config_sha256: Some("3f".repeat(32)),
+            image_sha256: Some("a7".repeat(32)),
+            compiler: Some("gcc (Debian 12.2.0-14+deb12u1) 12.2.0".to_owned()),
+            provenance: Some(
+                "linux-source-6.1 6.1.192-1, patch take-the-lock-away.patch".to_owned(),
+            ),
+        },
+        cpu_model: Some("QEMU TCG CPU version 2.5+".to_owned()),
+        cpus: Some(4),
+        mem_mib: Some(256),
+        accel: Some("tcg".to_owned()),
+        preemption: Some("voluntary".to_owned()),
+        cmdline: Some("console=ttyS0 panic=-1".to_owned()),
+        qemu: Some("7.2.0".to_owned()),
+        host_release: Some("6.8.0".to_owned()),
+        host_cpus: Some(2),
+        knobs: Vec::new(),
+    }
+}
+
+pub(crate) fn settings(trials: u32, duration_s: f64) -> Settings {
+    Settings {
+        trials,
+        duration_s,
+        jobs: 1,
+        smp: 4,
+        mem_mib: 256,
+        accel: Accel::Tcg,
+        loaders: 1,
+        readers: 2,
+        strategy: Strategy::Auto,
+        chaos: ChaosChoice::Auto,
+        background_modules: 0,
+        append: String::new(),
+    }
+}
+
+/// A report on one kernel.
+pub(crate) fn report(name: &str, trials: Vec<Trial>, duration_s: f64) -> Report {
+    let asked = u32::try_from(trials.len()).unwrap();
+    let (verdict, verdict_reason) = verdict_alone(&trials, asked, true);
+    Report {
+        schema: SCHEMA.to_owned(),
+        tool: Tool {
+            name: "modrace".to_owned(),
+            version: "0.1.0".to_owned(),
+        },
+        verdict,
+        verdict_reason,
+        complete: true,
+        started: "2026-11-22T17:00:00Z".to_owned(),
+        updated: "2026-11-22T17:04:00Z".to_owned(),
+        command: ["modrace", "vm", "--kernel", name]
+            .map(str::to_owned)
+            .to_vec(),
+        seed: SEED,
+        environment: environment(name),
+        module: Some(ModuleRecord {
+            name: "dummy_module".to_owned(),
+            sha256: "5c".repeat(32),
+            srcversion: Some("0123456789ABCDEF0123456".to_owned()),
+            vermagic: Some("6.1.192 SMP mod_unload".to_owned()),
+            taints: "O".to_owned(),
+        }),
+        settings: settings(asked, duration_s),
+        stats: run_stats(&trials),
+        trials,
+        baseline: None,
+        comparison: None,
+        stop_rule: None,
+    }
+}
+
+/// A report on a candidate beside its baseline.
+pub(crate) fn comparison(baseline: Vec<Trial>, candidate: Vec<Trial>) -> Report {
+    let mut made = report("lab:fixed", candidate, 10.0);
+    let compared = compare(&baseline, &made.trials, 0.999, SEED).unwrap();
+    made.command = [
+        "modrace",
+        "ab",
+        "--baseline",
+        "lab:vulnerable",
+        "--candidate",
+        "lab:fixed",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    made.verdict = compared.conclusion.verdict();
+    made.verdict_reason.clone_from(&compared.reason);
+    made.comparison = Some(compared);
+    made.baseline = Some(Run {
+        source: None,
+        environment: environment("lab:vulnerable"),
+        module: made.module.clone(),
+        settings: made.settings.clone(),
+        stats: run_stats(&baseline),
+        trials: baseline,
+    });
+    debug_assert!(made.verdict != Verdict::Broken);
+    made
+}

@@ -66,7 +66,12 @@ pub(super) struct MachineArgs {
     #[arg(long, value_enum, default_value_t = AccelArg::Auto)]
     pub(super) accel: AccelArg,
     /// Append to the guest's kernel command line
-    #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "WORDS",
+        default_value = "",
+        allow_hyphen_values = true
+    )]
     pub(super) append: String,
     /// The QEMU program [default: qemu-system-x86_64 on PATH]
     #[arg(long, value_name = "PATH")]
@@ -94,7 +99,13 @@ impl From<AccelArg> for Accel {
 }
 
 fn strategy(typed: &str) -> Result<Strategy, String> {
-    let known = || Strategy::TABLE.iter().map(|&(_, name, _)| name).collect::<Vec<_>>().join(", ");
+    let known = || {
+        Strategy::TABLE
+            .iter()
+            .map(|&(_, name, _)| name)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     Strategy::TABLE
         .iter()
         .find(|(_, name, _)| *name == typed)
@@ -108,8 +119,14 @@ fn chaos(typed: &str) -> Result<ChaosChoice, String> {
         "none" => return Ok(ChaosChoice::None),
         _ => {}
     }
-    let known: Vec<&str> = crate::race::chaos::TECHNIQUES.iter().map(|row| row.name).collect();
-    let names: Vec<String> = typed.split(',').map(|name| name.trim().to_owned()).collect();
+    let known: Vec<&str> = crate::race::chaos::TECHNIQUES
+        .iter()
+        .map(|row| row.name)
+        .collect();
+    let names: Vec<String> = typed
+        .split(',')
+        .map(|name| name.trim().to_owned())
+        .collect();
     match names.iter().find(|name| !known.contains(&name.as_str())) {
         None => Ok(ChaosChoice::These(names)),
         Some(unknown) => Err(format!(
@@ -126,8 +143,14 @@ mod tests {
     #[test]
     fn an_unknown_technique_lists_the_known_ones() {
         let error = chaos("preempter,nonsense").unwrap_err();
-        assert!(error.contains("`nonsense`") && error.contains("preempter"), "{error}");
+        assert!(
+            error.contains("`nonsense`") && error.contains("preempter"),
+            "{error}"
+        );
         assert_eq!(chaos("none"), Ok(ChaosChoice::None));
-        assert_eq!(chaos("preempter"), Ok(ChaosChoice::These(vec!["preempter".to_owned()])));
+        assert_eq!(
+            chaos("preempter"),
+            Ok(ChaosChoice::These(vec!["preempter".to_owned()]))
+        );
     }
 }

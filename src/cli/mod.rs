@@ -4,7 +4,6 @@
 mod args;
 mod doctor;
 mod failure;
-mod interrupt;
 pub mod kernel_arg;
 mod lab;
 mod list;

@@ -27,7 +27,9 @@ pub(super) fn vm_settings(race: &RaceArgs, machine: &MachineArgs) -> Result<Sett
     }
     let duration_s = race.duration.as_secs_f64();
     if !(0.1..=MAX_DURATION_S).contains(&duration_s) {
-        return usage(format!("--duration {duration_s} s: between 100ms and a year, please"));
+        return usage(format!(
+            "--duration {duration_s} s: between 100ms and a year, please"
+        ));
     }
     let workers = u64::from(race.loaders) + u64::from(race.readers);
     if workers > MAX_WORKERS as u64 {
@@ -43,13 +45,21 @@ pub(super) fn vm_settings(race: &RaceArgs, machine: &MachineArgs) -> Result<Sett
         ));
     }
     if machine.smp > 255 {
-        return usage(format!("--smp {}: QEMU's pc machine has at most 255", machine.smp));
+        return usage(format!(
+            "--smp {}: QEMU's pc machine has at most 255",
+            machine.smp
+        ));
     }
     if machine.mem_mib < 64 {
-        return usage(format!("--mem-mib {}: a guest needs at least 64", machine.mem_mib));
+        return usage(format!(
+            "--mem-mib {}: a guest needs at least 64",
+            machine.mem_mib
+        ));
     }
     if race.seed.is_some_and(|seed| seed > MAX_SEED) {
-        return usage(format!("--seed: at most {MAX_SEED} (2^53 - 1), so that JSON keeps it whole"));
+        return usage(format!(
+            "--seed: at most {MAX_SEED} (2^53 - 1), so that JSON keeps it whole"
+        ));
     }
     Ok(Settings {
         trials: race.trials,
@@ -69,7 +79,10 @@ pub(super) fn vm_settings(race: &RaceArgs, machine: &MachineArgs) -> Result<Sett
 
 fn default_jobs(smp: u32) -> u32 {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    u32::try_from(cpus).unwrap_or(u32::MAX).div_euclid(smp).max(1)
+    u32::try_from(cpus)
+        .unwrap_or(u32::MAX)
+        .div_euclid(smp)
+        .max(1)
 }
 
 /// The run's seed: the one typed, or a new one.

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use super::args::{MachineArgs, RaceArgs};
 use super::kernel_arg::{self, KERNEL_HELP, KernelUnderTest};
 use super::ui::{Ui, progress::Progress, summary};
-use super::{Failure, OrFail, interrupt, plan};
+use super::{Failure, OrFail, plan, stop};
 use crate::kernel::cache::Cache;
 use crate::kernel::config::KernelConfig;
 use crate::kernel::kbuild;
@@ -46,7 +46,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
     let ui = &ui.quiet(args.race.quiet);
     let mut settings = plan::vm_settings(&args.race, &args.machine)?;
     let seed = plan::seed(&args.race);
-    let stop = interrupt::flag()?;
+    let stop = stop::on_signals()?;
     let cache = Cache::from_env().or_fail(ExitCode::Broken)?;
     let kernel = kernel_arg::resolve(&args.kernel, &cache)?;
     let qemu = find_qemu(args.machine.qemu.as_deref())?;
@@ -90,7 +90,10 @@ fn race(
     stop: &AtomicBool,
     ui: &Ui,
 ) -> Result<bool, Failure> {
-    let campaign = Campaign { trials: report.settings.trials, jobs: report.settings.jobs };
+    let campaign = Campaign {
+        trials: report.settings.trials,
+        jobs: report.settings.jobs,
+    };
     let mut progress = Progress::new(ui, &report.environment.kernel.name, campaign.trials);
     let mut lost: Option<Failure> = None;
     campaign
@@ -182,7 +185,11 @@ fn report_file(args: &Args, started: SystemTime) -> Option<ReportFile> {
     match &args.race.report {
         Some(path) if path == Path::new("-") => None,
         Some(path) => Some(ReportFile::at(path.clone())),
-        None => Some(ReportFile::named(Path::new("reports"), &args.kernel, started)),
+        None => Some(ReportFile::named(
+            Path::new("reports"),
+            &args.kernel,
+            started,
+        )),
     }
 }
 
@@ -207,12 +214,19 @@ fn module(
         (Some(path), _) => path.to_owned(),
         (None, Some(kdir)) => kbuild::build_dummy(kdir, cache, stop).or_fail(ExitCode::Broken)?,
         (None, None) => {
-            let error = format!("{}: no build tree to build the dummy module against", kernel.name);
+            let error = format!(
+                "{}: no build tree to build the dummy module against",
+                kernel.name
+            );
             return Err(Failure::message(ExitCode::Usage, error)
                 .hint("name it as BZIMAGE,KDIR, or give a module with --module"));
         }
     };
-    ModuleImage::open(&path).or_fail(if named.is_some() { ExitCode::Usage } else { ExitCode::Broken })
+    ModuleImage::open(&path).or_fail(if named.is_some() {
+        ExitCode::Usage
+    } else {
+        ExitCode::Broken
+    })
 }
 
 fn base(module: &ModuleImage, strategy: Strategy) -> Result<Vec<u8>, Failure> {
@@ -237,10 +251,16 @@ fn choose_accel(trials: &VmTrials, cache: &Cache, ui: &Ui) -> Result<Accel, Fail
     }
     let plan = trials.probe_plan().or_fail(ExitCode::Broken)?;
     let folder = cache.dir("accel").or_fail(ExitCode::Broken)?;
-    let Finding { accel, reason } =
-        accel::probe(&trials.qemu, &trials.spec, &[&trials.base, &plan], Some(&folder));
+    let Finding { accel, reason } = accel::probe(
+        &trials.qemu,
+        &trials.spec,
+        &[&trials.base, &plan],
+        Some(&folder),
+    );
     if accel == Accel::Tcg {
-        ui.note(&format!("accelerator: tcg (emulation, slower), because {reason}"));
+        ui.note(&format!(
+            "accelerator: tcg (emulation, slower), because {reason}"
+        ));
     }
     Ok(accel)
 }
@@ -254,10 +274,16 @@ fn blank(
     started: SystemTime,
 ) -> Report {
     let host = uname::environment("");
-    let config = kernel.config.as_deref().and_then(|path| KernelConfig::open(path).ok());
+    let config = kernel
+        .config
+        .as_deref()
+        .and_then(|path| KernelConfig::open(path).ok());
     let mut environment = Environment {
         accel: Some(trials.spec.accel.as_str().to_owned()),
-        preemption: config.as_ref().and_then(KernelConfig::preemption).map(str::to_owned),
+        preemption: config
+            .as_ref()
+            .and_then(KernelConfig::preemption)
+            .map(str::to_owned),
         qemu: Some(trials.qemu.version().to_owned()),
         host_release: host.kernel.release,
         host_cpus: host.cpus,
@@ -270,7 +296,10 @@ fn blank(
     let judgement = verdict::judge(&[], settings.trials);
     Report {
         schema: SCHEMA.to_owned(),
-        tool: Tool { name: "modrace".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
+        tool: Tool {
+            name: "modrace".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        },
         verdict: judgement.verdict,
         verdict_reason: judgement.reason,
         complete: false,
@@ -289,16 +318,21 @@ fn blank(
         settings,
         trials: Vec::new(),
         stats: crate::model::RunStats::default(),
+        baseline: None,
+        comparison: None,
+        stop_rule: None,
     }
 }
 
 fn sha256(bytes: &[u8]) -> String {
     use sha2::{Digest, Sha256};
     use std::fmt::Write;
-    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
-        let _to_memory = write!(text, "{byte:02x}");
-        text
-    })
+    Sha256::digest(bytes)
+        .iter()
+        .fold(String::new(), |mut text, byte| {
+            let _to_memory = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 fn now() -> String {

@@ -12,12 +12,11 @@ mod recorder;
 mod seed;
 mod settings;
 
-pub use crash::{Crash, CrashClass, CrashKind, FollowOn, Frame, LinkedModule, Severity};
 pub use comparison::{
     Comparison, Conclusion, Evidence, ExponentialityRecord, FisherRecord, LogRankRecord, Run,
     Source,
 };
-pub use crash::{Crash, CrashClass, CrashKind, Frame, Severity};
+pub use crash::{Crash, CrashClass, CrashKind, FollowOn, Frame, LinkedModule, Severity};
 pub use environment::{Environment, KernelRecord, Knob, ModuleRecord};
 pub use event::Event;
 pub use outcome::{ExitCode, Outcome, Verdict};

@@ -35,14 +35,20 @@ pub struct ReportFile {
 impl ReportFile {
     /// The file that the user named.
     pub fn at(path: PathBuf) -> Self {
-        Self { path, named_by_verdict: false }
+        Self {
+            path,
+            named_by_verdict: false,
+        }
     }
 
     /// `FOLDER/<utc>-<kernel>-<verdict>.json`. Until there is a verdict, the
     /// last word is `running`.
     pub fn named(folder: &Path, kernel: &str, started: SystemTime) -> Self {
         let name = format!("{}-{}-{RUNNING}.json", stamp(started), slug(kernel));
-        Self { path: folder.join(name), named_by_verdict: true }
+        Self {
+            path: folder.join(name),
+            named_by_verdict: true,
+        }
     }
 
     /// Where it is now.
@@ -52,23 +58,40 @@ impl ReportFile {
 
     /// The folder for what is too large for the report, beside it.
     pub fn logs(&self) -> PathBuf {
-        let name = self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let name = name.strip_suffix(&format!("-{RUNNING}")).unwrap_or(&name).to_owned();
+        let name = self
+            .path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let name = name
+            .strip_suffix(&format!("-{RUNNING}"))
+            .unwrap_or(&name)
+            .to_owned();
         self.path.with_file_name(format!("{name}.logs"))
     }
 
     /// Replaces the file.
     pub fn save(&self, report: &Report) -> Result<(), WriteError> {
-        self.replace(report).map_err(|source| WriteError { path: self.path.clone(), source })
+        self.replace(report).map_err(|source| WriteError {
+            path: self.path.clone(),
+            source,
+        })
     }
 
     /// Replaces the file for the last time and gives it its final name.
     pub fn finish(mut self, report: &Report) -> Result<PathBuf, WriteError> {
         if self.named_by_verdict {
             let before = self.path.clone();
-            let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = self
+                .path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             let end = format!("-{}.json", report.verdict.as_str());
-            self.path.set_file_name(name.replace(&format!("-{RUNNING}.json"), &end));
+            self.path
+                .set_file_name(name.replace(&format!("-{RUNNING}.json"), &end));
             self.save(report)?;
             let _never_saved = fs::remove_file(before);
         } else {
@@ -83,11 +106,14 @@ impl ReportFile {
             _ => Path::new("."),
         };
         fs::create_dir_all(folder)?;
-        let mut file = tempfile::Builder::new().prefix(".modrace-").tempfile_in(folder)?;
+        let mut file = tempfile::Builder::new()
+            .prefix(".modrace-")
+            .tempfile_in(folder)?;
         file.write_all(&to_json(report)?)?;
         file.as_file().sync_all()?;
         use std::os::unix::fs::PermissionsExt;
-        file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+        file.as_file()
+            .set_permissions(fs::Permissions::from_mode(0o644))?;
         file.persist(&self.path).map_err(|error| error.error)?;
         File::open(folder)?.sync_all()
     }
@@ -108,10 +134,18 @@ fn stamp(time: SystemTime) -> String {
 
 /// A kernel's name as part of a file name.
 fn slug(kernel: &str) -> String {
-    let name = Path::new(kernel).file_name().map_or(kernel.into(), |name| name.to_string_lossy());
+    let name = Path::new(kernel)
+        .file_name()
+        .map_or(kernel.into(), |name| name.to_string_lossy());
     let safe: String = name
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_') { c } else { '-' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || matches!(c, '.' | '_') {
+                c
+            } else {
+                '-'
+            }
+        })
         .collect();
     safe.trim_matches(['-', '.']).chars().take(60).collect()
 }
@@ -122,9 +156,19 @@ mod tests {
 
     #[test]
     fn a_default_name_says_when_what_and_how() {
-        let file = ReportFile::named(Path::new("reports"), "lab:vulnerable", SystemTime::UNIX_EPOCH);
-        assert_eq!(file.path(), Path::new("reports/19700101T000000Z-lab-vulnerable-running.json"));
-        assert_eq!(file.logs(), Path::new("reports/19700101T000000Z-lab-vulnerable.logs"));
+        let file = ReportFile::named(
+            Path::new("reports"),
+            "lab:vulnerable",
+            SystemTime::UNIX_EPOCH,
+        );
+        assert_eq!(
+            file.path(),
+            Path::new("reports/19700101T000000Z-lab-vulnerable-running.json")
+        );
+        assert_eq!(
+            file.logs(),
+            Path::new("reports/19700101T000000Z-lab-vulnerable.logs")
+        );
     }
 
     #[test]

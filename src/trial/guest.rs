@@ -42,7 +42,13 @@ pub fn main() -> ! {
 
 fn serve() -> io::Result<()> {
     for (kind, target) in [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev")] {
-        mount(Some(kind), target, Some(kind), MsFlags::empty(), None::<&str>)?;
+        mount(
+            Some(kind),
+            target,
+            Some(kind),
+            MsFlags::empty(),
+            None::<&str>,
+        )?;
     }
     let agent = Arc::new(Agent::open()?);
     let plan: TrialPlan = serde_json::from_slice(&fs::read(PLAN_PATH)?)?;
@@ -89,7 +95,10 @@ fn tick(page: &'static Recorder, agent: Arc<Agent>) -> io::Result<()> {
         }));
         thread::sleep(TICK);
     };
-    thread::Builder::new().name("ticker".to_owned()).spawn(ticker).map(drop)
+    thread::Builder::new()
+        .name("ticker".to_owned())
+        .spawn(ticker)
+        .map(drop)
 }
 
 /// The agent channel: the second serial port, or marked lines on the console.
@@ -102,9 +111,15 @@ impl Agent {
     fn open() -> io::Result<Self> {
         let (port, prefix) = match open_agent(AGENT_TTY) {
             Ok(port) => (port, ""),
-            Err(_) => (fs::OpenOptions::new().write(true).open("/dev/console")?, CONSOLE_PREFIX),
+            Err(_) => (
+                fs::OpenOptions::new().write(true).open("/dev/console")?,
+                CONSOLE_PREFIX,
+            ),
         };
-        Ok(Self { port: Mutex::new(port), prefix })
+        Ok(Self {
+            port: Mutex::new(port),
+            prefix,
+        })
     }
 
     fn say(&self, message: &GuestMessage) {

@@ -35,7 +35,11 @@ pub enum PackError {
 }
 
 /// Where a static busybox may be.
-const BUSYBOX: [&str; 3] = ["/bin/busybox", "/usr/bin/busybox", "/usr/lib/initcpio/busybox"];
+const BUSYBOX: [&str; 3] = [
+    "/bin/busybox",
+    "/usr/bin/busybox",
+    "/usr/lib/initcpio/busybox",
+];
 
 /// The part of the initramfs that all trials share.
 ///
@@ -70,14 +74,23 @@ pub fn plan(plan: &TrialPlan) -> Result<Vec<u8>, PackError> {
 }
 
 fn static_program(path: &Path) -> Result<Vec<u8>, PackError> {
-    let bytes = fs::read(path).map_err(|source| PackError::Read { path: path.to_owned(), source })?;
-    if is_static(&bytes) { Ok(bytes) } else { Err(PackError::Dynamic(path.to_owned())) }
+    let bytes = fs::read(path).map_err(|source| PackError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    if is_static(&bytes) {
+        Ok(bytes)
+    } else {
+        Err(PackError::Dynamic(path.to_owned()))
+    }
 }
 
 /// Whether an ELF program asks for no interpreter, that is, for no dynamic
 /// linker (ELF gABI, program header PT_INTERP).
 fn is_static(bytes: &[u8]) -> bool {
-    let Ok(file) = object::File::parse(bytes) else { return false };
+    let Ok(file) = object::File::parse(bytes) else {
+        return false;
+    };
     let interpreter = match &file {
         object::File::Elf64(elf) => elf
             .elf_program_headers()
@@ -85,5 +98,9 @@ fn is_static(bytes: &[u8]) -> bool {
             .any(|header| header.p_type.get(elf.endian()) == object::elf::PT_INTERP),
         _ => true,
     };
-    !interpreter && file.segments().next().is_some_and(|segment| segment.size() > 0)
+    !interpreter
+        && file
+            .segments()
+            .next()
+            .is_some_and(|segment| segment.size() > 0)
 }

@@ -31,11 +31,17 @@ struct Unfit {
 }
 
 fn unsupported(reason: impl Into<String>) -> Unfit {
-    Unfit { ending: Ending::Unsupported, reason: reason.into() }
+    Unfit {
+        ending: Ending::Unsupported,
+        reason: reason.into(),
+    }
 }
 
 fn broken(reason: impl Into<String>) -> Unfit {
-    Unfit { ending: Ending::Broken, reason: reason.into() }
+    Unfit {
+        ending: Ending::Broken,
+        reason: reason.into(),
+    }
 }
 
 /// Performs one trial. `module` is the file to race; `folder` takes the copies
@@ -85,7 +91,9 @@ fn run(
     let settings = &plan.settings;
     let image = ModuleImage::open(module).map_err(|error| broken(format!("{error}")))?;
     let copies = |prefix: &str, count: u32| -> Result<Vec<ModuleFile>, Unfit> {
-        (0..count).map(|index| copy(&image, prefix, index, folder)).collect()
+        (0..count)
+            .map(|index| copy(&image, prefix, index, folder))
+            .collect()
     };
     let raced = copies(image.name(), settings.loaders)?;
     let mut taints = String::new();
@@ -111,7 +119,11 @@ fn run(
     say(GuestMessage::Racing(Racing {
         start_ns: recorder.race_start_ns.load(Ordering::Relaxed),
         knobs: knobs.clone(),
-        techniques: race.techniques.iter().map(|&name| name.to_owned()).collect(),
+        techniques: race
+            .techniques
+            .iter()
+            .map(|&name| name.to_owned())
+            .collect(),
         skipped: race.skipped.clone(),
     }));
 
@@ -149,19 +161,25 @@ fn run(
 /// Counts heartbeats for as long as the process lives.
 fn beat(recorder: &'static Recorder) {
     let beat = move || loop {
-        recorder.heartbeat_ns.store(clock::monotonic_ns(), Ordering::Relaxed);
+        recorder
+            .heartbeat_ns
+            .store(clock::monotonic_ns(), Ordering::Relaxed);
         recorder.heartbeat.fetch_add(1, Ordering::Relaxed);
         thread::sleep(HEARTBEAT);
     };
     // Without heartbeats the trial is taken for hung, which is the safe side.
-    let _thread = thread::Builder::new().name("heartbeat".to_owned()).spawn(beat);
+    let _thread = thread::Builder::new()
+        .name("heartbeat".to_owned())
+        .spawn(beat);
 }
 
 /// Writes the start of the race to the kernel log, so that the log's own clock
 /// can be read against ours.
 fn mark_start() {
-    let _times_are_coarser_then =
-        fs::write("/dev/kmsg", format!("<5>{RACE_MARK}{}\n", clock::monotonic_ns()));
+    let _times_are_coarser_then = fs::write(
+        "/dev/kmsg",
+        format!("<5>{RACE_MARK}{}\n", clock::monotonic_ns()),
+    );
 }
 
 fn tainted() -> u64 {
@@ -170,12 +188,7 @@ fn tainted() -> u64 {
 }
 
 /// A copy of the module under a name of its own; the first keeps its name.
-fn copy(
-    image: &ModuleImage,
-    prefix: &str,
-    index: u32,
-    folder: &Path,
-) -> Result<ModuleFile, Unfit> {
+fn copy(image: &ModuleImage, prefix: &str, index: u32, folder: &Path) -> Result<ModuleFile, Unfit> {
     let name = match index {
         0 => prefix.to_owned(),
         _ => format!("{prefix}_{index}"),
@@ -214,7 +227,9 @@ fn try_module(module: &ModuleFile, vermagic: Option<&str>) -> Result<String, Unf
         Errno::ENOSYS => {
             unsupported("this kernel cannot unload modules (CONFIG_MODULE_UNLOAD is off)")
         }
-        Errno::EBUSY => unsupported(format!("the module {name} cannot be unloaded: no exit, or in use")),
+        Errno::EBUSY => unsupported(format!(
+            "the module {name} cannot be unloaded: no exit, or in use"
+        )),
         other => broken(format!("unloading {name}: {other}")),
     })?;
     let taints = taints.map_err(|error| broken(format!("taint of {name}: {error}")))?;

@@ -137,7 +137,10 @@ const LONGEST_LINE: usize = 64 * 1024;
 impl MessageReader {
     /// Messages on the agent channel that these bytes complete.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Vec<GuestMessage> {
-        self.lines(bytes).iter().filter_map(|line| serde_json::from_slice(line).ok()).collect()
+        self.lines(bytes)
+            .iter()
+            .filter_map(|line| serde_json::from_slice(line).ok())
+            .collect()
     }
 
     /// The same on the console, where messages bear a prefix.
@@ -171,7 +174,9 @@ mod tests {
 
     #[test]
     fn messages_survive_any_cut_and_noise_between_them() {
-        let message = GuestMessage::Module { taints: "OE".to_owned() };
+        let message = GuestMessage::Module {
+            taints: "OE".to_owned(),
+        };
         let mut stream = b"\xff\xfe noise\n{\"say\":\"nonsense\"}\n".to_vec();
         stream.extend_from_slice(message.to_line().as_bytes());
         stream.extend_from_slice(message.to_line().as_bytes());
@@ -190,15 +195,22 @@ mod tests {
             assert!(reader.feed(&[b'x'; 16 * 1024]).is_empty());
         }
         assert!(reader.partial.len() <= LONGEST_LINE);
-        let message = GuestMessage::Module { taints: String::new() };
+        let message = GuestMessage::Module {
+            taints: String::new(),
+        };
         assert!(reader.feed(b"\n").is_empty());
         assert_eq!(reader.feed(message.to_line().as_bytes()), [message]);
     }
 
     #[test]
     fn on_the_console_a_prefix_marks_messages() {
-        let message = GuestMessage::Module { taints: "O".to_owned() };
+        let message = GuestMessage::Module {
+            taints: "O".to_owned(),
+        };
         let line = format!("[    1.0] {CONSOLE_PREFIX}{}", message.to_line());
-        assert_eq!(MessageReader::default().feed_console(line.as_bytes()), [message]);
+        assert_eq!(
+            MessageReader::default().feed_console(line.as_bytes()),
+            [message]
+        );
     }
 }

@@ -30,11 +30,17 @@ impl RaceClock {
         self.tail.extend_from_slice(bytes);
         if let Some(at) = memmem::find(&self.tail, RACE_MARK.as_bytes()) {
             let start = memchr::memrchr(b'\n', &self.tail[..at]).map_or(0, |end| end + 1);
-            let Some(length) = memchr::memchr(b'\n', &self.tail[at..]) else { return };
+            let Some(length) = memchr::memchr(b'\n', &self.tail[at..]) else {
+                return;
+            };
             let monotonic = &self.tail[at + RACE_MARK.len()..at + length];
-            let monotonic_ns = std::str::from_utf8(monotonic.trim_ascii()).ok().and_then(|text| text.parse::<u64>().ok());
+            let monotonic_ns = std::str::from_utf8(monotonic.trim_ascii())
+                .ok()
+                .and_then(|text| text.parse::<u64>().ok());
             let log_s = parse_line(&self.tail[start..at + length]).time_s;
-            self.ahead_s = log_s.zip(monotonic_ns).map(|(log_s, ns)| log_s - ns as f64 / 1e9);
+            self.ahead_s = log_s
+                .zip(monotonic_ns)
+                .map(|(log_s, ns)| log_s - ns as f64 / 1e9);
         }
         let surplus = self.tail.len().saturating_sub(LONGEST_LINE);
         self.tail.drain(..surplus);

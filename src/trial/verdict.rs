@@ -17,16 +17,32 @@ pub struct Judgement {
 
 /// Judges `trials` of a run that asked for `asked` of them.
 pub fn judge(trials: &[Trial], asked: u32) -> Judgement {
-    let count = |outcome: Outcome| trials.iter().filter(|trial| trial.outcome == outcome).count();
+    let count = |outcome: Outcome| {
+        trials
+            .iter()
+            .filter(|trial| trial.outcome == outcome)
+            .count()
+    };
     let first = |outcome: Outcome| {
-        trials.iter().find(|trial| trial.outcome == outcome).map_or("", |trial| trial.reason.as_str())
+        trials
+            .iter()
+            .find(|trial| trial.outcome == outcome)
+            .map_or("", |trial| trial.reason.as_str())
     };
     let total = trials.len();
-    let say = |verdict, reason, exit| Judgement { verdict, reason, exit };
+    let say = |verdict, reason, exit| Judgement {
+        verdict,
+        reason,
+        exit,
+    };
 
     let (crashed, hung) = (count(Outcome::Crashed), count(Outcome::Hung));
     if crashed > 0 {
-        return say(Verdict::Fail, crash_reason(trials, crashed, total), ExitCode::Crashed);
+        return say(
+            Verdict::Fail,
+            crash_reason(trials, crashed, total),
+            ExitCode::Crashed,
+        );
     }
     if hung > 0 {
         let reason = format!("{hung} of {total} trials hung: {}", first(Outcome::Hung));
@@ -34,7 +50,10 @@ pub fn judge(trials: &[Trial], asked: u32) -> Judgement {
     }
     let broken = count(Outcome::Broken);
     if broken > 0 {
-        let reason = format!("{broken} of {total} trials broke: {}", first(Outcome::Broken));
+        let reason = format!(
+            "{broken} of {total} trials broke: {}",
+            first(Outcome::Broken)
+        );
         return say(Verdict::Broken, reason, ExitCode::Broken);
     }
     let unsupported = count(Outcome::Unsupported);
@@ -54,8 +73,17 @@ pub fn judge(trials: &[Trial], asked: u32) -> Judgement {
 }
 
 fn crash_reason(trials: &[Trial], crashed: usize, total: usize) -> String {
-    let crashes = || trials.iter().filter_map(|trial| trial.crash.as_ref().filter(|_| trial.outcome == Outcome::Crashed));
-    let target = crashes().filter(|crash| crash.class == CrashClass::Target).count();
+    let crashes = || {
+        trials.iter().filter_map(|trial| {
+            trial
+                .crash
+                .as_ref()
+                .filter(|_| trial.outcome == Outcome::Crashed)
+        })
+    };
+    let target = crashes()
+        .filter(|crash| crash.class == CrashClass::Target)
+        .count();
     let title = crashes()
         .find(|crash| target == 0 || crash.class == CrashClass::Target)
         .map_or("", |crash| crash.title.as_str());

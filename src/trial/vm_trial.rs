@@ -77,12 +77,19 @@ impl VmTrials {
 
     /// What the guests said of themselves so far.
     pub fn found(&self) -> Found {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.found
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The initramfs part that only says whether a guest runs at all.
     pub fn probe_plan(&self) -> Result<Vec<u8>, PackError> {
-        pack::plan(&TrialPlan { settings: self.settings.clone(), seed: 0, probe: true })
+        pack::plan(&TrialPlan {
+            settings: self.settings.clone(),
+            seed: 0,
+            probe: true,
+        })
     }
 
     /// Performs one trial. Infrastructure trouble is an outcome, not an error.
@@ -111,14 +118,20 @@ impl VmTrials {
         stop: &AtomicBool,
         tell: &dyn Fn(Event),
     ) -> Result<Trial, Ended> {
-        let plan = TrialPlan { settings: self.settings.clone(), seed, probe: false };
+        let plan = TrialPlan {
+            settings: self.settings.clone(),
+            seed,
+            probe: false,
+        };
         let plan = pack::plan(&plan).map_err(Ended::broken)?;
         let mut log = Log::create(self.logs.as_deref(), trial.index)?;
         if let (true, Some(logs)) = (self.keep, &self.logs) {
             self.keep_machine(logs, trial.index, &plan)?;
         }
-        let mut vm =
-            self.qemu.boot(&self.spec, &[&self.base, &plan]).map_err(Ended::broken)?;
+        let mut vm = self
+            .qemu
+            .boot(&self.spec, &[&self.base, &plan])
+            .map_err(Ended::broken)?;
         let mut watch = Watch::new(budgets(&self.settings, self.spec.accel));
         let start = Instant::now();
         let mut told = start;
@@ -160,10 +173,24 @@ impl VmTrials {
         self.learn(&watch);
         let last = vm.recorder().snapshot();
         let complaint = vm.complaint();
-        let skipped = watch.racing().map(|racing| racing.skipped.clone()).unwrap_or_default();
-        let counts = if last.present { last.clone() } else { watch.last_seen().unwrap_or(&last).clone() };
+        let skipped = watch
+            .racing()
+            .map(|racing| racing.skipped.clone())
+            .unwrap_or_default();
+        let counts = if last.present {
+            last.clone()
+        } else {
+            watch.last_seen().unwrap_or(&last).clone()
+        };
         let conclusion = watch.conclude(&last, &complaint);
-        Ok(record(trial.index, seed, conclusion, &counts, skipped, log.name))
+        Ok(record(
+            trial.index,
+            seed,
+            conclusion,
+            &counts,
+            skipped,
+            log.name,
+        ))
     }
 
     /// Notes what the guest said of itself.
@@ -188,7 +215,8 @@ impl VmTrials {
             let path = logs.join(name);
             let mut file = File::create(&path).map_err(|error| Ended::file(&path, &error))?;
             parts.iter().try_for_each(|part| {
-                file.write_all(part).map_err(|error| Ended::file(&path, &error))
+                file.write_all(part)
+                    .map_err(|error| Ended::file(&path, &error))
             })
         };
         write(format!("trial-{index:04}.initramfs"), &[&self.base, plan])?;
@@ -223,19 +251,32 @@ struct Log {
 
 impl Log {
     fn create(logs: Option<&Path>, index: u32) -> Result<Self, Ended> {
-        let Some(logs) = logs else { return Ok(Self { file: None, name: None }) };
+        let Some(logs) = logs else {
+            return Ok(Self {
+                file: None,
+                name: None,
+            });
+        };
         let path = logs.join(format!("trial-{index:04}.console.log"));
         std::fs::create_dir_all(logs).map_err(|error| Ended::file(logs, &error))?;
         let file = File::create(&path).map_err(|error| Ended::file(&path, &error))?;
         // The report stands beside the folder of logs.
         let folder = logs.file_name().map(Path::new).unwrap_or(logs);
-        let name = folder.join(path.file_name().unwrap_or_default()).display().to_string();
-        Ok(Self { file: Some((file, path)), name: Some(name) })
+        let name = folder
+            .join(path.file_name().unwrap_or_default())
+            .display()
+            .to_string();
+        Ok(Self {
+            file: Some((file, path)),
+            name: Some(name),
+        })
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Ended> {
         match &mut self.file {
-            Some((file, path)) => file.write_all(bytes).map_err(|error| Ended::file(path, &error)),
+            Some((file, path)) => file
+                .write_all(bytes)
+                .map_err(|error| Ended::file(path, &error)),
             None => Ok(()),
         }
     }
@@ -294,7 +335,11 @@ fn record(
 ) -> Trial {
     let crashed = conclusion.outcome == Outcome::Crashed;
     let mut notes = conclusion.notes;
-    notes.extend(skipped.into_iter().map(|technique| format!("chaos technique skipped: {technique}")));
+    notes.extend(
+        skipped
+            .into_iter()
+            .map(|technique| format!("chaos technique skipped: {technique}")),
+    );
     Trial {
         index,
         seed,

@@ -1,9 +1,9 @@
 //! The only place that prints. Results go to stdout; progress and words go to
 //! stderr. A closed pipe ends the output, never the program.
 
+mod build_bar;
 pub mod progress;
 pub mod summary;
-mod build_bar;
 
 use std::io::{IsTerminal, Write};
 
@@ -37,7 +37,10 @@ impl Ui {
     /// The same, without notes if `quiet`.
     #[must_use]
     pub fn quiet(&self, quiet: bool) -> Self {
-        Self { quiet: self.quiet || quiet, ..*self }
+        Self {
+            quiet: self.quiet || quiet,
+            ..*self
+        }
     }
 
     /// Whether stderr is a terminal: a bar there, lines elsewhere.

@@ -33,14 +33,26 @@ impl<'a> Progress<'a> {
             bar.enable_steady_tick(Duration::from_millis(250));
             bar
         });
-        Self { ui, bar, trials, done: 0, last_line: Instant::now() }
+        Self {
+            ui,
+            bar,
+            trials,
+            done: 0,
+            last_line: Instant::now(),
+        }
     }
 
     /// Shows an event.
     pub fn hear(&mut self, event: &Event) {
         match event {
             Event::Started { .. } => {}
-            Event::Progress { index, phase, raced_s, cycles, reads } => {
+            Event::Progress {
+                index,
+                phase,
+                raced_s,
+                cycles,
+                reads,
+            } => {
                 let text = match phase {
                     Phase::Boot | Phase::Setup => "booting".to_owned(),
                     _ => format!("{raced_s:.1} s raced, {cycles} cycles, {reads} reads"),

@@ -13,7 +13,11 @@ pub fn text(report: &Report) -> String {
     row("kernel", kernel(&report.environment));
     row("machine", machine(report));
     if let Some(module) = &report.module {
-        let taints = if module.taints.is_empty() { "not loaded" } else { module.taints.as_str() };
+        let taints = if module.taints.is_empty() {
+            "not loaded"
+        } else {
+            module.taints.as_str()
+        };
         row("module", format!("{} (taints: {taints})", module.name));
     }
     row("race", race(report));
@@ -34,7 +38,11 @@ pub fn text(report: &Report) -> String {
     }
     row(
         "verdict",
-        format!("{}: {}", report.verdict.as_str().to_uppercase(), report.verdict_reason),
+        format!(
+            "{}: {}",
+            report.verdict.as_str().to_uppercase(),
+            report.verdict_reason
+        ),
     );
     out
 }
@@ -77,15 +85,29 @@ fn plural(count: u32) -> &'static str {
 
 fn outcomes(report: &Report) -> String {
     let counts = Outcome::ALL.map(|outcome| {
-        (outcome, report.trials.iter().filter(|trial| trial.outcome == outcome).count())
+        (
+            outcome,
+            report
+                .trials
+                .iter()
+                .filter(|trial| trial.outcome == outcome)
+                .count(),
+        )
     });
     let told: Vec<String> = counts
         .iter()
         .filter(|(_, count)| *count > 0)
         .map(|(outcome, count)| format!("{count} {}", outcome.as_str()))
         .collect();
-    let told = if told.is_empty() { "none ended".to_owned() } else { told.join(", ") };
-    format!("{told} (of {} at most {} s each)", report.settings.trials, report.settings.duration_s)
+    let told = if told.is_empty() {
+        "none ended".to_owned()
+    } else {
+        told.join(", ")
+    };
+    format!(
+        "{told} (of {} at most {} s each)",
+        report.settings.trials, report.settings.duration_s
+    )
 }
 
 fn spread(summary: &Summary, unit: &str, digits: usize) -> String {

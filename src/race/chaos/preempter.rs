@@ -50,7 +50,7 @@ fn arm(arena: &Arena) -> io::Result<Box<dyn Armed>> {
                 let armed = armed.and_then(|()| sys::become_fifo(1));
                 let go_on = armed.is_ok();
                 let _nobody_listens = ready.send(armed);
-            drop(ready);
+                drop(ready);
                 if go_on {
                     preempt(seed, &stop);
                 }

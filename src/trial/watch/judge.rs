@@ -27,7 +27,11 @@ impl Watch {
         for event in self.scanner.finish() {
             self.on_scan(event, f64::INFINITY);
         }
-        let last = if last.present { last.clone() } else { self.counts_without_recorder(last) };
+        let last = if last.present {
+            last.clone()
+        } else {
+            self.counts_without_recorder(last)
+        };
         let crash = self.crash_that_ended_it();
         let signals = self.signals(crash.as_ref());
         let (outcome, reason) = match &crash {
@@ -35,10 +39,21 @@ impl Watch {
             None => self.judge_silence(&last, complaint),
         };
         let (exposure_s, time_to_crash_s, mut notes) = self.times(crash.as_ref(), outcome, &last);
-        notes.extend(self.crashes.iter().filter(|other| crash.as_ref() != Some(other)).map(|other| {
-            format!("the console also shows: {}", other.title)
-        }));
-        Conclusion { outcome, reason, crash, exposure_s, time_to_crash_s, signals, notes }
+        notes.extend(
+            self.crashes
+                .iter()
+                .filter(|other| crash.as_ref() != Some(other))
+                .map(|other| format!("the console also shows: {}", other.title)),
+        );
+        Conclusion {
+            outcome,
+            reason,
+            crash,
+            exposure_s,
+            time_to_crash_s,
+            signals,
+            notes,
+        }
     }
 
     /// Without a page, the guest's own last words are the counts.
@@ -57,7 +72,10 @@ impl Watch {
     fn crash_that_ended_it(&self) -> Option<Crash> {
         let ends = |crash: &&Crash| {
             crash.severity != Severity::Warning
-                && self.signs.iter().any(|(sign, _)| sign.ends_trial && sign.offset == crash.offset)
+                && self
+                    .signs
+                    .iter()
+                    .any(|(sign, _)| sign.ends_trial && sign.offset == crash.offset)
         };
         self.crashes.iter().find(ends).cloned()
     }
@@ -91,9 +109,14 @@ impl Watch {
 
     /// Whether anything but the console says that the kernel died.
     fn death_is_confirmed(&self, last: &Snapshot) -> bool {
-        let reset = matches!(self.shutdown, Some(Shutdown::GuestReset | Shutdown::GuestPanic));
+        let reset = matches!(
+            self.shutdown,
+            Some(Shutdown::GuestReset | Shutdown::GuestPanic)
+        );
         let stalled = matches!(self.called_off, Some(CalledOff::Stalled(_)));
-        let died = self.finished().is_some_and(|end| end.taint_after & TAINT_DIE != 0);
+        let died = self
+            .finished()
+            .is_some_and(|end| end.taint_after & TAINT_DIE != 0);
         // The report lingered and no word came after it: the guest is gone.
         let gone = self.finished.is_none()
             && self.exit.is_none()
@@ -106,7 +129,10 @@ impl Watch {
 
     fn judge_crash(&self, crash: &Crash, last: &Snapshot, signals: &[String]) -> Judgement {
         if self.race_at.is_none() && last.race_start_ns == 0 {
-            return broken(format!("the kernel crashed before the race began: {}", crash.title));
+            return broken(format!(
+                "the kernel crashed before the race began: {}",
+                crash.title
+            ));
         }
         if crash.title.contains("Attempted to kill init") {
             return broken(format!("the guest's own init died: {}", crash.title));
@@ -115,7 +141,11 @@ impl Watch {
             return broken(format!(
                 "the console shows `{}`, and nothing else agrees: {}",
                 crash.title,
-                if signals.len() > 1 { signals[1..].join("; ") } else { "no other signal".to_owned() }
+                if signals.len() > 1 {
+                    signals[1..].join("; ")
+                } else {
+                    "no other signal".to_owned()
+                }
             ));
         }
         (Outcome::Crashed, crash.title.clone())
@@ -130,8 +160,14 @@ impl Watch {
             return self.judge_word(finished, last);
         }
         if self.shutdown == Some(Shutdown::GuestReset) {
-            let when = if raced { "in mid-race" } else { "before the race" };
-            return broken(format!("the guest reset {when} without a word on the console"));
+            let when = if raced {
+                "in mid-race"
+            } else {
+                "before the race"
+            };
+            return broken(format!(
+                "the guest reset {when} without a word on the console"
+            ));
         }
         match &self.called_off {
             Some(CalledOff::Silent(why) | CalledOff::NoAnswer(why)) => return broken(why.clone()),
@@ -188,7 +224,10 @@ impl Watch {
                 finished.raced_s, self.budgets.duration_s
             ));
         }
-        (Outcome::Survived, format!("no crash in {:.1} s", finished.raced_s))
+        (
+            Outcome::Survived,
+            format!("no crash in {:.1} s", finished.raced_s),
+        )
     }
 
     /// Exposure, time to crash, and notes on how well they are known.
@@ -203,7 +242,9 @@ impl Watch {
         let Some(crash) = crash.filter(|_| outcome == Outcome::Crashed) else {
             return (finished_s.unwrap_or(beats_s), None, Vec::new());
         };
-        let log_s = crash.log_time_s.and_then(|at| self.clock.since_start_s(at, last.race_start_ns));
+        let log_s = crash
+            .log_time_s
+            .and_then(|at| self.clock.since_start_s(at, last.race_start_ns));
         match log_s {
             Some(log_s) if log_s >= 0.0 && log_s <= beats_s + CLOCK_TOLERANCE_S => {
                 (log_s, Some(log_s), Vec::new())

@@ -233,12 +233,20 @@ impl Watch {
         if self.exit.is_some() && self.console_closed || self.called_off.is_some() {
             return Step::End;
         }
-        if self.signs.iter().any(|(sign, at)| sign.ends_trial && now - at > self.budgets.linger_s) {
+        if self
+            .signs
+            .iter()
+            .any(|(sign, at)| sign.ends_trial && now - at > self.budgets.linger_s)
+        {
             return Step::End;
         }
         if let Some((_, at)) = &self.finished {
             // QEMU leaves by itself once the guest has powered off.
-            return if now - at > self.budgets.answer_s { Step::End } else { Step::Wait };
+            return if now - at > self.budgets.answer_s {
+                Step::End
+            } else {
+                Step::Wait
+            };
         }
         if let Some(suspicion) = &self.suspicion {
             if now - suspicion.asked_at > self.budgets.answer_s {
@@ -276,19 +284,31 @@ impl Watch {
         }
         let Some(race_at) = self.race_at else {
             if now - hello_at > budgets.setup_s {
-                let why = format!("the module could not be made ready in {:.0} s", now - hello_at);
+                let why = format!(
+                    "the module could not be made ready in {:.0} s",
+                    now - hello_at
+                );
                 return Some(why);
             }
             return None;
         };
-        let racing = self.last_seen.as_ref().is_none_or(|seen| seen.phase == Phase::Race);
+        let racing = self
+            .last_seen
+            .as_ref()
+            .is_none_or(|seen| seen.phase == Phase::Race);
         let since_cycle = now - self.last_cycle.1.max(race_at);
         if racing && since_cycle > budgets.stall_s {
-            return Some(format!("no load/unload cycle came back for {since_cycle:.0} s{}", self.stages()));
+            return Some(format!(
+                "no load/unload cycle came back for {since_cycle:.0} s{}",
+                self.stages()
+            ));
         }
         let over = now - race_at - budgets.duration_s;
         if over > budgets.settle_s {
-            return Some(format!("the race did not end {over:.0} s after its time{}", self.stages()));
+            return Some(format!(
+                "the race did not end {over:.0} s after its time{}",
+                self.stages()
+            ));
         }
         None
     }
@@ -299,16 +319,26 @@ impl Watch {
 
     /// What the workers are doing, for a hang's reason.
     fn stages(&self) -> String {
-        let Some(seen) = &self.last_seen else { return String::new() };
+        let Some(seen) = &self.last_seen else {
+            return String::new();
+        };
         let doing: Vec<&str> = seen.stages.iter().map(|stage| stage.as_str()).collect();
-        if doing.is_empty() { String::new() } else { format!(" (workers: {})", doing.join(", ")) }
+        if doing.is_empty() {
+            String::new()
+        } else {
+            format!(" (workers: {})", doing.join(", "))
+        }
     }
 
     fn silence(&self, now: f64) -> String {
         if self.console_bytes == 0 {
-            format!("the kernel printed nothing in {now:.0} s: is it a kernel for this machine, with a serial console?")
+            format!(
+                "the kernel printed nothing in {now:.0} s: is it a kernel for this machine, with a serial console?"
+            )
         } else {
-            format!("the guest's init did not speak within {now:.0} s; the console tells how far it came")
+            format!(
+                "the guest's init did not speak within {now:.0} s; the console tells how far it came"
+            )
         }
     }
 
@@ -321,7 +351,10 @@ impl Watch {
 
     fn on_message(&mut self, message: GuestMessage, now: f64) {
         match message {
-            GuestMessage::Hello { environment, recorder } => {
+            GuestMessage::Hello {
+                environment,
+                recorder,
+            } => {
                 self.environment = Some(*environment);
                 self.recorder_in_guest = recorder;
                 self.hello_at.get_or_insert(now);
@@ -339,7 +372,11 @@ impl Watch {
                 self.progress(tick.now_ns, tick.cycles, now);
                 self.last_seen = Some(Snapshot {
                     present: false,
-                    phase: if tick.race_start_ns > 0 { Phase::Race } else { Phase::Setup },
+                    phase: if tick.race_start_ns > 0 {
+                        Phase::Race
+                    } else {
+                        Phase::Setup
+                    },
                     heartbeat: tick.now_ns,
                     heartbeat_ns: tick.now_ns,
                     race_start_ns: tick.race_start_ns,

@@ -7,8 +7,8 @@
 )]
 
 use modrace::model::{
-    Accel, ChaosChoice, Counters, Crash, CrashClass, CrashKind, Environment, Frame, KernelRecord,
-    ModuleRecord, Outcome, Report, Run, SCHEMA, Settings, Severity, Strategy, Tool, Trial, Verdict,
+    Accel, ChaosChoice, Counters, Crash, CrashClass, Environment, KernelRecord,
+    ModuleRecord, Outcome, Report, Run, SCHEMA, Settings, Strategy, Tool, Trial, Verdict,
     trial_seed,
 };
 use modrace::stats::{compare, run_stats, verdict_alone};
@@ -42,45 +42,24 @@ pub(crate) fn trial(index: u32, outcome: Outcome, seconds: f64, cycles: u64) -> 
     }
 }
 
+/// A crash as the scanner reads it from a log, under the class asked for.
 pub(crate) fn crash(class: CrashClass) -> Crash {
-    let frame = |function: &str, reliable| Frame {
-        function: function.to_owned(),
-        offset: Some(0x19c),
-        size: Some(0x1e0),
-        module: None,
-        reliable,
-    };
-    Crash {
-        signature: "module-flags-bug".to_owned(),
-        kind: CrashKind::Bug,
-        severity: Severity::Fatal,
-        class,
-        title: "kernel BUG in module_flags".to_owned(),
-        function: Some("module_flags".to_owned()),
-        faulting_function: Some("module_flags".to_owned()),
-        cpu: Some(1),
-        pid: Some(87),
-        comm: Some("reader-0".to_owned()),
-        call_trace: vec![frame("m_show", true), frame("seq_read_iter", true)],
-        log_time_s: Some(1.25),
-        line: 211,
-        offset: 10_822,
-        excerpt: [
-            "[    1.251] ------------[ cut here ]------------",
-            "[    1.251] kernel BUG at kernel/module/main.c:2998!",
-            "[    1.252] invalid opcode: 0000 [#1] SMP NOPTI",
-            "[    1.252] CPU: 1 PID: 87 Comm: reader-0 Tainted: G           O       6.1.192 #2",
-            "[    1.253] RIP: 0010:module_flags+0xb5/0xc0",
-            "[    1.254] Code: 48 63 c2 83 c2 01 c6 04 03 29 48 63 d2 eb d9 0f 1f 80 00 00 00 00 48 63 d2 c6 04 13 2d 41 8b 0c 24 8d 50 02 83 f9 01 75 b2 eb cb <0f> 0b",
-            "[    1.255] Call Trace:",
-            "[    1.256]  <TASK>",
-            "[    1.257]  m_show+0x19c/0x1e0",
-            "[    1.258]  seq_read_iter+0x2d8/0x430",
-            "[    1.259]  </TASK>",
-        ]
-        .map(str::to_owned)
-        .to_vec(),
-    }
+    const LOG: &str = "\
+[    1.251] ------------[ cut here ]------------
+[    1.251] kernel BUG at kernel/module/main.c:2998!
+[    1.252] invalid opcode: 0000 [#1] SMP NOPTI
+[    1.252] CPU: 1 PID: 87 Comm: reader/1 Tainted: G           O       6.1.192 #2
+[    1.253] RIP: 0010:module_flags+0xb5/0xc0
+[    1.254] Code: 48 63 c2 83 c2 01 c6 04 03 29 48 63 d2 eb d9 0f 1f 80 00 00 00 00 48 63 d2 c6 04 13 2d 41 8b 0c 24 8d 50 02 83 f9 01 75 b2 eb cb <0f> 0b
+[    1.255] Call Trace:
+[    1.256]  <TASK>
+[    1.257]  m_show+0x19c/0x1e0
+[    1.258]  seq_read_iter+0x2d8/0x430
+[    1.259]  </TASK>
+[    1.260] ---[ end trace 0000000000000000 ]---
+";
+    let found = modrace::crash::scan(LOG.as_bytes()).swap_remove(0);
+    Crash { class, ..found }
 }
 
 /// Trials that crashed after these seconds, at 100 cycles a second.

@@ -15,13 +15,12 @@ use crate::kernel::kbuild;
 use crate::kernel::module_image::ModuleImage;
 use crate::kernel::uname;
 use crate::model::{
-    Accel, Environment, Event, ExitCode, ModuleRecord, Report, SCHEMA, Settings, Strategy, Tool,
-    Verdict,
+    Accel, Environment, Event, ExitCode, ModuleRecord, Outcome, Report, SCHEMA, Settings, Strategy,
+    Tool, Trial,
 };
 use crate::report::write::{ReportFile, to_json};
-use crate::stats::run_stats;
+use crate::stats::{run_stats, verdict_alone};
 use crate::trial::pack::{self, PackError};
-use crate::trial::verdict::{self, Judgement};
 use crate::trial::{Campaign, VmTrial, VmTrials};
 use crate::vm::accel::{self, Finding};
 use crate::vm::{Qemu, VmError, VmSpec};
@@ -71,12 +70,12 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
     let mut report = blank(&kernel, &module, &trials, settings, seed, started);
     if let Some(file) = &file {
         // An unwritable place is found now, not after an hour of racing.
+        file.check().or_fail(ExitCode::Usage)?;
         file.save(&report).or_fail(ExitCode::Broken)?;
     }
 
     let interrupted = race(&trials, &mut report, file.as_ref(), &stop, ui)?;
-    let judgement = verdict::judge(&report.trials, report.settings.trials);
-    let exit = conclude(&mut report, &judgement, interrupted);
+    let exit = conclude(&mut report, interrupted);
     show(args, &report, file, ui)?;
     Ok(exit)
 }
@@ -132,9 +131,8 @@ fn update(report: &mut Report, trials: &VmTrials) {
     }
     report.stats = run_stats(&report.trials);
     report.updated = now();
-    let judgement = verdict::judge(&report.trials, report.settings.trials);
-    report.verdict = judgement.verdict;
-    report.verdict_reason = judgement.reason;
+    (report.verdict, report.verdict_reason) =
+        verdict_alone(&report.trials, report.settings.trials, true);
 }
 
 /// What the guest says of itself, beside what only the host knows.
@@ -152,19 +150,16 @@ fn adopt(environment: &mut Environment, guest: Environment) {
     }
 }
 
-fn conclude(report: &mut Report, judgement: &Judgement, interrupted: bool) -> ExitCode {
-    report.verdict = judgement.verdict;
-    report.verdict_reason.clone_from(&judgement.reason);
+fn conclude(report: &mut Report, interrupted: bool) -> ExitCode {
     report.complete = !interrupted;
     report.updated = now();
-    if !interrupted {
-        return judgement.exit;
+    (report.verdict, report.verdict_reason) =
+        verdict_alone(&report.trials, report.settings.trials, report.complete);
+    if interrupted {
+        return ExitCode::Interrupted;
     }
-    if report.verdict == Verdict::Pass {
-        report.verdict = Verdict::Inconclusive;
-    }
-    report.verdict_reason = format!("interrupted; {}", judgement.reason);
-    ExitCode::Interrupted
+    let unsupported = |trial: &Trial| trial.outcome == Outcome::Unsupported;
+    ExitCode::of(report.verdict, report.trials.iter().any(unsupported))
 }
 
 fn show(args: &Args, report: &Report, file: Option<ReportFile>, ui: &Ui) -> Result<(), Failure> {
@@ -293,15 +288,15 @@ fn blank(
     environment.kernel.config_sha256 = config.map(|config| config.sha256().to_owned());
     environment.kernel.image_sha256 = fs::read(&kernel.image).ok().map(|image| sha256(&image));
     environment.kernel.provenance.clone_from(&kernel.provenance);
-    let judgement = verdict::judge(&[], settings.trials);
+    let (verdict, verdict_reason) = verdict_alone(&[], settings.trials, true);
     Report {
         schema: SCHEMA.to_owned(),
         tool: Tool {
             name: "modrace".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         },
-        verdict: judgement.verdict,
-        verdict_reason: judgement.reason,
+        verdict,
+        verdict_reason,
         complete: false,
         started: humantime::format_rfc3339_millis(started).to_string(),
         updated: now(),

@@ -104,6 +104,20 @@ impl ExitCode {
     ];
 }
 
+impl ExitCode {
+    /// What scripts see of a verdict. `unsupported`: no trial could be made,
+    /// for a reason that lies in the kernel.
+    pub fn of(verdict: Verdict, unsupported: bool) -> Self {
+        match verdict {
+            Verdict::Pass => Self::Survived,
+            Verdict::Fail => Self::Crashed,
+            Verdict::Inconclusive if unsupported => Self::Unsupported,
+            Verdict::Inconclusive => Self::Inconclusive,
+            Verdict::Broken => Self::Broken,
+        }
+    }
+}
+
 impl From<ExitCode> for std::process::ExitCode {
     fn from(code: ExitCode) -> Self {
         Self::from(code as u8)

@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -54,6 +55,18 @@ impl ReportFile {
     /// Where it is now.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Refuses to replace what is not an ordinary file: a rename would put one
+    /// in the place of `/dev/null`.
+    pub fn check(&self) -> Result<(), WriteError> {
+        match fs::metadata(&self.path) {
+            Ok(found) if !found.is_file() => Err(WriteError {
+                path: self.path.clone(),
+                source: io::Error::other("there is something that is not a file; - means stdout"),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// The folder for what is too large for the report, beside it.
@@ -111,7 +124,6 @@ impl ReportFile {
             .tempfile_in(folder)?;
         file.write_all(&to_json(report)?)?;
         file.as_file().sync_all()?;
-        use std::os::unix::fs::PermissionsExt;
         file.as_file()
             .set_permissions(fs::Permissions::from_mode(0o644))?;
         file.persist(&self.path).map_err(|error| error.error)?;
@@ -168,6 +180,17 @@ mod tests {
         assert_eq!(
             file.logs(),
             Path::new("reports/19700101T000000Z-lab-vulnerable.logs")
+        );
+    }
+
+    #[test]
+    fn a_device_or_a_folder_is_never_replaced() {
+        assert!(ReportFile::at("/dev/null".into()).check().is_err());
+        assert!(ReportFile::at("/tmp".into()).check().is_err());
+        assert!(
+            ReportFile::at("/nonexistent/report.json".into())
+                .check()
+                .is_ok()
         );
     }
 

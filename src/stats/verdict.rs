@@ -1,55 +1,64 @@
-//! The verdict on a run by itself, without a baseline. A clean run passes, but
-//! says that it had no positive control and how rare a crash it could have
-//! missed.
+//! The verdict on a run by itself, without a baseline. "Nothing happened" is
+//! never a pass by itself: every trial asked for must have survived, each with
+//! its own proof of exposure; and a clean run says that it had no positive
+//! control and how rare a crash it could have missed.
 
 use super::exponential::mean_above;
 use super::figures::seconds;
 use super::run::run_stats;
-use crate::model::{Outcome, Trial, Verdict};
+use crate::model::{CrashClass, Outcome, Trial, Verdict};
 
 /// The verdict on a run of `asked` trials, and why in one sentence. `finished`
 /// is false for a run that was cut short: that shows less than was asked for.
 pub fn verdict_alone(trials: &[Trial], asked: u32, finished: bool) -> (Verdict, String) {
-    let stats = run_stats(trials);
-    let bad = stats.crashes + stats.hangs;
-    if bad > 0 {
-        let kinds = [(stats.crashes, "crashed"), (stats.hangs, "hung")];
-        let told: Vec<String> = kinds
-            .iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, word)| format!("{count} {word}"))
-            .collect();
-        let reason = format!(
-            "{} of {} in {}",
-            told.join(" and "),
-            number(bad + stats.survived, "trial"),
-            seconds(stats.exposure_s)
-        );
-        return (Verdict::Fail, reason);
+    let (verdict, reason) = of_the_trials(trials, asked);
+    match (finished, verdict) {
+        (true, _) => (verdict, reason),
+        (false, Verdict::Pass) => (Verdict::Inconclusive, format!("cut short: {reason}")),
+        (false, _) => (verdict, format!("cut short: {reason}")),
     }
-    let because = |outcome| {
-        let of = trials.iter().find(|trial| trial.outcome == outcome);
-        of.map(|trial| trial.reason.clone())
-    };
-    if stats.survived == 0 {
-        if let Some(reason) = because(Outcome::Unsupported).filter(|_| {
-            trials
-                .iter()
-                .all(|trial| trial.outcome == Outcome::Unsupported)
-        }) {
-            return (Verdict::Broken, format!("cannot be raced: {reason}"));
+}
+
+fn of_the_trials(trials: &[Trial], asked: u32) -> (Verdict, String) {
+    let stats = run_stats(trials);
+    if stats.crashes > 0 {
+        return (Verdict::Fail, crashed(trials));
+    }
+    // A hang fails the kernel; broken trials say nothing of it, and a run with
+    // one is not the run that was asked for.
+    let worst = [
+        (Outcome::Hung, Verdict::Fail, "hung"),
+        (Outcome::Broken, Verdict::Broken, "broke"),
+        (
+            Outcome::Unsupported,
+            Verdict::Inconclusive,
+            "cannot be raced",
+        ),
+    ];
+    for (outcome, verdict, word) in worst {
+        let of: Vec<&Trial> = trials
+            .iter()
+            .filter(|trial| trial.outcome == outcome)
+            .collect();
+        if let Some(first) = of.first() {
+            let trials = number(trials.len(), "trial");
+            return (
+                verdict,
+                format!("{} of {trials} {word}: {}", of.len(), first.reason),
+            );
         }
-        let reason = because(Outcome::Broken).unwrap_or_else(|| "no trial ended".to_owned());
-        return (Verdict::Broken, format!("no trial raced: {reason}"));
     }
     let survived = format!(
         "{} survived {}",
-        number(stats.survived, "trial"),
+        number(trials.len(), "trial"),
         seconds(stats.exposure_s)
     );
-    if !finished || stats.survived < asked {
-        let reason = format!("only {survived}; {} asked for", number(asked, "trial"));
-        return (Verdict::Inconclusive, reason);
+    if stats.survived == 0 || stats.survived < asked {
+        let asked = number(asked as usize, "trial");
+        return (
+            Verdict::Inconclusive,
+            format!("only {survived}; {asked} asked for"),
+        );
     }
     if stats.exposure_s <= 0.0 || stats.cycles == 0 {
         let reason = format!("{survived} with {} cycles: nothing was raced", stats.cycles);
@@ -64,7 +73,99 @@ pub fn verdict_alone(trials: &[Trial], asked: u32, finished: bool) -> (Verdict, 
     (Verdict::Pass, reason)
 }
 
-fn number(count: u32, what: &str) -> String {
+/// Which crash it was: the race under test, or a fail of another kind.
+fn crashed(trials: &[Trial]) -> String {
+    let crashed: Vec<&Trial> = trials
+        .iter()
+        .filter(|trial| trial.outcome == Outcome::Crashed)
+        .collect();
+    let is_target = |trial: &&&Trial| {
+        trial
+            .crash
+            .as_ref()
+            .is_some_and(|crash| crash.class == CrashClass::Target)
+    };
+    let target = crashed.iter().filter(is_target).count();
+    let told = crashed.iter().find(is_target).or(crashed.first());
+    let title = told.map_or("", |trial| trial.reason.as_str());
+    let which = match (target, crashed.len() - target) {
+        (_, 0) => "in the race under test".to_owned(),
+        (0, _) => "but not in the race under test".to_owned(),
+        (target, other) => format!("{target} in the race under test, {other} otherwise"),
+    };
+    format!(
+        "{} of {} crashed, {which}: {title}",
+        crashed.len(),
+        number(trials.len(), "trial")
+    )
+}
+
+fn number(count: usize, what: &str) -> String {
     let s = if count == 1 { "" } else { "s" };
     format!("{count} {what}{s}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Counters;
+
+    fn trial(outcome: Outcome, exposure_s: f64) -> Trial {
+        Trial {
+            index: 0,
+            seed: 1,
+            outcome,
+            reason: "as it was".to_owned(),
+            exposure_s,
+            cycles: 100,
+            reads: 1000,
+            time_to_crash_s: (outcome == Outcome::Crashed).then_some(exposure_s),
+            cycles_to_crash: (outcome == Outcome::Crashed).then_some(101),
+            crash: None,
+            counters: Counters::default(),
+            signals: Vec::new(),
+            notes: Vec::new(),
+            console: None,
+            wall_s: exposure_s,
+        }
+    }
+
+    #[test]
+    fn only_a_whole_clean_run_passes() {
+        let clean = vec![trial(Outcome::Survived, 10.0); 3];
+        assert_eq!(verdict_alone(&clean, 3, true).0, Verdict::Pass);
+        assert_eq!(verdict_alone(&clean, 4, true).0, Verdict::Inconclusive);
+        assert_eq!(verdict_alone(&clean, 3, false).0, Verdict::Inconclusive);
+        assert_eq!(verdict_alone(&[], 0, true).0, Verdict::Inconclusive);
+    }
+
+    #[test]
+    fn one_trial_of_another_outcome_takes_the_pass_away() {
+        for (outcome, verdict) in [
+            (Outcome::Crashed, Verdict::Fail),
+            (Outcome::Hung, Verdict::Fail),
+            (Outcome::Broken, Verdict::Broken),
+            (Outcome::Unsupported, Verdict::Inconclusive),
+        ] {
+            let mut trials = vec![trial(Outcome::Survived, 10.0); 3];
+            trials.push(trial(outcome, 1.0));
+            assert_eq!(verdict_alone(&trials, 4, true).0, verdict, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn a_clean_run_says_that_it_had_no_control_and_a_crash_which_race_it_was() {
+        let clean = [trial(Outcome::Survived, 10.0)];
+        assert!(
+            verdict_alone(&clean, 1, true)
+                .1
+                .starts_with("survived, no positive control")
+        );
+        let crashed = [trial(Outcome::Crashed, 1.0)];
+        assert!(
+            verdict_alone(&crashed, 1, true)
+                .1
+                .contains("not in the race under test")
+        );
+    }
 }

@@ -3,7 +3,7 @@
 //! `perform` races on the machine that it runs on; `guest` is PID 1 of a
 //! disposable VM and calls it; `vm_trial` boots such a guest and feeds all that
 //! comes out of it to `watch`, which judges and touches nothing. `campaign`
-//! repeats trials, `verdict` says what they add up to.
+//! repeats trials.
 
 mod campaign;
 pub mod guest;
@@ -11,7 +11,6 @@ pub mod pack;
 mod perform;
 mod protocol;
 mod race_clock;
-pub mod verdict;
 mod vm_trial;
 mod watch;
 

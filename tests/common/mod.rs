@@ -7,9 +7,8 @@
 )]
 
 use modrace::model::{
-    Accel, ChaosChoice, Counters, Crash, CrashClass, Environment, KernelRecord,
-    ModuleRecord, Outcome, Report, Run, SCHEMA, Settings, Strategy, Tool, Trial, Verdict,
-    trial_seed,
+    Accel, ChaosChoice, Counters, Crash, CrashClass, Environment, KernelRecord, ModuleRecord,
+    Outcome, Report, Run, SCHEMA, Settings, Strategy, Tool, Trial, Verdict, trial_seed,
 };
 use modrace::stats::{compare, run_stats, verdict_alone};
 

@@ -8,6 +8,8 @@
 //! and counts that agree. What disagrees is broken.
 
 mod judge;
+#[cfg(test)]
+mod tests;
 
 use super::protocol::{Finished, GuestMessage, MessageReader, Racing};
 use super::race_clock::RaceClock;

@@ -46,7 +46,7 @@ pub fn resolve(text: &str, cache: &Cache) -> Result<KernelUnderTest, Failure> {
     if path.is_file() || text.contains('/') {
         return image_and_kdir(text, path, None);
     }
-    installed(text, Path::new("/"))
+    installed(text, Path::new("/"), cache)
 }
 
 fn lab_kernel(text: &str, name: &str, cache: &Cache) -> Result<KernelUnderTest, Failure> {
@@ -89,8 +89,15 @@ fn build_tree(text: &str, tree: &Path) -> Result<KernelUnderTest, Failure> {
     image_and_kdir(text, &image, Some(tree))
 }
 
-fn installed(release: &str, root: &Path) -> Result<KernelUnderTest, Failure> {
-    let image = root.join("boot").join(format!("vmlinuz-{release}"));
+/// An installed kernel, or one that `scripts/fetch-stock-kernel` put beside the
+/// lab's without installing it.
+fn installed(release: &str, root: &Path, cache: &Cache) -> Result<KernelUnderTest, Failure> {
+    let fetched = cache.root().join("stock").join(release).join("boot");
+    let boot = [root.join("boot"), fetched]
+        .into_iter()
+        .find(|boot| boot.join(format!("vmlinuz-{release}")).is_file())
+        .unwrap_or(root.join("boot"));
+    let image = boot.join(format!("vmlinuz-{release}"));
     let kdir = root.join("lib/modules").join(release).join("build");
     if !image.is_file() {
         let known = installed_releases(root);
@@ -115,7 +122,7 @@ fn installed(release: &str, root: &Path) -> Result<KernelUnderTest, Failure> {
         )));
     }
     let mut found = image_and_kdir(release, &image, Some(&kdir))?;
-    let config = root.join("boot").join(format!("config-{release}"));
+    let config = boot.join(format!("config-{release}"));
     if config.is_file() {
         found.config = Some(config);
     }

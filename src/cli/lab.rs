@@ -4,7 +4,6 @@ use std::fs;
 use std::io;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use clap::Subcommand;
@@ -14,7 +13,7 @@ use super::{Failure, OrFail, stop};
 use crate::kernel::cache::Cache;
 use crate::lab::{
     Builder, DEBIAN_TARBALL, KernelState, LAB_KERNELS, LabError, LabKernel, LabKernelRow,
-    NamedText, Recipe, Source, Store,
+    NamedText, Recipe, Seed, Source, Store,
 };
 use crate::model::ExitCode;
 
@@ -61,6 +60,10 @@ struct BuildArgs {
     #[arg(long, short)]
     jobs: Option<NonZero<u32>>,
 
+    /// Compile every object anew, even where another lab kernel has the same
+    #[arg(long)]
+    from_nothing: bool,
+
     /// Say nothing but failures
     #[arg(long, short)]
     quiet: bool,
@@ -105,27 +108,25 @@ fn build(args: &BuildArgs, cache: &Cache, ui: &Ui) -> Result<ExitCode, Failure> 
     let recipes = recipes(args)?;
     let cancel = stop::on_signals()?;
     let source = Source::open(&args.source, &cancel).map_err(failure)?;
+    let builder = Builder {
+        cache,
+        source: &source,
+        jobs: args.jobs,
+        seed: if args.from_nothing {
+            Seed::Nothing
+        } else {
+            Seed::Any
+        },
+        cancel: &cancel,
+    };
     for recipe in recipes {
-        build_one(&recipe, &source, args.jobs, cache, &cancel, ui)?;
+        build_one(&recipe, &builder, ui)?;
     }
     Ok(ExitCode::Survived)
 }
 
 /// Builds one kernel, with progress on stderr and its path on stdout.
-fn build_one(
-    recipe: &Recipe,
-    source: &Source,
-    jobs: Option<NonZero<u32>>,
-    cache: &Cache,
-    cancel: &AtomicBool,
-    ui: &Ui,
-) -> Result<LabKernel, Failure> {
-    let builder = Builder {
-        cache,
-        source,
-        jobs,
-        cancel,
-    };
+fn build_one(recipe: &Recipe, builder: &Builder<'_>, ui: &Ui) -> Result<(), Failure> {
     let started = Instant::now();
     let mut bar = BuildBar::new(ui, &recipe.name);
     let built = builder.build(recipe, &mut |event| bar.event(event));
@@ -139,7 +140,7 @@ fn build_one(
         ui.note(&format!("{}: {release}, already built", recipe.name));
     }
     ui.result(&format!("lab:{}\t{}\n", recipe.name, kernel.path.display()));
-    Ok(kernel)
+    Ok(())
 }
 
 fn recipes(args: &BuildArgs) -> Result<Vec<Recipe>, Failure> {

@@ -64,6 +64,18 @@ pub enum BuildEvent<'a> {
     },
 }
 
+/// Whose objects a build may start from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Seed {
+    /// Any finished kernel of the same source, configuration and compiler.
+    #[default]
+    Any,
+    /// Such a kernel of that name.
+    From(String),
+    /// None: every object is compiled anew.
+    Nothing,
+}
+
 /// Builds lab kernels into a cache.
 #[derive(Debug)]
 pub struct Builder<'a> {
@@ -73,6 +85,8 @@ pub struct Builder<'a> {
     pub source: &'a Source,
     /// Jobs that make runs at a time; nothing: one per CPU.
     pub jobs: Option<NonZero<u32>>,
+    /// Whose objects to start from.
+    pub seed: Seed,
     /// Set from outside to stop.
     pub cancel: &'a AtomicBool,
 }
@@ -186,7 +200,13 @@ impl Run<'_, '_> {
         let config = self.recipe.config_sha256();
         store.kernels().into_iter().find(|kernel| {
             let other = &kernel.manifest;
-            other.source_sha256 == self.builder.source.sha256()
+            let wanted = match &self.builder.seed {
+                Seed::Any => true,
+                Seed::From(name) => *name == other.name,
+                Seed::Nothing => false,
+            };
+            wanted
+                && other.source_sha256 == self.builder.source.sha256()
                 && other.recipe_config_sha256 == config
                 && other.compiler == self.compiler
         })

@@ -14,7 +14,7 @@ mod table;
 mod tools;
 mod tree;
 
-pub use build::{BuildEvent, Builder, Stage};
+pub use build::{BuildEvent, Builder, Seed, Stage};
 pub use error::LabError;
 pub use recipe::{NamedText, Recipe};
 pub use source::{DEBIAN_TARBALL, Source};

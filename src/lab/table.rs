@@ -14,19 +14,20 @@ pub struct LabKernelRow {
     patches: &'static [(&'static str, &'static str)],
 }
 
+/// A file's name with its content, built in.
 macro_rules! fixture {
-    ($path:literal) => {
+    ($folder:literal, $name:literal) => {
         (
-            $path,
-            include_str!(concat!("../../fixtures/kernel/", $path)),
+            $name,
+            include_str!(concat!("../../fixtures/kernel/", $folder, $name)),
         )
     };
 }
 
-const LAB: (&str, &str) = fixture!("lab.config");
-const PREEMPT: (&str, &str) = fixture!("preempt.config");
-const KASAN: (&str, &str) = fixture!("kasan.config");
-const WITHOUT_FIX: (&str, &str) = fixture!("patches/without-unformed-lock.patch");
+const LAB: (&str, &str) = fixture!("", "lab.config");
+const PREEMPT: (&str, &str) = fixture!("", "preempt.config");
+const KASAN: (&str, &str) = fixture!("", "kasan.config");
+const WITHOUT_FIX: (&str, &str) = fixture!("patches/", "without-unformed-lock.patch");
 
 /// Every lab kernel, in the order of `modrace lab list`.
 pub const LAB_KERNELS: &[LabKernelRow] = &[

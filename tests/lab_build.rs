@@ -275,6 +275,6 @@ fn two_builders_of_one_kernel_build_it_once() {
     let results: Vec<_> = results.iter().collect();
     assert_eq!(results.len(), 2);
     assert_eq!(results[0].0.path, results[1].0.path);
-    let builders = results.iter().filter(|(_, steps)| !steps.is_empty());
+    let builders = results.iter().filter(|result| !result.1.is_empty());
     assert_eq!(builders.count(), 1);
 }

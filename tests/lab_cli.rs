@@ -93,6 +93,36 @@ fn what_is_no_source_is_refused_and_leaves_nothing() {
     assert_eq!(left_over(&cache), Vec::<PathBuf>::new());
 }
 
+/// `fixed` from a source without the fix would be a vulnerable kernel.
+#[test]
+fn a_source_without_the_fix_gives_no_fixed_kernel() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = dir.path().join("cache");
+    let tree = dir.path().join("tree");
+    let text = "static void free_module(struct module *mod)\n{\n\tmod->state = MODULE_STATE_UNFORMED;\n}\n";
+    for (file, text) in [
+        ("Makefile", "\n"),
+        ("Kconfig", "\n"),
+        ("scripts/kconfig/merge_config.sh", "\n"),
+        ("kernel/module/main.c", text),
+    ] {
+        let path = tree.join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let tree = tree.to_str().unwrap();
+    let output = modrace(&cache, &["lab", "build", "fixed", "--source", tree]);
+    refused(&output, 2, &["`fixed`", "the fix is not in it", "--name"]);
+    let output = modrace(&cache, &["lab", "build", "vulnerable", "--source", tree]);
+    refused(&output, 2, &["without-unformed-lock.patch", "main.c"]);
+    let left = left_over(&cache);
+    assert!(
+        left.iter()
+            .all(|path| path.starts_with(cache.join("lab/source"))),
+        "{left:?}"
+    );
+}
+
 #[test]
 fn a_torn_tarball_is_an_error_and_no_source() {
     let dir = tempfile::tempdir().unwrap();

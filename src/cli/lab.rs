@@ -207,6 +207,10 @@ pub(super) fn failure(error: LabError) -> Failure {
             ExitCode::Usage,
             Some("the patch must fit the source without fuzz; adapt one to the other".to_owned()),
         ),
+        LabError::FixNotThere { .. } => (
+            ExitCode::Usage,
+            Some("to build it as it is, give it a name of its own: --name NAME".to_owned()),
+        ),
         LabError::OptionsLost(_) => (
             ExitCode::Usage,
             Some("an option is dropped when what it depends on is not set".to_owned()),

@@ -14,7 +14,7 @@ use super::configure::{self, kernel_make};
 use super::farm::{self, Farm};
 use super::recipe::{NamedText, Recipe};
 use super::store::{self, LabKernel, Manifest, Store};
-use super::{LabError, Source, missing_needs};
+use super::{LabError, Source, missing_needs, patch};
 use crate::kernel::cache::Cache;
 use crate::kernel::config::{KernelConfig, hex};
 use crate::kernel::kbuild::{KbuildError, Kdir, build_dummy, compiler_version};
@@ -122,14 +122,14 @@ impl Builder<'_> {
         if let Some(kernel) = store.by_key(&recipe.name, &key) {
             return Ok((kernel, false));
         }
-        on_event(BuildEvent::Stage(Stage::Wait));
-        let _lock = store.lock(self.source.key(), self.cancel)?;
+        let mut waiting = || on_event(BuildEvent::Stage(Stage::Wait));
+        let _lock = store.lock(self.source.key(), self.cancel, &mut waiting)?;
         // Whoever held the lock may have built it.
         if let Some(kernel) = store.by_key(&recipe.name, &key) {
             return Ok((kernel, false));
         }
-        let logs = self.cache.dir("lab/logs")?;
-        let log = logs.join(format!("{}-{key}.log", recipe.name));
+        self.cache.dir(store::LOGS)?;
+        let log = store.log(&recipe.name, &key);
         fs::write(&log, "").map_err(LabError::io("write", &log))?;
         let mut run = Run {
             builder: self,
@@ -156,6 +156,9 @@ impl Run<'_, '_> {
         (self.on_event)(BuildEvent::Stage(Stage::Patch));
         let work = cache.dir("lab/work")?.join(source.key());
         let farm = Farm::plant(&work, &pristine, &self.recipe.patches, cancel)?;
+        for text in &self.recipe.must_fit {
+            patch::fits(&farm.source(), text, cancel).map_err(|error| self.no_fix(error))?;
+        }
         let sibling = self.sibling(store);
         if let Some(sibling) = &sibling {
             farm.seed(&sibling.kdir(), &sibling.manifest.touched, cancel)?;
@@ -301,6 +304,16 @@ impl Run<'_, '_> {
             name: self.recipe.name.clone(),
             what,
             log: self.log.clone(),
+        }
+    }
+
+    fn no_fix(&self, error: LabError) -> LabError {
+        match error {
+            misfit @ LabError::PatchFailed { .. } => LabError::FixNotThere {
+                name: self.recipe.name.clone(),
+                source: Box::new(misfit),
+            },
+            other => other,
         }
     }
 

@@ -59,6 +59,16 @@ pub enum LabError {
         /// What `patch` said.
         said: Vec<String>,
     },
+    /// A kernel that is called fixed, from a source without the fix.
+    #[error(
+        "this source cannot give lab kernel `{name}`: the fix is not in it, or not in the form that modrace knows"
+    )]
+    FixNotThere {
+        /// Which kernel.
+        name: String,
+        /// What trying to take it out said.
+        source: Box<Self>,
+    },
     /// Options that Kconfig did not accept.
     #[error("the kernel's configuration would not take {}", .0.join(", "))]
     OptionsLost(Vec<String>),

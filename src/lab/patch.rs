@@ -98,6 +98,22 @@ pub(super) fn apply(farm: &Path, patch: &NamedText, cancel: &AtomicBool) -> Resu
             tree::unlink_and_copy(&own).map_err(LabError::io("replace", &own))?;
         }
     }
+    run(farm, patch, &[], cancel).and_then(|said| check_said(patch, &touched, &said))
+}
+
+/// Whether a patch fits, without applying it.
+pub(super) fn fits(farm: &Path, patch: &NamedText, cancel: &AtomicBool) -> Result<(), LabError> {
+    touched(patch)?;
+    run(farm, patch, &["--dry-run"], cancel).map(|_said| ())
+}
+
+/// Runs `patch`; returns what it said.
+fn run(
+    farm: &Path,
+    patch: &NamedText,
+    options: &[&str],
+    cancel: &AtomicBool,
+) -> Result<Vec<String>, LabError> {
     let input = tempfile::NamedTempFile::new()
         .map_err(LabError::io("create", Path::new("a temporary file")))?;
     fs::write(input.path(), &patch.bytes).map_err(LabError::io("write", input.path()))?;
@@ -112,6 +128,7 @@ pub(super) fn apply(farm: &Path, patch: &NamedText, cancel: &AtomicBool) -> Resu
             "--no-backup-if-mismatch",
         ])
         .arg("--reject-file=-")
+        .args(options)
         .arg("--input")
         .arg(input.path());
     let mut said = Vec::new();
@@ -119,7 +136,7 @@ pub(super) fn apply(farm: &Path, patch: &NamedText, cancel: &AtomicBool) -> Resu
         said.push(line.to_owned());
     });
     match done {
-        Ok(()) => check_said(patch, &touched, &said),
+        Ok(()) => Ok(said),
         Err(MakeError::Interrupted) => Err(LabError::Interrupted),
         Err(error) if error.is_missing() => Err(LabError::Needs(
             super::tools::BUILD_NEEDS
@@ -205,6 +222,20 @@ mod tests {
             fs::read(farm.join("kernel/x.c")).unwrap(),
             b"one\n-- two\nthree\n"
         );
+    }
+
+    #[test]
+    fn trying_a_patch_changes_nothing() {
+        let (_dir, _pristine, farm) = farm();
+        let cancel = AtomicBool::new(false);
+        fits(&farm, &NamedText::new("p", PATCH), &cancel).unwrap();
+        assert_eq!(
+            fs::read(farm.join("kernel/x.c")).unwrap(),
+            b"one\n-- two\nthree\n"
+        );
+        applied(&farm, PATCH).unwrap();
+        let gone = fits(&farm, &NamedText::new("p", PATCH), &cancel);
+        assert!(matches!(gone, Err(LabError::PatchFailed { .. })));
     }
 
     #[test]

@@ -57,6 +57,9 @@ pub struct Recipe {
     pub fragments: Vec<NamedText>,
     /// Applied to the source in this order.
     pub patches: Vec<NamedText>,
+    /// Not applied, but must fit: they take out a fix that has to be there for
+    /// the kernel to be what its name says.
+    pub must_fit: Vec<NamedText>,
 }
 
 impl Recipe {
@@ -79,6 +82,7 @@ impl Recipe {
             name: name.to_owned(),
             fragments: std::iter::once(base_fragment()).chain(fragments).collect(),
             patches,
+            must_fit: Vec::new(),
         })
     }
 

@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 use super::recipe::TextRecord;
 use super::table::LabKernelRow;
 use super::{LAB_KERNELS, LabError, farm, tree};
-use crate::kernel::cache::Cache;
+use crate::kernel::cache::{Cache, CacheLock};
 
 const MANIFEST: &str = "kernel.json";
 const KERNELS: &str = "lab/kernels";
+pub(super) const LOGS: &str = "lab/logs";
 
 /// What a finished kernel was built from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -196,6 +197,12 @@ impl<'a> Store<'a> {
             .join(format!("{name}-{key}"))
     }
 
+    /// What make said while that kernel was built.
+    pub(super) fn log(&self, name: &str, key: &str) -> PathBuf {
+        let logs = self.cache.root().join(LOGS);
+        logs.join(format!("{name}-{key}.log"))
+    }
+
     /// Removes every kernel of a name, and sources that none needs any more.
     /// Returns what was removed.
     pub fn remove(&self, name: &str, cancel: &AtomicBool) -> Result<Vec<PathBuf>, LabError> {
@@ -206,11 +213,13 @@ impl<'a> Store<'a> {
             }
             let source = kernel.manifest.source_sha256[..16].to_owned();
             // Nobody may be starting from its objects just now.
-            let _lock = self.lock(&source, cancel)?;
+            let _lock = self.lock(&source, cancel, &mut || {})?;
             // The manifest goes first: a kernel half removed is none.
             let manifest = kernel.path.join(MANIFEST);
             fs::remove_file(&manifest).map_err(LabError::io("remove", &manifest))?;
             farm::remove(&kernel.path)?;
+            // A log that someone removed is not missed.
+            let _gone = fs::remove_file(self.log(name, &kernel.manifest.key));
             removed.push(kernel.path);
             let needed = self
                 .kernels()
@@ -228,10 +237,10 @@ impl<'a> Store<'a> {
         &self,
         source_key: &str,
         cancel: &AtomicBool,
-    ) -> Result<crate::kernel::cache::CacheLock, LabError> {
-        Ok(self
-            .cache
-            .lock(&format!("lab-{source_key}"), cancel, &mut || {})?)
+        waiting: &mut dyn FnMut(),
+    ) -> Result<CacheLock, LabError> {
+        let name = format!("lab-{source_key}");
+        Ok(self.cache.lock(&name, cancel, waiting)?)
     }
 }
 

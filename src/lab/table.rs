@@ -69,7 +69,8 @@ impl LabKernelRow {
         LAB_KERNELS.iter().find(|row| row.name == name)
     }
 
-    /// What it is built from, but for the source.
+    /// What it is built from, but for the source. A row without a patch has
+    /// the fix, and the source must have it.
     pub fn recipe(&self) -> Recipe {
         let texts = |list: &[(&str, &str)]| {
             list.iter()
@@ -80,6 +81,11 @@ impl LabKernelRow {
             name: self.name.to_owned(),
             fragments: texts(self.fragments),
             patches: texts(self.patches),
+            must_fit: if self.patches.is_empty() {
+                texts(&[WITHOUT_FIX])
+            } else {
+                Vec::new()
+            },
         }
     }
 }

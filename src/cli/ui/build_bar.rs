@@ -57,7 +57,7 @@ impl<'a> BuildBar<'a> {
 
     fn stage(&mut self, stage: Stage) {
         let text = match stage {
-            Stage::Wait => return,
+            Stage::Wait => "waiting for another modrace that builds from this source",
             Stage::Unpack => "unpacking the source",
             Stage::Patch => "linking the source, patching",
             Stage::Configure => "configuring",

@@ -5,6 +5,7 @@ use clap::ValueEnum;
 use super::{Failure, ui::Ui};
 use crate::crash::SIGNATURES;
 use crate::model::{ExitCode, Strategy};
+use crate::report::FORMATS;
 
 /// Print one of the tables that modrace works from
 #[derive(Debug, clap::Args)]
@@ -19,6 +20,8 @@ enum Table {
     Strategies,
     /// What the crash scanner recognises
     Signatures,
+    /// Forms of a report
+    Formats,
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
@@ -28,6 +31,10 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
             .map(|&(_, name, help)| (name, help))
             .collect(),
         Table::Signatures => SIGNATURES.iter().map(|row| (row.name, row.title)).collect(),
+        Table::Formats => FORMATS
+            .iter()
+            .map(|format| (format.name, format.help))
+            .collect(),
     };
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     for (name, help) in rows {

@@ -10,6 +10,7 @@ mod list;
 mod plan;
 mod scan;
 mod stop;
+mod report;
 pub mod ui;
 mod vm;
 
@@ -37,6 +38,7 @@ enum Command {
     Lab(lab::Args),
     List(list::Args),
     Scan(scan::Args),
+    Report(report::Args),
 }
 
 fn exit_codes() -> String {
@@ -65,6 +67,7 @@ pub fn main() -> ExitCode {
         Command::Lab(args) => lab::run(args, &ui),
         Command::List(args) => list::run(args, &ui),
         Command::Scan(args) => scan::run(args, &ui),
+        Command::Report(args) => report::run(args, &ui),
     };
     match done {
         Ok(code) => code,

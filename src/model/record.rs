@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Comparison, Crash, Environment, ModuleRecord, Outcome, Run, Settings, Verdict};
+use super::{
+    Comparison, Crash, Environment, ModuleRecord, Outcome, Run, Settings, Source, Verdict,
+};
 
 /// The schema that this version writes.
 pub const SCHEMA: &str = "modrace/report/1";
@@ -50,6 +52,9 @@ pub struct Report {
     /// The rule by which the run was to stop, fixed before it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_rule: Option<String>,
+    /// The reports whose trials were pooled into this one; empty for a run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merged_from: Vec<Source>,
 }
 
 /// What wrote a report.

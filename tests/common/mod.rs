@@ -167,6 +167,7 @@ pub(crate) fn report(name: &str, trials: Vec<Trial>, duration_s: f64) -> Report 
         baseline: None,
         comparison: None,
         stop_rule: None,
+        merged_from: Vec::new(),
     }
 }
 

@@ -1,0 +1,131 @@
+//! Format `html`: one file that needs no network. Light and dark by what the
+//! reader prefers, and fit to be printed.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::facts::{self, Rows, Side};
+use super::{Format, RenderError, plot, splat};
+use crate::model::{Outcome, Report};
+use crate::stats::figures::seconds;
+
+/// The row of the format table.
+pub(super) const FORMAT: Format = Format {
+    name: "html",
+    help: "one self-contained page with plots",
+    extension: "html",
+    render,
+};
+
+const CSS: &str = include_str!("html.css");
+
+fn render(report: &Report) -> Result<String, RenderError> {
+    let sides = facts::sides(report);
+    let title = format!(
+        "/proc/modules race on Linux {}",
+        facts::release(&report.environment)
+    );
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (report.verdict.as_str()) ": " (title) }
+                style { (PreEscaped(CSS)) (PreEscaped(plot::css())) }
+            }
+            body {
+                h1 { (title) }
+                div class=(format!("verdict {}", report.verdict.as_str())) {
+                    b { (facts::headline(report)) }
+                    p { (report.verdict_reason) }
+                }
+                h2 { "Time to crash" }
+                figure { (plot::figure(report, &html! {})) }
+                h2 { "Trials in order" }
+                @for side in &sides { (strip(side)) }
+                h2 { "Result" }
+                (results(&sides))
+                @if let Some(comparison) = &report.comparison {
+                    h2 { "Evidence" }
+                    (table(&facts::evidence_rows(comparison)))
+                }
+                h2 { "Not shown" }
+                ul { @for line in facts::not_shown(report) { li { (line) } } }
+                (crash(report))
+                @for side in &sides {
+                    h2 { "Environment: " (side.name) }
+                    (table(&facts::kernel_rows(side.environment)))
+                    (table(&facts::machine_rows(side.environment)))
+                }
+                h2 { "Module and method" }
+                @if let Some(module) = &report.module { (table(&facts::module_rows(module))) }
+                (table(&facts::method_rows(report)))
+                h2 { "To repeat it" }
+                pre { (facts::repeat(report)) }
+            }
+        }
+    };
+    Ok(page.into_string())
+}
+
+fn table(rows: &Rows) -> Markup {
+    html! {
+        table { tbody {
+            @for (label, value) in rows { tr { th scope="row" { (label) } td { (value) } } }
+        } }
+    }
+}
+
+/// All runs side by side.
+fn results(sides: &[Side]) -> Markup {
+    let columns: Vec<Rows> = sides.iter().map(facts::result_rows).collect();
+    html! {
+        table {
+            thead { tr { th {} @for side in sides { th scope="col" { (side.name) } } } }
+            tbody {
+                @for (i, (label, _)) in columns[0].iter().enumerate() {
+                    tr {
+                        th scope="row" { (label) }
+                        @for rows in &columns { td { (rows[i].1) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A cell for each trial; a letter beside the colour, for who cannot tell it.
+fn strip(side: &Side) -> Markup {
+    let letter = |outcome| match outcome {
+        Outcome::Crashed => "C",
+        Outcome::Survived => "",
+        Outcome::Hung => "H",
+        Outcome::Broken => "B",
+        Outcome::Unsupported => "U",
+    };
+    html! {
+        div.faint {
+            (side.name) ", " (side.trials.len()) " trials. C crashed, H hung, empty survived"
+            @if facts::no_result(side) > 0 { ", B broken, U unsupported" }
+        }
+        div.strip {
+            @for trial in side.trials {
+                span class=(trial.outcome.as_str())
+                    title=(format!("trial {}: {} after {}", trial.index, trial.outcome.as_str(), seconds(trial.exposure_s))) {
+                    (letter(trial.outcome))
+                }
+            }
+        }
+    }
+}
+
+fn crash(report: &Report) -> Markup {
+    let Some((who, trial, crash)) = facts::first_crash(report) else {
+        return html! {};
+    };
+    html! {
+        h2 { "Crash of the " (who) ", trial " (trial.index) }
+        p { (crash.title) }
+        pre { (splat::trim(&crash.excerpt, usize::MAX).join("\n")) }
+    }
+}

@@ -1,0 +1,127 @@
+//! Format `markdown`: for an issue tracker. What the text says, in tables.
+
+use super::facts::{self, Rows};
+use super::splat;
+use super::{Format, RenderError};
+use crate::model::Report;
+
+/// The row of the format table.
+pub(super) const FORMAT: Format = Format {
+    name: "markdown",
+    help: "tables for an issue tracker",
+    extension: "md",
+    render,
+};
+
+/// Longer lines are cut; a code block does not wrap.
+const WIDTH: usize = 120;
+
+fn render(report: &Report) -> Result<String, RenderError> {
+    Ok(page(report))
+}
+
+/// The whole page.
+pub(super) fn page(report: &Report) -> String {
+    let mut out = format!(
+        "# /proc/modules race on Linux {}\n\n**{}**: {}\n",
+        cell(facts::release(&report.environment)),
+        cell(&facts::headline(report)),
+        cell(&report.verdict_reason)
+    );
+    out.push_str("\n## Result\n\n");
+    out.push_str(&results(report));
+    if let Some(comparison) = &report.comparison {
+        out.push_str("\n## Evidence\n\n");
+        table(&mut out, &facts::evidence_rows(comparison));
+    }
+    out.push_str("\n## Not shown\n\n");
+    for line in facts::not_shown(report) {
+        out.push_str(&format!("- {}\n", cell(&line)));
+    }
+    if let Some((who, trial, crash)) = facts::first_crash(report) {
+        let lines = splat::trim(&crash.excerpt, WIDTH).join("\n");
+        let fence = fence(&lines);
+        out.push_str(&format!(
+            "\n## Crash of the {who}, trial {}\n\n{}\n\n{fence}text\n{lines}\n{fence}\n",
+            trial.index,
+            cell(&crash.title)
+        ));
+    }
+    out.push_str("\n## What was tested, and how\n\n");
+    for side in facts::sides(report) {
+        let mut rows = facts::kernel_rows(side.environment);
+        rows[0].0 = side.name;
+        rows.extend(facts::machine_rows(side.environment));
+        table(&mut out, &rows);
+        out.push('\n');
+    }
+    let mut rows = report
+        .module
+        .as_ref()
+        .map(facts::module_rows)
+        .unwrap_or_default();
+    rows.extend(facts::method_rows(report));
+    table(&mut out, &rows);
+    out
+}
+
+/// The results of all runs side by side.
+fn results(report: &Report) -> String {
+    let sides = facts::sides(report);
+    let columns: Vec<Rows> = sides.iter().map(facts::result_rows).collect();
+    let names: Vec<_> = sides.iter().map(|side| side.name).collect();
+    let mut out = format!(
+        "| | {} |\n|---{}|\n",
+        names.join(" | "),
+        "|---".repeat(names.len())
+    );
+    for (i, (label, _)) in columns[0].iter().enumerate() {
+        let values: Vec<_> = columns.iter().map(|rows| cell(&rows[i].1)).collect();
+        out.push_str(&format!("| {} | {} |\n", label.trim(), values.join(" | ")));
+    }
+    out
+}
+
+fn table(out: &mut String, rows: &Rows) {
+    out.push_str("| | |\n|---|---|\n");
+    for (label, value) in rows {
+        out.push_str(&format!("| {label} | {} |\n", cell(value)));
+    }
+}
+
+/// Text that stays text: a kernel's words must not become markup or links.
+fn cell(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\\' | '|' | '*' | '_' | '`' | '<' | '>' | '[' | ']' | '#' | '@' => {
+                out.push('\\');
+                out.push(c);
+            }
+            '\n' | '\r' => out.push(' '),
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+/// A fence longer than any run of backticks inside.
+fn fence(text: &str) -> String {
+    let longest = text
+        .split(|c| c != '`')
+        .map(str::len)
+        .max()
+        .unwrap_or_default();
+    "`".repeat(longest.max(2) + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernels_words_are_no_markup() {
+        assert_eq!(cell("a|b_c\n<i>"), "a\\|b\\_c \\<i\\>");
+        assert_eq!(fence("x ```` y"), "`````");
+    }
+}

@@ -1,0 +1,195 @@
+//! Every format over the same reports, byte by byte. `MODRACE_UPDATE=1` writes
+//! the expected files anew; read the difference before committing it.
+//!
+//! The reports are synthetic: built from the numbers in `common`.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::{TIMES, clean, comparison, crashes, report, trial};
+use modrace::model::{Outcome, Report};
+use modrace::report::{FORMATS, Format, read, svg, validate};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/reports")
+}
+
+/// Each sort of verdict, by a name that says what is in it.
+fn cases() -> Vec<(&'static str, Report)> {
+    let mut crashed = clean(6, 2.0);
+    crashed.push(trial(6, Outcome::Crashed, 1.75, 175));
+    crashed.push(trial(7, Outcome::Broken, 0.0, 0));
+    let broken = vec![trial(0, Outcome::Broken, 0.0, 0)];
+    vec![
+        ("fix-confirmed", comparison(crashes(&TIMES), clean(12, 5.0))),
+        (
+            "not-enough-exposure",
+            comparison(crashes(&TIMES), clean(1, 3.0)),
+        ),
+        (
+            "candidate-crashed",
+            comparison(crashes(&TIMES), crashed.clone()),
+        ),
+        (
+            "baseline-never-crashed",
+            comparison(clean(10, 5.0), clean(10, 5.0)),
+        ),
+        ("crashed", report("lab:vulnerable", crashed, 2.0)),
+        (
+            "survived-without-control",
+            report("lab:fixed", clean(5, 60.0), 60.0),
+        ),
+        ("broken", report("lab:fixed", broken, 60.0)),
+    ]
+}
+
+fn expect(name: &str, actual: &str) {
+    let path = folder().join(name);
+    if std::env::var_os("MODRACE_UPDATE").is_some() {
+        fs::create_dir_all(folder()).unwrap();
+        fs::write(&path, actual).unwrap();
+    }
+    let expected = fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{name}: {error}; MODRACE_UPDATE=1 writes it"));
+    assert!(
+        expected == actual,
+        "{name} differs; MODRACE_UPDATE=1 writes it anew\n{actual}"
+    );
+}
+
+fn render(format: &str, report: &Report) -> String {
+    Format::named(format).unwrap().render(report).unwrap()
+}
+
+#[test]
+fn every_format_of_every_case_is_as_committed() {
+    for (name, report) in cases() {
+        for format in FORMATS {
+            expect(
+                &format!("{name}.{}", format.extension),
+                &format.render(&report).unwrap(),
+            );
+        }
+        expect(&format!("{name}.svg"), &svg(&report));
+    }
+}
+
+#[test]
+fn every_case_reads_back_as_it_was_and_is_sound() {
+    for (name, report) in cases() {
+        let text = render("json", &report);
+        let again = read(name, text.as_bytes()).unwrap();
+        assert_eq!(again, report, "{name}");
+        assert_eq!(validate(&again), [], "{name}");
+    }
+}
+
+#[test]
+fn text_is_ascii_and_75_columns_even_with_a_hostile_kernel() {
+    let mut hostile = comparison(crashes(&TIMES), clean(12, 5.0));
+    hostile.environment.kernel.version = Some("é".repeat(300));
+    hostile.environment.cmdline = Some("x".repeat(500));
+    hostile.command.push("--append=a b\u{7}'c'".to_owned());
+    let run = hostile.baseline.as_mut().unwrap();
+    let crash = run.trials[0].crash.as_mut().unwrap();
+    crash.title = "title\nwith a line break ".repeat(20);
+    crash.excerpt.push("\u{1b}[31m red".to_owned());
+    let mut reports = cases();
+    reports.push(("hostile", hostile));
+    for (name, report) in reports {
+        for line in render("text", &report).lines() {
+            assert!(line.len() <= 75, "{name}: {} columns: {line}", line.len());
+            assert!(
+                line.bytes().all(|b| (b' '..=b'~').contains(&b)),
+                "{name}: {line:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn text_says_what_a_maintainer_asks_for_and_invents_no_tester() {
+    let (_, report) = cases().swap_remove(0);
+    let text = render("text", &report);
+    for part in [
+        "Verdict: PASS (fix confirmed at 99.9 %)",
+        "lab:vulnerable",
+        "take-the-lock-away.patch",
+        "gcc (Debian",
+        "config sha256",
+        "dummy_module",
+        "tcg",
+        "modrace ab --baseline lab:vulnerable --candidate lab:fixed --seed \\\n    7021948330112\n",
+        "kernel BUG at kernel/module/main.c:2998!",
+        "times rarer",
+    ] {
+        assert!(text.contains(part), "{part:?} is missing from\n{text}");
+    }
+    assert!(text.ends_with("\nTested-by: \n"), "{text}");
+    assert!(!text.contains("Code:"), "{text}");
+}
+
+#[test]
+fn html_escapes_and_fetches_nothing() {
+    let mut report = cases().swap_remove(0).1;
+    report.verdict_reason = "<script>alert(1)</script>".to_owned();
+    let page = render("html", &report);
+    assert!(!page.contains("<script"), "markup got through");
+    for fetches in ["src=", "href=", "url(", "@import"] {
+        assert!(!page.contains(fetches), "{fetches}");
+    }
+    let links = page.matches("http").count();
+    let namespaces = page.matches("http://www.w3.org/2000/svg").count();
+    assert_eq!(links, namespaces);
+}
+
+#[test]
+fn inconclusive_is_green_nowhere() {
+    let (name, report) = cases().swap_remove(1);
+    assert_eq!(name, "not-enough-exposure");
+    assert!(render("ktap", &report).contains("\nnot ok 3 verdict"));
+    assert!(render("junit", &report).contains("<error "));
+    assert!(render("kcidb", &report).contains("\"status\": \"DONE\""));
+    assert!(render("github", &report).starts_with("::warning "));
+}
+
+/// Walks to the end, and counts the elements.
+fn elements_of_sound_xml(text: &str) -> usize {
+    use quick_xml::events::Event;
+    let mut reader = quick_xml::Reader::from_str(text);
+    let (mut elements, mut open) = (0, 0);
+    loop {
+        match reader.read_event().expect("well-formed") {
+            Event::Start(_) => {
+                elements += 1;
+                open += 1;
+            }
+            Event::End(_) => open -= 1,
+            Event::Empty(_) => elements += 1,
+            Event::Eof => break,
+            _ => {}
+        }
+    }
+    assert_eq!(open, 0, "elements left open");
+    elements
+}
+
+#[test]
+fn svg_and_junit_are_sound_xml() {
+    for (name, report) in cases() {
+        let marks = report.trials.len();
+        assert!(elements_of_sound_xml(&svg(&report)) > 20, "{name}");
+        assert!(
+            elements_of_sound_xml(&render("junit", &report)) > marks,
+            "{name}"
+        );
+    }
+}

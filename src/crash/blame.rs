@@ -33,8 +33,8 @@ pub(super) fn blame(look: Look, over: &[&str], header: &str, entries: &[Entry]) 
         Look::TraceAfter(words) => names.first(frames_after(entries, words)),
         Look::Frames => names.first(until_heading(entries.get(1..)?)),
         Look::Unlock => names.first(unlock(entries)),
-        Look::Stall => stall(&names.all(ip_then_trace(entries))),
-        Look::StallTrace => stall(&names.all(frames_below_heading(entries))),
+        Look::Stall => stall_or_first(&names.all(ip_then_trace(entries))),
+        Look::StallTrace => stall_or_first(&names.all(frames_below_heading(entries))),
         Look::RcuStall => rcu_stall(&names, entries),
         Look::Hung => hung(&names.all(frames_below_heading(entries))),
     }
@@ -247,7 +247,12 @@ fn rcu_stall(names: &Names<'_>, entries: &[Entry]) -> Option<String> {
             return found;
         }
     }
-    stall(&names.all(ip_then_trace(entries)))
+    stall_or_first(&names.all(ip_then_trace(entries)))
+}
+
+/// Without a place where the kernel handed over, the best that is left.
+fn stall_or_first(names: &[String]) -> Option<String> {
+    stall(names).or_else(|| names.first().cloned())
 }
 
 /// Who waits, unless many wait for the same.

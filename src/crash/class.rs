@@ -84,8 +84,9 @@ const LOADER: &[&str] = &[
     "wait_for_zero_refcount",
 ];
 
-/// How the crash relates to the race.
-pub(super) fn class(crash: &Crash) -> CrashClass {
+/// How the crash relates to the race. `in_module`: whether the instruction
+/// pointer was in a module's own code.
+pub(super) fn class(crash: &Crash, in_module: bool) -> CrashClass {
     let names: Vec<&str> = crash
         .call_trace
         .iter()
@@ -109,6 +110,9 @@ pub(super) fn class(crash: &Crash) -> CrashClass {
         if in_flags && names.is_empty() {
             return CrashClass::Target;
         }
+    }
+    if in_module {
+        return CrashClass::Unrelated;
     }
     let loader = |name: &str| LOADER.contains(&name) || LOADER.contains(&short(name));
     if faulting.is_some_and(loader) || blamed.is_some_and(loader) {
@@ -170,7 +174,7 @@ mod tests {
             "module_flags",
             &["m_show", "seq_read", "vfs_read"],
         );
-        assert_eq!(class(&read), CrashClass::Target);
+        assert_eq!(class(&read, false), CrashClass::Target);
         let splice = crash(
             CrashKind::Bug,
             "module_flags",
@@ -181,7 +185,7 @@ mod tests {
                 "default_file_splice_read",
             ],
         );
-        assert_eq!(class(&splice), CrashClass::Target);
+        assert_eq!(class(&splice, false), CrashClass::Target);
     }
 
     #[test]
@@ -191,21 +195,21 @@ mod tests {
             "module_flags",
             &["print_modules", "__show_regs"],
         );
-        assert_eq!(class(&sibling), CrashClass::Sibling);
+        assert_eq!(class(&sibling, false), CrashClass::Sibling);
         let loader = crash(
             CrashKind::PageFault,
             "free_module",
             &["__do_sys_delete_module"],
         );
-        assert_eq!(class(&loader), CrashClass::ModuleRelated);
+        assert_eq!(class(&loader, false), CrashClass::ModuleRelated);
         let reader = crash(
             CrashKind::PageFault,
             "module_flags",
             &["m_show", "seq_read"],
         );
-        assert_eq!(class(&reader), CrashClass::ModuleRelated);
+        assert_eq!(class(&reader, false), CrashClass::ModuleRelated);
         let other = crash(CrashKind::Bug, "ext4_iget", &["ext4_lookup"]);
-        assert_eq!(class(&other), CrashClass::Unrelated);
+        assert_eq!(class(&other, false), CrashClass::Unrelated);
     }
 
     #[test]
@@ -216,6 +220,6 @@ mod tests {
             &["p_init", "do_one_initcall", "do_init_module"],
         );
         own.call_trace[0].module = Some("p".to_owned());
-        assert_eq!(class(&own), CrashClass::Unrelated);
+        assert_eq!(class(&own, false), CrashClass::Unrelated);
     }
 }

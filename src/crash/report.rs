@@ -1,6 +1,10 @@
 //! The lines of one report, and the crash that they make. When a report ends
 //! is decided here; where its first line is, in `scanner`.
 
+use std::sync::LazyLock;
+
+use regex::Regex;
+
 use super::blame;
 use super::class;
 use super::entry::Entry;
@@ -18,6 +22,8 @@ const MOST_BYTES: usize = 512 << 10;
 const QUIET: usize = 40;
 /// The same after the line that ends a report. A panic may still come.
 const QUIET_AFTER_END: usize = 15;
+/// Behind so many foreign lines only what is certainly a report's counts.
+const NEAR: usize = 6;
 /// Other callers' lines, after which a report that says nothing has ended.
 const PASSED_BY: usize = 400;
 /// Lines within which an oops repeats in other words what it is.
@@ -157,8 +163,12 @@ impl Gathered {
         self.all_cpus |=
             text.contains("Sending NMI from CPU") || text.contains("NMI backtrace for cpu");
         self.traced |= text.contains("Call Trace") || text.contains("Call trace");
-        let end = text.contains("---[ end ");
-        let belongs = end || looks_like_a_report(text);
+        // A sanitizer's report stands between two rulers.
+        let ruler = self.traced && text.starts_with("==========");
+        let end = text.contains("---[ end ") || ruler;
+        let strong = end || text.contains("+0x") || text.contains("Kernel panic");
+        let near = self.lines.len() - self.used < NEAR;
+        let belongs = strong || (near && looks_like_a_report(text));
         self.lines.push(line);
         if belongs {
             self.used = self.lines.len();
@@ -185,57 +195,39 @@ impl Gathered {
     }
 }
 
+/// How lines of a report begin, besides frames, registers and dumps.
+const BEGINNINGS: &[&str] = &[
+    "------------[", "---[", "=====", "-----", "CPU:", "CPU#", "Hardware name:", "Hardware Name:", "Modules linked in:",
+    "Code:", "Workqueue:", "Call Trace", "Call trace", "Backtrace", "Stack:", "task:", "Process ", "Krnl", "#PF:",
+    "PGD ", "Oops", "Mem abort info", "ESR =", "EC =", "SET =", "EA =", "FSC =", "Data abort info",
+    "ISV =", "CM =", "user pgtable", "swapper pgtable", "[0000", "[ffff", "[dead", "pstate", "Insn", "Unable",
+    "Internal error", "invalid opcode", "kasan:", "KASAN:", "Read of size", "Write of size", "Read at addr", "Write at addr", "Allocated by",
+    "Freed by", "Allocated:", "Freed:", "The buggy address", "which belongs to", "The buggy", "Memory state",
+    "page:", "flags:", "raw:", "page dumped", "page last", "page_owner", "head:", "^", "unreferenced object", "comm \"", "hex dump",
+    "backtrace", "Kernel panic", "Kernel Offset", "Rebooting in", "other info that", "Possible unsafe",
+    "*** ", "stack backtrace", "but task is", "which lock", "the existing", "-> #", "rcu:", "rcu_", "Sending NMI", "NMI ",
+    "Showing ", "irq event", "hardirqs last", "softirqs last", "INFO:", "Preemption disabled", "in_atomic",
+    "preempt_count", "RCU nest", "\"echo 0", "<IRQ", "</IRQ", "<TASK", "</TASK", "<NMI", "</NMI", "locks held", "no locks", "stack of", "(detected", "task is", "read ",
+    "write to", "value changed", "Reported by", "Uninit was", "Local variable", "Bytes ", "Memory access",
+    "kfence-#", "allocated by", "freed by", "Exception stack", "Flags:", "Dumping ftrace", "UBSAN", "index ", "shift exponent",
+    "list_add", "list_del", "refcount_t", "CR2:", "RIP", "Tainted",
+];
+
+/// Registers, dumps of memory, locks that are held, list points of locks.
+static BODY: LazyLock<Regex> = LazyLock::new(|| {
+    #[expect(clippy::expect_used, reason = "a constant of this file")]
+    Regex::new(
+        r"^(?:[A-Za-z][A-Za-z0-9]{1,6} ?: ?(?:[0-9a-f]{4}:)?[0-9a-f]{4,16}\b|[>0-9a-f]{8,17}[: ]|(?:[0-9a-f]{2} ){4}|#\d+: |\d+ locks? held by |\S+/\d+ (?:is trying|is freeing|just|takes)|\[<|lock\()|\[no\. \d|\(#\d+\)",
+    )
+    .expect("a pattern that compiles")
+});
+
 /// Whether a line is of the sort that reports consist of.
 fn looks_like_a_report(text: &str) -> bool {
-    const WORDS: &[&str] = &[
-        "+0x",
-        "Call Trace",
-        "Call trace",
-        "Backtrace:",
-        "backtrace",
-        "CPU: ",
-        "PID: ",
-        "Hardware name:",
-        "Modules linked in:",
-        "Code: ",
-        "Workqueue: ",
-        "RIP",
-        "Stack:",
-        "[inline]",
-        "=====",
-        "-----",
-        "Allocated by",
-        "Freed by",
-        "Memory state around",
-        "Read of size",
-        "Write of size",
-        "lock",
-        "Kernel panic",
-        "Kernel Offset:",
-        "Oops",
-        "stack of",
-        "Tainted",
-        "task:",
-        "ffff",
-        "<IRQ>",
-        "<TASK>",
-        "RCU",
-        "rcu",
-        "created by",
-        "allocated by",
-        "freed by",
-        "page",
-        "object",
-        "Rebooting in",
-        "dumping",
-        "NMI",
-        "Dumping",
-        "EFLAGS",
-        "CR2:",
-        "segment",
-        "comm ",
-    ];
-    WORDS.iter().any(|word| text.contains(word)) || text.starts_with("R") && text.contains(": 0")
+    let text = text.trim_start();
+    text.contains("+0x")
+        || BEGINNINGS.iter().any(|word| text.starts_with(word))
+        || BODY.is_match(text)
 }
 
 /// Joins what a mail program or terminal broke: `[<`, a line break, the
@@ -289,7 +281,7 @@ pub(super) fn read(gathered: Gathered, log_ended: bool) -> Crash {
     let header = &first.text[gathered.found.at.min(first.text.len())..];
     name(&gathered, header, &texts, &entries, &mut crash);
     excerpt(&gathered, &mut crash);
-    crash.class = class::class(&crash);
+    crash.class = class::class(&crash, in_module);
     if !crash.corrupted {
         crash.corrupted_reason = corruption(&gathered, &entries, signature.look, log_ended);
         crash.corrupted = crash.corrupted_reason.is_some();

@@ -118,9 +118,6 @@ pub const SIGNATURES: &[Signature] = &[
     row("invalid_wait_context", K::Locking, "BUG: Invalid wait context", "WARNING: locking bug in {function}")
         .look(Look::Trace)
         .over(&["lock_sock", "release_sock"]),
-    row("circular_locking", K::Locking, "possible circular locking dependency detected", "possible deadlock in {function}")
-        .look(Look::AtThenTrace)
-        .over(&["process_one_work", "flush_workqueue", "drain_workqueue", "destroy_workqueue"]),
     row("warning_circular_locking", K::Locking, "WARNING: possible circular locking dependency detected", "possible deadlock in {function}")
         .look(Look::AtThenTrace)
         .over(&["process_one_work", "flush_workqueue", "drain_workqueue", "destroy_workqueue"]),
@@ -133,7 +130,7 @@ pub const SIGNATURES: &[Signature] = &[
     row("unsafe_lock_order", K::Locking, "WARNING: ", "possible deadlock in {function}")
         .pattern(r"^WARNING: .*-safe -> .*-unsafe lock order detected")
         .look(Look::TraceAfter("which became ")),
-    row("info_unsafe_lock_order", K::Locking, "INFO: ", "possible deadlock in {function}")
+    row("info_unsafe_lock_order", K::Locking, "INFO: SOFTIRQ-safe -> ", "possible deadlock in {function}")
         .pattern(r"^INFO: .*-safe -> .*-unsafe lock order detected")
         .look(Look::At("is trying to acquire")),
     row("recursive_locking", K::Locking, "WARNING: possible recursive locking detected", "possible deadlock in {function}")

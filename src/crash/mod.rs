@@ -20,6 +20,7 @@ mod taint;
 mod title;
 
 pub use crate::model::Crash;
+pub use prefilter::TOKENS as MARKERS;
 pub use scanner::{ScanEvent, Scanner, Sign};
 pub use signature::{Look, Signature, Stands};
 pub use signatures::SIGNATURES;

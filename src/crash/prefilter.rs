@@ -8,7 +8,7 @@ use aho_corasick::AhoCorasick;
 
 /// Every marker of the table contains one of these; `signatures` has a test
 /// for it. Short lists and rare words make a fast search.
-pub(super) const TOKENS: &[&str] = &[
+pub const TOKENS: &[&str] = &[
     "BUG",
     "WARNING: ",
     "INFO: task ",

@@ -80,6 +80,7 @@ pub(super) struct Gathered {
     all_cpus: bool,
     passed_by: usize,
     traced: bool,
+    framed: bool,
 }
 
 impl std::fmt::Debug for Gathered {
@@ -105,6 +106,7 @@ impl Gathered {
             all_cpus: false,
             passed_by: 0,
             traced: false,
+            framed: false,
         }
     }
 
@@ -167,6 +169,7 @@ impl Gathered {
         let ruler = self.traced && text.starts_with("==========");
         let end = text.contains("---[ end ") || ruler;
         let strong = end || text.contains("+0x") || text.contains("Kernel panic");
+        self.framed |= text.contains("+0x") && !Entry::new(text).frames.is_empty();
         let near = self.lines.len() - self.used < NEAR;
         let belongs = strong || (near && looks_like_a_report(text));
         self.lines.push(line);
@@ -183,7 +186,8 @@ impl Gathered {
 
     /// Another report began before this one had ended.
     pub(super) fn interrupted(&mut self) {
-        self.interrupted = !self.ended;
+        // With its frames there it says what it has to say.
+        self.interrupted = !self.ended && !self.framed;
     }
 
     pub(super) fn complete(&self) -> bool {
@@ -275,6 +279,7 @@ pub(super) fn read(gathered: Gathered, log_ended: bool) -> Crash {
     let ip = entries
         .iter()
         .find_map(|entry| entry.ip.as_ref()?.frame.clone());
+    let in_module = ip.as_ref().is_some_and(|frame| frame.module.is_some());
     crash.faulting_function = ip.as_ref().map(|frame| plain(&frame.function).to_owned());
     crash.faulting_offset = ip.and_then(|frame| frame.offset);
     crash.call_trace = call_trace(&entries);

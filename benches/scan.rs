@@ -1,0 +1,135 @@
+//! Throughput of the scanner on a generated log of 1 GiB, beside ripgrep's on
+//! the same log with one regular expression of the same markers.
+//!
+//! `cargo bench --bench scan`. `MODRACE_BENCH_MIB` changes the size.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::expect_used,
+    reason = "a program that prints a table and may fail"
+)]
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use modrace::crash::{MARKERS, ScanEvent, Scanner};
+
+/// Lines of a healthy machine; the scanner must not stop at them.
+const QUIET: &[&str] = &[
+    "usb 1-1: new high-speed USB device number 2 using xhci_hcd",
+    "EXT4-fs (vda1): mounted filesystem with ordered data mode. Quota mode: none.",
+    "audit: type=1400 audit(1700000000.123:45): apparmor=\"STATUS\" operation=\"profile_load\"",
+    "systemd[1]: Started Journal Service.",
+    "e1000 0000:00:03.0 eth0: (PCI:33MHz:32-bit) 52:54:00:12:34:56",
+    "IPv6: ADDRCONF(NETDEV_CHANGE): eth0: link becomes ready",
+    "random: crng init done",
+    "nvme nvme0: 8/0/0 default/read/poll queues",
+    "app[4711]: DEBUG: cache miss for key 0123456789abcdef, 42 left",
+    "perf: interrupt took too long (2501 > 2500), lowering kernel.perf_event_max_sample_rate to 79750",
+];
+
+/// One crash, as the mail of the bug report has it but for its numbers.
+const CRASH: &str = include_str!("../fixtures/console/target-6.1-shell-loops.log");
+
+/// A crash every so many MiB: a log that somebody has reason to scan.
+const CRASH_EVERY_MIB: usize = 64;
+
+fn generate(path: &Path, mib: usize) {
+    let mut out = BufWriter::with_capacity(1 << 20, File::create(path).expect("a file"));
+    let mut time_us = 0_u64;
+    let mut line = String::new();
+    for block in 0..mib {
+        let mut left = 1_usize << 20;
+        while left > 0 {
+            line.clear();
+            // A cheap mixture; the same on every run.
+            time_us += 1 + (time_us * 7919 + 13) % 997;
+            let text = QUIET[(time_us % QUIET.len() as u64) as usize];
+            let (s, us) = (time_us / 1_000_000, time_us % 1_000_000);
+            writeln!(line, "[{s:>5}.{us:06}] {text}").expect("a string");
+            out.write_all(line.as_bytes()).expect("disk space");
+            left = left.saturating_sub(line.len());
+        }
+        if block % CRASH_EVERY_MIB == CRASH_EVERY_MIB - 1 {
+            out.write_all(CRASH.as_bytes()).expect("disk space");
+        }
+    }
+    out.flush().expect("disk space");
+}
+
+fn scan(path: &Path) -> (Duration, usize) {
+    let begun = Instant::now();
+    let mut file = File::open(path).expect("the log");
+    let mut scanner = Scanner::new();
+    let mut chunk = vec![0; 1 << 20];
+    let mut crashes = 0;
+    let count = |events: Vec<ScanEvent>| {
+        events
+            .iter()
+            .filter(|event| matches!(event, ScanEvent::Crash(_)))
+            .count()
+    };
+    loop {
+        let got = file.read(&mut chunk).expect("the log");
+        if got == 0 {
+            break;
+        }
+        crashes += count(scanner.feed(&chunk[..got]));
+    }
+    crashes += count(scanner.finish());
+    (begun.elapsed(), crashes)
+}
+
+/// ripgrep's time, if there is a ripgrep. One thread, like the scanner.
+fn ripgrep(path: &Path, regex: &str) -> Option<Duration> {
+    let begun = Instant::now();
+    let status = Command::new("rg")
+        .args(["--threads", "1", "--no-mmap", "--text", "--line-number", "--regexp", regex])
+        .arg(path)
+        .stdout(Stdio::null())
+        .status()
+        .ok()?;
+    status.success().then(|| begun.elapsed())
+}
+
+fn best<T>(mut run: impl FnMut() -> Option<(Duration, T)>) -> Option<(Duration, T)> {
+    (0..5).filter_map(|_| run()).min_by_key(|(time, _)| *time)
+}
+
+fn main() {
+    let mib = std::env::var("MODRACE_BENCH_MIB")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(1024);
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    std::fs::create_dir_all(&dir).expect("a folder below target");
+    let path = dir.join("scan-bench.log");
+    generate(&path, mib);
+    let size = std::fs::metadata(&path).expect("the log").len() as f64 / f64::from(1 << 20);
+    let regex = MARKERS
+        .iter()
+        .map(|marker| regex::escape(marker))
+        .collect::<Vec<_>>()
+        .join("|");
+
+    let (ours, crashes) = best(|| Some(scan(&path))).expect("a run");
+    println!(
+        "modrace  {:>8.0} MiB/s  ({crashes} crashes in {size:.0} MiB)",
+        size / ours.as_secs_f64()
+    );
+    match best(|| ripgrep(&path, &regex).map(|time| (time, ()))) {
+        Some((theirs, ())) => {
+            println!("ripgrep  {:>8.0} MiB/s", size / theirs.as_secs_f64());
+            println!(
+                "ratio    {:>8.2}  (at least 0.50 is wanted)",
+                theirs.as_secs_f64() / ours.as_secs_f64()
+            );
+        }
+        None => println!("ripgrep  not installed: no ratio"),
+    }
+    let _kept_if_locked = std::fs::remove_file(&path);
+}

@@ -88,7 +88,15 @@ fn scan(path: &Path) -> (Duration, usize) {
 fn ripgrep(path: &Path, regex: &str) -> Option<Duration> {
     let begun = Instant::now();
     let status = Command::new("rg")
-        .args(["--threads", "1", "--no-mmap", "--text", "--line-number", "--regexp", regex])
+        .args([
+            "--threads",
+            "1",
+            "--no-mmap",
+            "--text",
+            "--line-number",
+            "--regexp",
+            regex,
+        ])
         .arg(path)
         .stdout(Stdio::null())
         .status()

@@ -8,9 +8,11 @@ pub mod kernel_arg;
 mod lab;
 mod list;
 mod plan;
-mod scan;
-mod stop;
 mod report;
+mod scan;
+mod session;
+mod side;
+mod stop;
 pub mod ui;
 mod vm;
 

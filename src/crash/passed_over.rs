@@ -475,7 +475,8 @@ pub(super) const HAND_OVERS: &[(&str, &[&str])] = &[
             "^kthread$",
             "start_secondary",
             "cpu_startup_entry",
-            "ret_from_fork", "^do_one_initcall$",
+            "ret_from_fork",
+            "^do_one_initcall$",
         ],
     ),
     (

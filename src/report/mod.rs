@@ -1,7 +1,3 @@
-//! Reports on disk and in people's hands: one file per format over the same
-//! record.
-
-pub mod write;
 //! The report: one record, many forms. A file for each format over the same
 //! record, and one table that feeds the help, `modrace list formats` and the
 //! dispatch. Nothing here computes a statistic; that is `stats`.
@@ -22,6 +18,7 @@ mod show;
 mod splat;
 mod text;
 mod validate;
+pub mod write;
 
 use thiserror::Error;
 

@@ -1,0 +1,148 @@
+//! What every command that races does alike: the report from blank to final,
+//! where it goes, what is shown at the end, and the module that is raced.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::SystemTime;
+
+use super::args::RaceArgs;
+use super::ui::{Ui, summary};
+use super::{Failure, OrFail};
+use crate::kernel::cache::Cache;
+use crate::kernel::kbuild;
+use crate::kernel::module_image::ModuleImage;
+use crate::model::{
+    Environment, ExitCode, ModuleRecord, Outcome, Report, RunStats, SCHEMA, Settings, Tool, Trial,
+};
+use crate::report::write::{ReportFile, to_json};
+use crate::stats::{run_stats, verdict_alone};
+
+/// A report before the first trial.
+pub(super) fn blank(
+    environment: Environment,
+    module: &ModuleImage,
+    settings: Settings,
+    seed: u64,
+    started: SystemTime,
+) -> Report {
+    let (verdict, verdict_reason) = verdict_alone(&[], settings.trials, true);
+    Report {
+        schema: SCHEMA.to_owned(),
+        tool: Tool {
+            name: "modrace".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        },
+        verdict,
+        verdict_reason,
+        complete: false,
+        started: humantime::format_rfc3339_millis(started).to_string(),
+        updated: now(),
+        command: std::env::args().collect(),
+        seed,
+        environment,
+        module: Some(module_record(module)),
+        settings,
+        trials: Vec::new(),
+        stats: RunStats::default(),
+        baseline: None,
+        comparison: None,
+        stop_rule: None,
+        merged_from: Vec::new(),
+    }
+}
+
+/// A module before it was loaded.
+pub(super) fn module_record(module: &ModuleImage) -> ModuleRecord {
+    ModuleRecord {
+        name: module.name().to_owned(),
+        sha256: module.sha256().to_owned(),
+        srcversion: module.srcversion().map(str::to_owned),
+        vermagic: module.vermagic().map(str::to_owned),
+        taints: String::new(),
+    }
+}
+
+/// Brings what follows from the trials up to date.
+pub(super) fn update(report: &mut Report) {
+    report.stats = run_stats(&report.trials);
+    report.updated = now();
+    (report.verdict, report.verdict_reason) =
+        verdict_alone(&report.trials, report.settings.trials, true);
+}
+
+/// Writes the last word into the report; returns the process's exit code.
+pub(super) fn conclude(report: &mut Report, interrupted: bool) -> ExitCode {
+    report.complete = !interrupted;
+    report.updated = now();
+    (report.verdict, report.verdict_reason) =
+        verdict_alone(&report.trials, report.settings.trials, report.complete);
+    if interrupted {
+        return ExitCode::Interrupted;
+    }
+    let unsupported = |trial: &Trial| trial.outcome == Outcome::Unsupported;
+    ExitCode::of(report.verdict, report.trials.iter().any(unsupported))
+}
+
+/// Prints the summary or the report, and gives the file its final name.
+pub(super) fn show(
+    race: &RaceArgs,
+    report: &Report,
+    file: Option<ReportFile>,
+    ui: &Ui,
+) -> Result<(), Failure> {
+    if race.json || file.is_none() {
+        let json = to_json(report).or_fail(ExitCode::Broken)?;
+        ui.result(&String::from_utf8_lossy(&json));
+    } else {
+        ui.result(&summary::text(report));
+    }
+    if let Some(file) = file {
+        let path = file.finish(report).or_fail(ExitCode::Broken)?;
+        ui.note(&format!("report: {}", path.display()));
+    }
+    Ok(())
+}
+
+/// Where the report goes; none for stdout.
+pub(super) fn report_file(
+    race: &RaceArgs,
+    kernel: &str,
+    started: SystemTime,
+) -> Result<Option<ReportFile>, Failure> {
+    let file = match &race.report {
+        Some(path) if path == Path::new("-") => return Ok(None),
+        Some(path) => ReportFile::at(path.clone()),
+        None => ReportFile::named(Path::new("reports"), kernel, started),
+    };
+    file.check().or_fail(ExitCode::Usage)?;
+    Ok(Some(file))
+}
+
+/// The module to race: the one named, or the dummy module built for the kernel.
+pub(super) fn module(
+    named: Option<&Path>,
+    kdir: Option<&Path>,
+    kernel: &str,
+    cache: &Cache,
+    stop: &AtomicBool,
+) -> Result<ModuleImage, Failure> {
+    let path: PathBuf = match (named, kdir) {
+        (Some(path), _) => path.to_owned(),
+        (None, Some(kdir)) => kbuild::build_dummy(kdir, cache, stop).or_fail(ExitCode::Broken)?,
+        (None, None) => {
+            let error = format!("{kernel}: no build tree to build the dummy module against");
+            return Err(Failure::message(ExitCode::Usage, error)
+                .hint("name it as BZIMAGE,KDIR, or give a module with --module"));
+        }
+    };
+    ModuleImage::open(&path).or_fail(if named.is_some() {
+        ExitCode::Usage
+    } else {
+        ExitCode::Broken
+    })
+}
+
+/// Now, RFC 3339, UTC.
+pub(super) fn now() -> String {
+    humantime::format_rfc3339_millis(SystemTime::now()).to_string()
+}

@@ -1,0 +1,170 @@
+//! A kernel made ready to be raced in VMs: found, its module built, its
+//! initramfs packed, its accelerator chosen. `vm` races one, `ab` two.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use sha2::{Digest, Sha256};
+
+use super::args::{MachineArgs, RaceArgs};
+use super::ui::Ui;
+use super::{Failure, OrFail, kernel_arg, session};
+use crate::kernel::cache::Cache;
+use crate::kernel::config::{KernelConfig, hex};
+use crate::kernel::module_image::ModuleImage;
+use crate::kernel::uname;
+use crate::model::{Accel, Environment, ExitCode, ModuleRecord, Settings, Strategy};
+use crate::trial::VmTrials;
+use crate::trial::pack::{self, PackError};
+use crate::vm::accel::{self, Finding};
+use crate::vm::{Qemu, VmError, VmSpec};
+
+/// A kernel that only waits for its trials.
+#[derive(Debug)]
+pub(super) struct Side {
+    /// Performs them.
+    pub(super) trials: VmTrials,
+    /// What is known of the kernel and its machine so far.
+    pub(super) environment: Environment,
+    /// The module that is raced.
+    pub(super) module: ModuleImage,
+}
+
+/// What it takes to make a side ready.
+pub(super) struct Preparation<'a> {
+    /// Where things are kept.
+    pub(super) cache: &'a Cache,
+    /// The race typed.
+    pub(super) race: &'a RaceArgs,
+    /// The machine typed.
+    pub(super) machine: &'a MachineArgs,
+    /// Both, validated.
+    pub(super) settings: &'a Settings,
+    /// The run's seed.
+    pub(super) seed: u64,
+    /// Set by signals.
+    pub(super) stop: &'a AtomicBool,
+    /// For words on the way.
+    pub(super) ui: &'a Ui,
+}
+
+impl Preparation<'_> {
+    /// Makes the kernel named by `kernel` ready.
+    pub(super) fn side(&self, kernel: &str) -> Result<Side, Failure> {
+        let kernel = kernel_arg::resolve(kernel, self.cache)?;
+        let qemu = find_qemu(self.machine.qemu.as_deref())?;
+        let module = session::module(
+            self.race.module.as_deref(),
+            kernel.kdir.as_deref(),
+            &kernel.name,
+            self.cache,
+            self.stop,
+        )?;
+        let base = base(&module, self.settings.strategy)?;
+        let spec = VmSpec {
+            kernel: kernel.image.clone(),
+            accel: self.settings.accel,
+            smp: self.settings.smp,
+            mem_mib: self.settings.mem_mib,
+            append: self.settings.append.clone(),
+        };
+        let mut trials = VmTrials::new(qemu, spec, base, self.settings.clone(), self.seed);
+        trials.spec.accel = self.choose_accel(&trials)?;
+        trials.keep = self.machine.keep;
+
+        let host = uname::environment("");
+        let config = kernel
+            .config
+            .as_deref()
+            .and_then(|path| KernelConfig::open(path).ok());
+        let mut environment = Environment {
+            accel: Some(trials.spec.accel.as_str().to_owned()),
+            preemption: config
+                .as_ref()
+                .and_then(KernelConfig::preemption)
+                .map(str::to_owned),
+            qemu: Some(trials.qemu.version().to_owned()),
+            host_release: host.kernel.release,
+            host_cpus: host.cpus,
+            ..Environment::default()
+        };
+        let image = fs::read(&kernel.image).ok();
+        environment.kernel.image_sha256 = image.map(|image| hex(&Sha256::digest(&image)));
+        environment.kernel.config_sha256 = config.map(|config| config.sha256().to_owned());
+        environment.kernel.name = kernel.name;
+        environment.kernel.provenance = kernel.provenance;
+        Ok(Side {
+            trials,
+            environment,
+            module,
+        })
+    }
+
+    fn choose_accel(&self, trials: &VmTrials) -> Result<Accel, Failure> {
+        if trials.settings.accel != Accel::Auto {
+            return Ok(trials.settings.accel);
+        }
+        let plan = trials.probe_plan().or_fail(ExitCode::Broken)?;
+        let folder = self.cache.dir("accel").or_fail(ExitCode::Broken)?;
+        let initramfs: [&[u8]; 2] = [&trials.base, &plan];
+        let Finding { accel, reason } =
+            accel::probe(&trials.qemu, &trials.spec, &initramfs, Some(&folder));
+        if accel == Accel::Tcg {
+            self.ui.note(&format!(
+                "accelerator: tcg (emulation, slower), because {reason}"
+            ));
+        }
+        Ok(accel)
+    }
+}
+
+impl Side {
+    /// Brings what the guests said of themselves into a run's records.
+    pub(super) fn learn(&self, environment: &mut Environment, module: &mut Option<ModuleRecord>) {
+        let found = self.trials.found();
+        if let Some(guest) = found.environment {
+            environment.kernel.release = guest.kernel.release;
+            environment.kernel.version = guest.kernel.version;
+            environment.kernel.compiler = guest.kernel.compiler;
+            environment.cpu_model = guest.cpu_model;
+            environment.cpus = guest.cpus;
+            environment.mem_mib = guest.mem_mib;
+            environment.cmdline = guest.cmdline;
+            // The configuration knows better than the version string.
+            if environment.preemption.is_none() {
+                environment.preemption = guest.preemption;
+            }
+        }
+        environment.knobs = found.knobs;
+        if let (Some(module), Some(taints)) = (module, found.taints) {
+            module.taints = taints;
+        }
+    }
+}
+
+fn find_qemu(path: Option<&Path>) -> Result<Qemu, Failure> {
+    Qemu::find(path).map_err(|error| {
+        let hint = match &error {
+            VmError::NotFound(_) => "install it: apt install qemu-system-x86",
+            _ => "name QEMU's program with --qemu",
+        };
+        Failure::new(ExitCode::Unsupported, error).hint(hint)
+    })
+}
+
+fn base(module: &ModuleImage, strategy: Strategy) -> Result<Vec<u8>, Failure> {
+    let init = std::env::current_exe().or_fail(ExitCode::Broken)?;
+    let programs = strategy == Strategy::AsReported;
+    pack::base(&init, module.bytes(), programs).map_err(|error| {
+        let hint = match &error {
+            PackError::NoBusybox => "install it: apt install busybox-static",
+            PackError::Dynamic(path) if *path == init => {
+                "build modrace with RUSTFLAGS='-C target-feature=+crt-static', or with `make`"
+            }
+            PackError::Dynamic(_) => "install a static one: apt install busybox-static",
+            PackError::Read { .. } | PackError::Write(_) => "is there enough memory and disk?",
+        };
+        Failure::new(ExitCode::Unsupported, error).hint(hint)
+    })
+}

@@ -27,6 +27,7 @@ macro_rules! fixture {
 const LAB: (&str, &str) = fixture!("", "lab.config");
 const PREEMPT: (&str, &str) = fixture!("", "preempt.config");
 const KASAN: (&str, &str) = fixture!("", "kasan.config");
+const DISK: (&str, &str) = fixture!("", "disk.config");
 const WITHOUT_FIX: (&str, &str) = fixture!("patches/", "without-unformed-lock.patch");
 
 /// Every lab kernel, in the order of `modrace lab list`.
@@ -59,6 +60,18 @@ pub const LAB_KERNELS: &[LabKernelRow] = &[
         name: "vulnerable-kasan",
         help: "vulnerable, with KASAN",
         fragments: &[LAB, KASAN],
+        patches: &[WITHOUT_FIX],
+    },
+    LabKernelRow {
+        name: "fixed-disk",
+        help: "fixed, with a disk and pstore, to stand in for a bare machine",
+        fragments: &[LAB, DISK],
+        patches: &[],
+    },
+    LabKernelRow {
+        name: "vulnerable-disk",
+        help: "vulnerable, with a disk and pstore",
+        fragments: &[LAB, DISK],
         patches: &[WITHOUT_FIX],
     },
 ];

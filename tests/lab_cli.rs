@@ -49,9 +49,9 @@ fn refused(output: &Output, code: i32, words: &[&str]) {
     }
 }
 
-/// Kernels, work and unfinished sources in a cache's lab.
+/// Kernels, work, sources and logs in a cache's lab.
 fn left_over(cache: &Path) -> Vec<PathBuf> {
-    ["lab/kernels", "lab/work", "lab/source"]
+    ["lab/kernels", "lab/work", "lab/source", "lab/logs"]
         .iter()
         .filter_map(|part| fs::read_dir(cache.join(part)).ok())
         .flatten()

@@ -139,7 +139,15 @@ impl Builder<'_> {
             log,
             on_event,
         };
-        Ok((run.build(&store)?, true))
+        match run.build(&store) {
+            Ok(kernel) => Ok((kernel, true)),
+            Err(error) => {
+                if !error.names_log() {
+                    let _gone = fs::remove_file(store.log(&recipe.name, &run.key));
+                }
+                Err(error)
+            }
+        }
     }
 }
 

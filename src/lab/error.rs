@@ -123,6 +123,11 @@ impl From<CacheError> for LabError {
 }
 
 impl LabError {
+    /// Whether the message sends its reader to the build's log.
+    pub(super) fn names_log(&self) -> bool {
+        matches!(self, Self::Make { .. } | Self::Incomplete { .. })
+    }
+
     /// Wraps an I/O error in the cache with what was tried; for `map_err`.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let wrap = CacheError::io(action, path);

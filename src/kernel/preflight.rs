@@ -206,7 +206,11 @@ fn container() -> Option<String> {
             }
         }
     }
-    for mark in ["/run/systemd/container", "/.dockerenv", "/run/.containerenv"] {
+    for mark in [
+        "/run/systemd/container",
+        "/.dockerenv",
+        "/run/.containerenv",
+    ] {
         if Path::new(mark).exists() {
             return Some(format!("{mark} exists"));
         }

@@ -1,0 +1,13 @@
+//! `modrace vm` on real kernels: what must crash does, what must not survives,
+//! and trouble of every kind is told apart from both. The lab kernels must have
+//! been built; `make test` does that.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+mod outcomes;
+mod support;
+mod trouble;

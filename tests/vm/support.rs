@@ -1,0 +1,173 @@
+//! Running the real program on real kernels, one machine at a time.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use modrace::model::Report;
+
+/// Virtual CPUs outnumber real ones already; two guests at once would measure
+/// each other.
+static MACHINE: Mutex<()> = Mutex::new(());
+
+/// A folder for a test's files, and the machine for itself.
+pub(crate) struct Bench {
+    pub(crate) folder: tempfile::TempDir,
+    _machine: MutexGuard<'static, ()>,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        let machine = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            _machine: machine,
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// `modrace vm` with a report in the folder.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = modrace();
+        command
+            .arg("vm")
+            .arg("--report")
+            .arg(self.path("report.json"))
+            .args(arguments);
+        command
+    }
+
+    /// Runs it to its end.
+    pub(crate) fn vm(&self, arguments: &[&str]) -> Ended {
+        let output = self.command(arguments).output().unwrap();
+        self.ended(&output)
+    }
+
+    pub(crate) fn ended(&self, output: &Output) -> Ended {
+        let report = fs::read(self.path("report.json")).ok();
+        Ended {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            report: report.map(|bytes| serde_json::from_slice(&bytes).expect("a whole report")),
+        }
+    }
+
+    /// Starts it, and waits until a guest races: its console says so.
+    pub(crate) fn racing(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(arguments);
+        let child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let console = self.path("report.logs/trial-0000.console.log");
+        wait_for("the race to start", || {
+            fs::read(&console).is_ok_and(|text| contains(&text, b"modrace: the race starts"))
+        });
+        child
+    }
+}
+
+/// A finished run.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) report: Option<Report>,
+}
+
+impl Ended {
+    pub(crate) fn report(&self) -> &Report {
+        self.report
+            .as_ref()
+            .unwrap_or_else(|| panic!("no report: {}", self.stderr))
+    }
+}
+
+pub(crate) fn modrace() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_modrace"))
+}
+
+/// QEMU processes that are children of `parent`.
+pub(crate) fn guests_of(parent: u32) -> Vec<i32> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<i32>().ok())
+        else {
+            continue;
+        };
+        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else {
+            continue;
+        };
+        // pid (comm) state ppid …
+        let Some((head, rest)) = stat.rsplit_once(") ") else {
+            continue;
+        };
+        let is_child = rest.split(' ').nth(1) == Some(parent.to_string().as_str());
+        if is_child && head.contains("(qemu") {
+            found.push(pid);
+        }
+    }
+    found
+}
+
+pub(crate) fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !done() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+pub(crate) fn contains(text: &[u8], needle: &[u8]) -> bool {
+    text.windows(needle.len()).any(|window| window == needle)
+}
+
+/// The dummy module as it is built for the fixed lab kernel.
+pub(crate) fn dummy_module() -> PathBuf {
+    use modrace::kernel::{cache::Cache, kbuild};
+    let cache = Cache::from_env().unwrap();
+    let kernel =
+        modrace::cli::kernel_arg::resolve("lab:fixed", &cache).expect("`make test` builds it");
+    let go_on = std::sync::atomic::AtomicBool::new(false);
+    kbuild::build_dummy(&kernel.kdir.unwrap(), &cache, &go_on).unwrap()
+}
+
+/// Builds a module of `fixtures/` for the fixed lab kernel.
+pub(crate) fn fixture_module(name: &str, into: &Path) -> PathBuf {
+    use modrace::kernel::cache::Cache;
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures")
+        .join(name);
+    for entry in fs::read_dir(source).unwrap().flatten() {
+        fs::copy(entry.path(), into.join(entry.file_name())).unwrap();
+    }
+    let cache = Cache::from_env().unwrap();
+    let kernel =
+        modrace::cli::kernel_arg::resolve("lab:fixed", &cache).expect("`make test` builds it");
+    let made = Command::new("make")
+        .arg("-C")
+        .arg(kernel.kdir.unwrap())
+        .arg(format!("M={}", into.display()))
+        .arg("modules")
+        .env_remove("MAKEFLAGS")
+        .env_remove("MAKELEVEL")
+        .output()
+        .unwrap();
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
+    into.join(format!("{}.ko", name.replace('-', "_")))
+}

@@ -11,11 +11,13 @@ use crate::model::{Accel, ChaosChoice, Strategy};
 #[derive(Debug, clap::Args)]
 pub(super) struct RaceArgs {
     /// Longest time raced in one trial, such as 30s, 5m or 1h
-    #[arg(short, long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
-    pub(super) duration: Duration,
-    /// Trials, each from a clean state
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 5)]
-    pub(super) trials: u32,
+    /// [default: 60s; ab: 15s]
+    #[arg(short, long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(super) duration: Option<Duration>,
+    /// Trials, each from a clean state [default: 5; ab: as many as the stop rule
+    /// wants]
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(super) trials: Option<u32>,
     /// Loaders: workers that load and unload the module
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(super) loaders: u32,

@@ -1,6 +1,7 @@
 //! The command line: which commands there are, and how one is dispatched.
 //! A command is one file with an `Args` (what was typed) and a `run`.
 
+mod ab;
 mod args;
 mod doctor;
 mod failure;
@@ -36,6 +37,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Vm(vm::Args),
+    Ab(ab::Args),
     Doctor(doctor::Args),
     Lab(lab::Args),
     List(list::Args),
@@ -65,6 +67,7 @@ pub fn main() -> ExitCode {
     let ui = Ui::new();
     let done = match &cli.command {
         Command::Vm(args) => vm::run(args, &ui),
+        Command::Ab(args) => ab::run(args, &ui),
         Command::Doctor(args) => doctor::run(args, &ui),
         Command::Lab(args) => lab::run(args, &ui),
         Command::List(args) => list::run(args, &ui),

@@ -7,16 +7,22 @@ use super::Failure;
 use super::args::{MachineArgs, RaceArgs};
 use crate::model::{ExitCode, MAX_SEED, MAX_WORKERS, Settings};
 
+/// Trials of a run unless told otherwise.
+const DEFAULT_TRIALS: u32 = 5;
 /// Other modules that a guest may have loaded.
 const MAX_BACKGROUND: u32 = 4000;
 /// Longest race: beyond a year a typing error is likelier.
 const MAX_DURATION_S: f64 = 366.0 * 86400.0;
 
 /// The settings of a run in VMs.
-pub(super) fn vm_settings(race: &RaceArgs, machine: &MachineArgs) -> Result<Settings, Failure> {
+pub(super) fn vm_settings(
+    race: &RaceArgs,
+    machine: &MachineArgs,
+    default_duration_s: f64,
+) -> Result<Settings, Failure> {
     let usage = |text: String| Err(Failure::message(ExitCode::Usage, text));
     let at_least_one = [
-        ("--trials", race.trials),
+        ("--trials", race.trials.unwrap_or(DEFAULT_TRIALS)),
         ("--loaders", race.loaders),
         ("--readers", race.readers),
         ("--smp", machine.smp),
@@ -25,7 +31,9 @@ pub(super) fn vm_settings(race: &RaceArgs, machine: &MachineArgs) -> Result<Sett
     if let Some((option, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
         return usage(format!("{option} 0: at least 1 is needed"));
     }
-    let duration_s = race.duration.as_secs_f64();
+    let duration_s = race
+        .duration
+        .map_or(default_duration_s, |duration| duration.as_secs_f64());
     if !(0.1..=MAX_DURATION_S).contains(&duration_s) {
         return usage(format!(
             "--duration {duration_s} s: between 100ms and a year, please"
@@ -62,7 +70,7 @@ pub(super) fn vm_settings(race: &RaceArgs, machine: &MachineArgs) -> Result<Sett
         ));
     }
     Ok(Settings {
-        trials: race.trials,
+        trials: race.trials.unwrap_or(DEFAULT_TRIALS),
         duration_s,
         jobs: machine.jobs.unwrap_or_else(|| default_jobs(machine.smp)),
         smp: machine.smp,

@@ -11,7 +11,10 @@ use super::{Failure, OrFail, plan, session, stop};
 use crate::kernel::cache::Cache;
 use crate::model::{Event, ExitCode, Report};
 use crate::report::write::ReportFile;
-use crate::trial::{Campaign, VmTrial};
+use crate::trial::{Schedule, Turn, VmTrial, campaign};
+
+/// Longest trial unless told otherwise, seconds.
+const DEFAULT_DURATION_S: f64 = 60.0;
 
 /// Race a kernel inside disposable virtual machines
 #[derive(Debug, clap::Args)]
@@ -31,7 +34,7 @@ fn kernel_help() -> String {
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
     let ui = &ui.quiet(args.race.quiet);
-    let mut settings = plan::vm_settings(&args.race, &args.machine)?;
+    let mut settings = plan::vm_settings(&args.race, &args.machine, DEFAULT_DURATION_S)?;
     settings.jobs = settings.jobs.min(settings.trials);
     let seed = plan::seed(&args.race);
     let started = SystemTime::now();
@@ -75,33 +78,62 @@ fn race(
     stop: &AtomicBool,
     ui: &Ui,
 ) -> Result<bool, Failure> {
-    let campaign = Campaign {
-        trials: report.settings.trials,
-        jobs: report.settings.jobs,
+    let (trials, jobs) = (report.settings.trials, report.settings.jobs);
+    let progress = Progress::new(ui, &report.environment.kernel.name, trials);
+    let mut schedule = Repeat {
+        side,
+        report,
+        file,
+        progress,
+        started: 0,
+        trials,
+        lost: None,
     };
-    let mut progress = Progress::new(ui, &report.environment.kernel.name, campaign.trials);
-    let mut lost: Option<Failure> = None;
-    campaign
-        .run(
-            stop,
-            |index, give_up, tell| side.trials.run(VmTrial { index }, give_up, tell),
-            |event| {
-                progress.hear(&event);
-                if let Event::Finished(trial) = event {
-                    report.trials.push(*trial);
-                    report.trials.sort_by_key(|trial| trial.index);
-                    side.learn(&mut report.environment, &mut report.module);
-                    session::update(report);
-                    let saved = file.map_or(Ok(()), |file| file.save(report));
-                    lost = saved.or_fail(ExitCode::Broken).err();
-                }
-                lost.is_none()
-            },
-        )
-        .or_fail(ExitCode::Broken)?;
-    progress.end();
-    match lost {
+    campaign::run(jobs, stop, &mut schedule, |index, give_up, tell| {
+        side.trials.run(VmTrial { index }, give_up, tell)
+    })
+    .or_fail(ExitCode::Broken)?;
+    schedule.progress.end();
+    match schedule.lost {
         Some(failure) => Err(failure.hint("the report of the trials before this one is intact")),
         None => Ok(stop.load(Ordering::Relaxed)),
+    }
+}
+
+/// The schedule: the same trial again and again, the report saved after each.
+struct Repeat<'a> {
+    side: &'a Side,
+    report: &'a mut Report,
+    file: Option<&'a ReportFile>,
+    progress: Progress<'a>,
+    started: u32,
+    trials: u32,
+    lost: Option<Failure>,
+}
+
+impl Schedule for Repeat<'_> {
+    type Key = u32;
+
+    fn next(&mut self) -> Turn<u32> {
+        if self.started == self.trials {
+            return Turn::Stop;
+        }
+        self.started += 1;
+        Turn::Start(self.started - 1)
+    }
+
+    fn hear(&mut self, _: u32, event: Event) -> bool {
+        self.progress.hear(&event);
+        let Event::Finished(trial) = event else {
+            return true;
+        };
+        self.report.trials.push(*trial);
+        self.report.trials.sort_by_key(|trial| trial.index);
+        self.side
+            .learn(&mut self.report.environment, &mut self.report.module);
+        session::update(self.report);
+        let saved = self.file.map_or(Ok(()), |file| file.save(self.report));
+        self.lost = saved.or_fail(ExitCode::Broken).err();
+        self.lost.is_none()
     }
 }

@@ -5,8 +5,8 @@
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::model::{Comparison, Report, Run, Source, Tool, Verdict};
-use crate::stats::{StatsError, compare, run_stats, verdict_alone};
+use crate::model::{Comparison, Report, Run, Source, Tool};
+use crate::stats::{StatsError, compare, run_stats, verdict_alone, verdict_compared};
 
 /// Settings that change how long a run takes, not what a trial does.
 const VOLATILE_SETTINGS: &[&str] = &["trials", "jobs"];
@@ -143,12 +143,8 @@ pub fn with_control(
         )?;
     }
     let comparison: Comparison = compare(&control.trials, &report.trials, confidence, report.seed)?;
-    // A control can confirm a clean run or weaken it. It cannot mend a kernel
-    // that crashed in another way, or a run that was broken.
-    if matches!(report.verdict, Verdict::Pass | Verdict::Inconclusive) {
-        report.verdict = comparison.conclusion.verdict();
-        report.verdict_reason.clone_from(&comparison.reason);
-    }
+    let alone = (report.verdict, report.verdict_reason);
+    (report.verdict, report.verdict_reason) = verdict_compared(alone, &comparison);
     report.comparison = Some(comparison);
     report.baseline = Some(Run {
         source: Some(source),

@@ -6,7 +6,7 @@
 use super::exponential::mean_above;
 use super::figures::seconds;
 use super::run::run_stats;
-use crate::model::{CrashClass, Outcome, Trial, Verdict};
+use crate::model::{Comparison, CrashClass, Outcome, Trial, Verdict};
 
 /// The verdict on a run of `asked` trials, and why in one sentence. `finished`
 /// is false for a run that was cut short: that shows less than was asked for.
@@ -16,6 +16,18 @@ pub fn verdict_alone(trials: &[Trial], asked: u32, finished: bool) -> (Verdict, 
         (true, _) => (verdict, reason),
         (false, Verdict::Pass) => (Verdict::Inconclusive, format!("cut short: {reason}")),
         (false, _) => (verdict, format!("cut short: {reason}")),
+    }
+}
+
+/// The verdict on a run beside a baseline: `alone`, unless the comparison says
+/// more. A baseline can confirm a clean run or weaken it. It cannot mend a
+/// kernel that crashed in another way, or a run that broke.
+pub fn verdict_compared(alone: (Verdict, String), comparison: &Comparison) -> (Verdict, String) {
+    match alone.0 {
+        Verdict::Pass | Verdict::Inconclusive => {
+            (comparison.conclusion.verdict(), comparison.reason.clone())
+        }
+        Verdict::Fail | Verdict::Broken => alone,
     }
 }
 

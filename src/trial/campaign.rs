@@ -1,73 +1,159 @@
 //! A campaign: many trials, some at once, each result handed on as soon as it
-//! is there. What a trial is, is its caller's business.
+//! is there. Which trial comes next, and when it is over, is the schedule's to
+//! say; what a trial is, its caller's.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use crate::model::{Event, Trial};
+
+/// Longest time that a signal goes unnoticed.
+const TURN: Duration = Duration::from_millis(100);
 
 /// A trial was stopped before it had an outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interrupted;
 
-/// A campaign.
-#[derive(Debug)]
-pub struct Campaign {
-    /// Trials to perform.
-    pub trials: u32,
-    /// How many at once.
-    pub jobs: u32,
+/// What a schedule wants now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn<Key> {
+    /// Another trial.
+    Start(Key),
+    /// What is under way.
+    Wait,
+    /// Nothing more.
+    Stop,
 }
 
-impl Campaign {
-    /// Performs the trials on a pool of threads and calls `hear` on the calling
-    /// thread with everything that happens. `hear` returning false, or `stop`
-    /// being set, ends the campaign: trials under way are given up.
-    pub fn run(
-        &self,
-        stop: &AtomicBool,
-        trial: impl Fn(u32, &AtomicBool, &dyn Fn(Event)) -> Result<Trial, Interrupted> + Sync,
-        mut hear: impl FnMut(Event) -> bool,
-    ) -> Result<(), rayon::ThreadPoolBuildError> {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(self.jobs.clamp(1, self.trials.max(1)) as usize)
-            .thread_name(|index| format!("trial/{index}"))
-            .build()?;
-        let give_up = AtomicBool::new(false);
-        let (send, events) = mpsc::channel();
-        pool.in_place_scope_fifo(|scope| {
-            for index in 0..self.trials {
+/// Says which trial comes next, and is told what happens, on the thread that
+/// runs the campaign.
+pub trait Schedule {
+    /// What tells one trial from another.
+    type Key: Copy + Send;
+
+    /// What to do while a place is free. Never `Wait` with nothing under way.
+    fn next(&mut self) -> Turn<Self::Key>;
+
+    /// Something happened in a trial. False gives up all that is under way.
+    fn hear(&mut self, key: Self::Key, event: Event) -> bool;
+}
+
+/// Performs trials on `jobs` threads until the schedule stops or `stop` is set;
+/// then trials under way are given up.
+pub fn run<S: Schedule>(
+    jobs: u32,
+    stop: &AtomicBool,
+    schedule: &mut S,
+    trial: impl Fn(S::Key, &AtomicBool, &dyn Fn(Event)) -> Result<Trial, Interrupted> + Sync,
+) -> Result<(), rayon::ThreadPoolBuildError> {
+    let jobs = jobs.max(1) as usize;
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(jobs)
+        .thread_name(|index| format!("trial/{index}"))
+        .build()?;
+    let give_up = AtomicBool::new(false);
+    let (send, news) = mpsc::channel::<(S::Key, Option<Event>)>();
+    pool.in_place_scope_fifo(|scope| {
+        let mut under_way = 0;
+        loop {
+            if stop.load(Ordering::Relaxed) {
+                give_up.store(true, Ordering::Relaxed);
+            }
+            while under_way < jobs && !give_up.load(Ordering::Relaxed) {
+                let Turn::Start(key) = schedule.next() else {
+                    break;
+                };
+                under_way += 1;
                 let send = send.clone();
                 let (trial, give_up) = (&trial, &give_up);
                 scope.spawn_fifo(move |_| {
-                    if give_up.load(Ordering::Relaxed) {
-                        return;
-                    }
                     let tell = |event| {
-                        let _nobody_listens = send.send(event);
+                        let _nobody_listens = send.send((key, Some(event)));
                     };
-                    if let Ok(done) = trial(index, give_up, &tell) {
+                    if let Ok(done) = trial(key, give_up, &tell) {
                         tell(Event::Finished(Box::new(done)));
                     }
+                    let _nobody_listens = send.send((key, None));
                 });
             }
-            drop(send);
-            // The channel closes when the last trial has ended.
-            loop {
-                match events.recv_timeout(std::time::Duration::from_millis(100)) {
-                    Ok(event) => {
-                        if !hear(event) {
-                            give_up.store(true, Ordering::Relaxed);
-                        }
-                    }
-                    Err(mpsc::RecvTimeoutError::Timeout) => {}
-                    Err(mpsc::RecvTimeoutError::Disconnected) => return,
-                }
-                if stop.load(Ordering::Relaxed) {
-                    give_up.store(true, Ordering::Relaxed);
-                }
+            if under_way == 0 {
+                return;
             }
-        });
-        Ok(())
+            match news.recv_timeout(TURN) {
+                Ok((key, Some(event))) => {
+                    if !schedule.hear(key, event) {
+                        give_up.store(true, Ordering::Relaxed);
+                    }
+                }
+                Ok((_, None)) => under_way -= 1,
+                // The sender is ours: it never disconnects.
+                Err(_) => {}
+            }
+        }
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Wants trials 0 to `last`, and gives up when it hears of `end_at`.
+    struct Counting {
+        next: u32,
+        last: u32,
+        end_at: Option<u32>,
+        heard: Vec<u32>,
+    }
+
+    impl Schedule for Counting {
+        type Key = u32;
+
+        fn next(&mut self) -> Turn<u32> {
+            if self.next > self.last {
+                return Turn::Stop;
+            }
+            self.next += 1;
+            Turn::Start(self.next - 1)
+        }
+
+        fn hear(&mut self, key: u32, _: Event) -> bool {
+            self.heard.push(key);
+            self.end_at != Some(key)
+        }
+    }
+
+    fn heard(jobs: u32, end_at: Option<u32>, stop: bool) -> Vec<u32> {
+        let mut schedule = Counting {
+            next: 0,
+            last: 9,
+            end_at,
+            heard: Vec::new(),
+        };
+        let trial = |key, _: &AtomicBool, tell: &dyn Fn(Event)| {
+            tell(Event::Started { index: key });
+            Err(Interrupted)
+        };
+        run(jobs, &AtomicBool::new(stop), &mut schedule, trial).unwrap();
+        schedule.heard.sort_unstable();
+        schedule.heard
+    }
+
+    #[test]
+    fn every_trial_is_made_once_however_many_at_a_time() {
+        for jobs in [1, 3, 20] {
+            assert_eq!(
+                heard(jobs, None, false),
+                (0..10).collect::<Vec<_>>(),
+                "{jobs} jobs"
+            );
+        }
+    }
+
+    #[test]
+    fn giving_up_starts_no_more() {
+        assert_eq!(heard(1, Some(3), false), [0, 1, 2, 3]);
+        assert_eq!(heard(2, None, true), Vec::<u32>::new());
     }
 }

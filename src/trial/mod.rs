@@ -5,7 +5,7 @@
 //! comes out of it to `watch`, which judges and touches nothing. `campaign`
 //! repeats trials.
 
-mod campaign;
+pub mod campaign;
 pub mod guest;
 pub mod pack;
 mod perform;
@@ -14,7 +14,7 @@ mod race_clock;
 mod vm_trial;
 mod watch;
 
-pub use campaign::{Campaign, Interrupted};
+pub use campaign::{Interrupted, Schedule, Turn};
 pub use perform::perform;
 pub use protocol::{Ending, Finished, GuestMessage, Racing, TrialPlan};
 pub use vm_trial::{VmTrial, VmTrials};

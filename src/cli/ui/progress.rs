@@ -25,7 +25,11 @@ impl<'a> Progress<'a> {
     pub fn new(ui: &'a Ui, name: &str, trials: u32) -> Self {
         let bar = (ui.is_terminal() && !ui.is_quiet()).then(|| {
             let bar = ProgressBar::new(u64::from(trials));
-            let style = "{prefix} [{bar:24}] {pos}/{len} trials  {elapsed}  {wide_msg}";
+            // How many trials there will be is not always known.
+            let style = match trials {
+                0 => "{prefix} {spinner} {pos} trials  {elapsed}  {wide_msg}",
+                _ => "{prefix} [{bar:24}] {pos}/{len} trials  {elapsed}  {wide_msg}",
+            };
             if let Ok(style) = ProgressStyle::with_template(style) {
                 bar.set_style(style.progress_chars("=> "));
             }
@@ -42,8 +46,18 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Shows an event.
+    /// Shows an event of the only kernel there is.
     pub fn hear(&mut self, event: &Event) {
+        self.hear_of("", event);
+    }
+
+    /// Shows an event of the kernel called `which`.
+    pub fn hear_of(&mut self, which: &str, event: &Event) {
+        let which = if which.is_empty() {
+            String::new()
+        } else {
+            format!("{which} ")
+        };
         match event {
             Event::Started { .. } => {}
             Event::Progress {
@@ -57,9 +71,9 @@ impl<'a> Progress<'a> {
                     Phase::Boot | Phase::Setup => "booting".to_owned(),
                     _ => format!("{raced_s:.1} s raced, {cycles} cycles, {reads} reads"),
                 };
-                self.on_the_way(&format!("trial {}: {text}", index + 1));
+                self.on_the_way(&format!("{which}trial {}: {text}", index + 1));
             }
-            Event::Finished(trial) => self.finished(trial),
+            Event::Finished(trial) => self.finished(&which, trial),
             Event::Note(text) => self.line(text),
         }
     }
@@ -80,7 +94,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    fn finished(&mut self, trial: &Trial) {
+    fn finished(&mut self, which: &str, trial: &Trial) {
         self.done += 1;
         self.last_line = Instant::now();
         let when = match (trial.outcome, trial.time_to_crash_s, trial.cycles_to_crash) {
@@ -89,11 +103,14 @@ impl<'a> Progress<'a> {
             }
             _ => String::new(),
         };
+        let of = if self.trials == 0 {
+            String::new()
+        } else {
+            format!("/{}", self.trials)
+        };
+        let (number, outcome) = (trial.index + 1, trial.outcome.as_str());
         self.line(&format!(
-            "trial {}/{}: {}{when}: {}",
-            trial.index + 1,
-            self.trials,
-            trial.outcome.as_str(),
+            "{which}trial {number}{of}: {outcome}{when}: {}",
             trial.reason
         ));
         if let Some(bar) = &self.bar {

@@ -123,6 +123,48 @@ fn a_source_without_the_fix_gives_no_fixed_kernel() {
     );
 }
 
+/// Of a git tree, what git knows and would add; of any tree, no build products.
+#[test]
+fn a_git_tree_is_taken_without_what_was_built_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = dir.path().join("cache");
+    let tree = dir.path().join("tree");
+    for (file, text) in [
+        ("Makefile", "\n"),
+        ("Kconfig", "\n"),
+        ("scripts/kconfig/merge_config.sh", "exit 3\n"),
+        (".gitignore", "*.o\n.config\n"),
+        (".config", "CONFIG_X=y\n"),
+        ("kernel/new.c", "int not_yet_added;\n"),
+        ("kernel/old.o", "object\n"),
+    ] {
+        let path = tree.join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let text = tree.to_str().unwrap();
+    let build = || {
+        modrace(
+            &cache,
+            &["lab", "build", "--name", "mine", "--source", text],
+        )
+    };
+    refused(&build(), 2, &["make mrproper"]);
+    let git = |args: &[&str]| {
+        let done = Command::new("git").arg("-C").arg(&tree).args(args).output();
+        assert!(done.unwrap().status.success());
+    };
+    git(&["init", "-q"]);
+    git(&["add", "Makefile", "Kconfig"]);
+    // It is no kernel that could be configured, and the log says so.
+    refused(&build(), 3, &["configuration failed", "lab/logs/mine-"]);
+    let source = fs::read_dir(cache.join("lab/source")).unwrap().next();
+    let source = source.unwrap().unwrap().path();
+    assert!(source.join("kernel/new.c").is_file());
+    assert!(!source.join("kernel/old.o").exists());
+    assert!(!source.join(".config").exists() && !source.join(".git").exists());
+}
+
 #[test]
 fn a_torn_tarball_is_an_error_and_no_source() {
     let dir = tempfile::tempdir().unwrap();

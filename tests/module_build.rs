@@ -187,6 +187,9 @@ fn a_folder_that_is_no_kdir_says_what_it_lacks() {
         panic!("{failed}")
     };
     assert!(source.to_string().contains("no luck"), "{source}");
+    // A compiler that the kernel was built with, and that is not here.
+    fs::write(kdir.join("Makefile"), "modules:\n\tgcc-99 -c x.c\n").unwrap();
+    assert_eq!(build(&kdir).missing().as_deref(), Some("gcc-99"));
     // A failed build leaves nothing in the cache.
     let left = fs::read_dir(cache.root().join("modules")).unwrap().count();
     assert_eq!(left, 0);

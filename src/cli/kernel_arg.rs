@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use super::{Failure, OrFail};
 use crate::kernel::boot_image::BootImage;
 use crate::kernel::cache::Cache;
-use crate::kernel::kbuild::Kdir;
-use crate::lab::{LabKernelRow, Store};
+use crate::kernel::kbuild::{KbuildError, Kdir};
+use crate::lab::{LabKernelRow, Store, package_of};
 use crate::model::ExitCode;
 
 /// What KERNEL may be, for help texts.
@@ -29,6 +29,32 @@ pub struct KernelUnderTest {
     pub config: Option<PathBuf>,
     /// For a lab kernel: what it was built from.
     pub provenance: Option<String>,
+}
+
+/// A module that could not be built, with its exit code and its way out.
+pub fn kbuild_failure(error: KbuildError) -> Failure {
+    let missing = error.missing();
+    let (code, hint) = match &error {
+        KbuildError::Interrupted => (ExitCode::Interrupted, None),
+        KbuildError::NotAKdir { .. } | KbuildError::Path(_) => (ExitCode::Usage, None),
+        KbuildError::Option { .. } => (
+            ExitCode::Unsupported,
+            Some("build the kernel with this option".to_owned()),
+        ),
+        _ => match missing {
+            Some(missing) => {
+                let package = package_of(&missing);
+                let hint = format!("{missing} is missing: apt-get install {package}");
+                (ExitCode::Unsupported, Some(hint))
+            }
+            None => (ExitCode::Broken, None),
+        },
+    };
+    let failure = Failure::new(code, error);
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
 }
 
 /// Finds the kernel that an argument names.

@@ -13,7 +13,7 @@ use super::{Failure, OrFail, stop};
 use crate::kernel::cache::Cache;
 use crate::lab::{
     Builder, DEBIAN_TARBALL, KernelState, LAB_KERNELS, LabError, LabKernel, LabKernelRow,
-    NamedText, Recipe, Seed, Source, Store,
+    NamedText, Recipe, Seed, Source, Store, package_of,
 };
 use crate::model::ExitCode;
 
@@ -227,6 +227,13 @@ pub(super) fn failure(error: LabError) -> Failure {
             let packages: Vec<_> = needs.iter().map(|need| need.package).collect();
             let command = format!("apt-get install {}", packages.join(" "));
             (ExitCode::Unsupported, Some(command))
+        }
+        LabError::Make { source, .. } => {
+            let hint = source.missing().map(|missing| {
+                let package = package_of(&missing);
+                format!("{missing} is missing: apt-get install {package}")
+            });
+            (ExitCode::Broken, hint)
         }
         LabError::Interrupted => (ExitCode::Interrupted, None),
         _ => (ExitCode::Broken, None),

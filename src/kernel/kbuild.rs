@@ -88,6 +88,17 @@ pub enum KbuildError {
     Cache(#[from] CacheError),
 }
 
+impl KbuildError {
+    /// The program or header that the build missed, if it said so.
+    pub fn missing(&self) -> Option<String> {
+        match self {
+            Self::NoTool { program } => Some(program.clone()),
+            Self::Failed { source, .. } => source.missing(),
+            _ => None,
+        }
+    }
+}
+
 /// A build tree that modules can be built against.
 #[derive(Clone, Debug)]
 pub struct Kdir {

@@ -92,10 +92,37 @@ pub enum MakeError {
 }
 
 impl MakeError {
+    /// What the tool itself missed, as its last lines tell: a program or a
+    /// header file.
+    pub fn missing(&self) -> Option<String> {
+        match self {
+            Self::Start { program, .. } if self.is_missing() => Some(program.clone()),
+            Self::Failed { tail, .. } => tail.iter().find_map(|line| missing_in(line)),
+            _ => None,
+        }
+    }
+
     /// Whether the program is not installed.
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::Start { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
+}
+
+/// `sh: 1: gcc-12: not found`, `make: gcc-12: No such file or directory` (make
+/// runs simple commands itself), `fatal error: libelf.h: No such file…`.
+fn missing_in(line: &str) -> Option<String> {
+    let header = line.split_once("fatal error: ");
+    let before = line
+        .strip_suffix(": not found")
+        .or_else(|| line.strip_suffix(": command not found"))
+        .or_else(|| line.strip_suffix(": No such file or directory"))?;
+    let name = match header {
+        Some(_) => before.rsplit(' ').next()?,
+        None => before.rsplit(": ").next()?,
+    };
+    // A path is a file of the tree, not a thing to install.
+    let is_program = header.is_some() || !name.contains(['/', ' ', '.']);
+    (is_program && !name.is_empty()).then(|| name.to_owned())
 }
 
 fn tail_text(tail: &[String]) -> String {
@@ -342,6 +369,23 @@ mod tests {
         let error = error.unwrap_err();
         assert!(error.is_missing());
         assert_eq!(error.to_string(), "cannot run `no-such-tool-here`");
+    }
+
+    #[test]
+    fn what_a_tool_missed_is_read_from_its_words() {
+        for (line, missing) in [
+            ("/bin/sh: 1: gcc-12: not found", Some("gcc-12")),
+            ("make[1]: gcc-12: No such file or directory", Some("gcc-12")),
+            ("sh: line 3: flex: command not found", Some("flex")),
+            (
+                "x.h:7:10: fatal error: libelf.h: No such file or directory",
+                Some("libelf.h"),
+            ),
+            ("ls: ./include/x: No such file or directory", None),
+            ("main.c:3: error: expected `;`", None),
+        ] {
+            assert_eq!(missing_in(line).as_deref(), missing, "{line}");
+        }
     }
 
     #[test]

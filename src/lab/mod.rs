@@ -20,4 +20,4 @@ pub use recipe::{NamedText, Recipe};
 pub use source::{DEBIAN_TARBALL, Source};
 pub use store::{KernelState, LabKernel, Manifest, Store};
 pub use table::{LAB_KERNELS, LabKernelRow};
-pub use tools::{BUILD_NEEDS, Need, missing_needs};
+pub use tools::{BUILD_NEEDS, Need, missing_needs, package_of};

@@ -71,6 +71,16 @@ impl Need {
     }
 }
 
+/// The package that brings a program or header which a build said it missed.
+/// Versioned compilers are packages of their own name.
+pub fn package_of(missing: &str) -> String {
+    BUILD_NEEDS
+        .iter()
+        .find(|need| need.what.rsplit('/').next() == missing.rsplit('/').next())
+        .map_or(missing, |need| need.package)
+        .to_owned()
+}
+
 /// The needs that are not met.
 pub fn missing_needs() -> Vec<&'static Need> {
     BUILD_NEEDS.iter().filter(|need| !need.is_met()).collect()
@@ -79,6 +89,13 @@ pub fn missing_needs() -> Vec<&'static Need> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_build_missed_is_in_a_package() {
+        assert_eq!(package_of("libelf.h"), "libelf-dev");
+        assert_eq!(package_of("depmod"), "kmod");
+        assert_eq!(package_of("gcc-12"), "gcc-12");
+    }
 
     #[test]
     fn a_program_and_a_header_are_looked_for_where_they_live() {

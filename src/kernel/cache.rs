@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, fcntl};
 
 /// How often a wait for a lock looks whether it was told to stop.
 const LOCK_POLL: Duration = Duration::from_millis(100);
@@ -63,7 +63,10 @@ pub struct Cache {
     root: PathBuf,
 }
 
-/// An exclusive lock on a part of the cache; dropping it lets go.
+/// An exclusive lock on a part of the cache; dropping it lets go. Programs
+/// started while it is held share it: when this process is killed, the lock
+/// lasts until they have ended, too, so that nobody builds where they still
+/// write.
 #[derive(Debug)]
 pub struct CacheLock {
     _file: Flock<File>,
@@ -132,7 +135,11 @@ impl Cache {
         // Not a blocking wait: a signal handler that sets a flag restarts it.
         loop {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(file) => return Ok(CacheLock { _file: file }),
+                Ok(file) => {
+                    fcntl(&*file, FcntlArg::F_SETFD(FdFlag::empty()))
+                        .map_err(|errno| CacheError::io("share", &path)(errno.into()))?;
+                    return Ok(CacheLock { _file: file });
+                }
                 Err((back, Errno::EWOULDBLOCK | Errno::EINTR)) => file = back,
                 Err((_, errno)) => return Err(CacheError::io("lock", &path)(errno.into())),
             }
@@ -200,5 +207,31 @@ mod tests {
         assert_eq!(told, 1);
         drop(held);
         cache.lock("x", &cancel, &mut || {}).unwrap();
+    }
+
+    /// As after `kill -9`: the lock's file is closed without being unlocked.
+    #[test]
+    fn a_lock_outlives_its_holder_while_a_started_program_runs() {
+        use std::os::fd::AsRawFd;
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::at(dir.path());
+        let cancel = AtomicBool::new(false);
+        let lock = cache.lock("x", &cancel, &mut || {}).unwrap();
+        let mut program = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let fd = lock._file.as_raw_fd();
+        std::mem::forget(lock);
+        nix::unistd::close(fd).unwrap();
+        let mut waited = false;
+        cache
+            .lock("x", &cancel, &mut || {
+                waited = true;
+                program.kill().unwrap();
+                program.wait().unwrap();
+            })
+            .unwrap();
+        assert!(waited, "the lock was free while the program ran");
     }
 }

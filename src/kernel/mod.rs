@@ -10,6 +10,7 @@ pub mod kbuild;
 pub mod kmsg;
 pub mod knob;
 pub mod make;
+mod make_error;
 pub mod module;
 pub mod module_image;
 pub mod packed;

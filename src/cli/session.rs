@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use super::args::RaceArgs;
 use super::ui::{Ui, summary};
-use super::{Failure, OrFail};
+use super::{Failure, OrFail, kernel_arg};
 use crate::kernel::cache::Cache;
 use crate::kernel::kbuild;
 use crate::kernel::module_image::ModuleImage;
@@ -128,7 +128,9 @@ pub(super) fn module(
 ) -> Result<ModuleImage, Failure> {
     let path: PathBuf = match (named, kdir) {
         (Some(path), _) => path.to_owned(),
-        (None, Some(kdir)) => kbuild::build_dummy(kdir, cache, stop).or_fail(ExitCode::Broken)?,
+        (None, Some(kdir)) => {
+            kbuild::build_dummy(kdir, cache, stop).map_err(kernel_arg::kbuild_failure)?
+        }
         (None, None) => {
             let error = format!("{kernel}: no build tree to build the dummy module against");
             return Err(Failure::message(ExitCode::Usage, error)

@@ -53,6 +53,12 @@ pub fn probe(qemu: &Qemu, spec: &VmSpec, initramfs: &[&[u8]], cache: Option<&Pat
     finding
 }
 
+/// What was found out since this host booted, if anything was.
+pub fn kept(qemu: &Qemu, cache: &Path) -> Option<Finding> {
+    let bytes = fs::read(cache.join(file_name(qemu)?)).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
 /// One file per boot and QEMU.
 fn file_name(qemu: &Qemu) -> Option<String> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;

@@ -7,6 +7,8 @@ use super::look;
 use super::{Area, Finding};
 use crate::kernel::cache::Cache;
 use crate::lab::{BUILD_NEEDS, DEBIAN_TARBALL, LAB_KERNELS, Need, Store};
+use crate::model::Accel;
+use crate::vm::{Qemu, accel};
 
 /// One trial's guest and QEMU's own share.
 const TRIAL_MIB: u64 = 1024;
@@ -14,7 +16,7 @@ const TRIAL_MIB: u64 = 1024;
 const LAB_MIB: u64 = 2560;
 
 pub(super) fn findings(cache: &Cache) -> Vec<Finding> {
-    let mut findings = vec![qemu(), kvm(), self_static()];
+    let mut findings = vec![qemu(), kvm(cache), self_static()];
     // The dummy module is built even for a kernel from elsewhere.
     findings.extend(["make", "gcc", "ld"].iter().filter_map(|what| {
         let need = BUILD_NEEDS.iter().find(|need| need.what == *what)?;
@@ -71,7 +73,24 @@ fn qemu() -> Finding {
 
 /// A device that opens is not an accelerator that works: only a guest that
 /// spoke shows that.
-fn kvm() -> Finding {
+fn kvm(cache: &Cache) -> Finding {
+    let known = Qemu::find(None)
+        .ok()
+        .and_then(|qemu| accel::kept(&qemu, &cache.root().join("accel")));
+    match known {
+        Some(known) if known.accel == Accel::Kvm => {
+            return Finding::found(Area::Vm, "/dev/kvm", known.reason);
+        }
+        Some(known) => {
+            return Finding::lacking(
+                Area::Vm,
+                "/dev/kvm",
+                format!("guests run on TCG, which is slower: {}", known.reason),
+                "on a machine of your own: enable virtualisation, not nested",
+            );
+        }
+        None => {}
+    }
     let opened = OpenOptions::new().read(true).write(true).open("/dev/kvm");
     match opened {
         Ok(_) => Finding::untested(

@@ -12,7 +12,7 @@ pub(super) const FORMAT: Format = Format {
     render,
 };
 
-pub(super) fn render(report: &Report) -> Result<String, RenderError> {
+fn render(report: &Report) -> Result<String, RenderError> {
     let mut text = serde_json::to_string_pretty(report)?;
     text.push('\n');
     Ok(text)

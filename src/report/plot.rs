@@ -124,7 +124,7 @@ impl Axis {
         let mut ticks = Vec::new();
         let mut decade = 10_f64.powf(self.low.log10().floor());
         while decade <= self.high {
-            for (factor, major) in [(1.0, true), (2.0, decades < 2.5), (5.0, decades < 2.5)] {
+            for (factor, major) in [(1.0, true), (2.0, decades < 3.5), (5.0, decades < 3.5)] {
                 let time = decade * factor;
                 if (self.low..=self.high).contains(&time) {
                     ticks.push((time, major));
@@ -176,12 +176,14 @@ fn curve(side: &Side, class: &str, axis: &Axis) -> Markup {
     if steps.is_empty() {
         (upper, lower) = bound(&observed, axis, estimate.end());
     }
-    let label_at = steps
-        .iter()
-        .find(|step| step.survival <= 0.5)
-        .map_or((RIGHT - 6.0, y(1.0) + 15.0, "end"), |step| {
-            (axis.x(step.time) + 7.0, y(0.5) - 8.0, "start")
-        });
+    let label_at = steps.iter().find(|step| step.survival <= 0.5).map_or(
+        (
+            axis.x(estimate.end()) - 6.0,
+            y(estimate.survival_at(f64::INFINITY)) + 15.0,
+            "end",
+        ),
+        |step| (axis.x(step.time) + 7.0, y(0.5) - 8.0, "start"),
+    );
     html! {
         path class=(format!("{class} band")) d=(outline(&upper, &lower)) {}
         path class=(format!("{class} curve")) d=(line) {}
@@ -250,7 +252,7 @@ mod tests {
     fn ticks_stand_on_round_times_inside_the_axis() {
         let axis = Axis {
             low: 0.03,
-            high: 400.0,
+            high: 4000.0,
         };
         let labels: Vec<_> = axis
             .ticks()
@@ -258,7 +260,7 @@ mod tests {
             .filter(|(_, major)| *major)
             .map(|(time, _)| tick_label(time))
             .collect();
-        assert_eq!(labels, ["100 ms", "1 s", "10 s", "100 s"]);
-        assert!((axis.x(0.03) - LEFT).abs() < 1e-9 && (axis.x(400.0) - RIGHT).abs() < 1e-9);
+        assert_eq!(labels, ["100 ms", "1 s", "10 s", "100 s", "16.7 min"]);
+        assert!((axis.x(0.03) - LEFT).abs() < 1e-9 && (axis.x(4000.0) - RIGHT).abs() < 1e-9);
     }
 }

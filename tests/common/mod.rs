@@ -6,6 +6,8 @@
     reason = "each test file uses its part, and fails by panicking"
 )]
 
+use std::sync::LazyLock;
+
 use modrace::model::{
     Accel, ChaosChoice, Counters, Crash, CrashClass, Environment, KernelRecord, ModuleRecord,
     Outcome, Report, Run, SCHEMA, Settings, Strategy, Tool, Trial, Verdict, trial_seed,
@@ -57,8 +59,13 @@ pub(crate) fn crash(class: CrashClass) -> Crash {
 [    1.259]  </TASK>
 [    1.260] ---[ end trace 0000000000000000 ]---
 ";
-    let found = modrace::crash::scan(LOG.as_bytes()).swap_remove(0);
-    Crash { class, ..found }
+    // Simulations make trials by the hundred thousand.
+    static FOUND: LazyLock<Crash> =
+        LazyLock::new(|| modrace::crash::scan(LOG.as_bytes()).swap_remove(0));
+    Crash {
+        class,
+        ..FOUND.clone()
+    }
 }
 
 /// Trials that crashed after these seconds, at 100 cycles a second.

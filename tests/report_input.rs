@@ -1,0 +1,383 @@
+//! What is no report, or no sound one: each refused by a message that names the
+//! file and the field.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+mod common;
+
+use common::{TIMES, clean, comparison, crashes, report};
+use modrace::model::{Conclusion, Outcome, Report, Source, Tool, Verdict, trial_seed};
+use modrace::report::{Format, merge, read, schema, validate, with_control};
+use serde_json::{Value, json};
+
+fn sound() -> Value {
+    serde_json::to_value(comparison(crashes(&TIMES), clean(3, 5.0))).unwrap()
+}
+
+/// The whole chain of causes, as the terminal shows it.
+fn refused(bytes: &[u8]) -> String {
+    let error = read("some.json", bytes).expect_err("a broken report was read");
+    let error = anyhow::Error::new(error);
+    format!("{error:#}")
+}
+
+fn refused_with(edit: impl Fn(&mut Value)) -> String {
+    let mut value = sound();
+    edit(&mut value);
+    refused(value.to_string().as_bytes())
+}
+
+#[track_caller]
+fn names(message: &str, parts: &[&str]) {
+    assert!(message.contains("some.json"), "{message}");
+    for part in parts {
+        assert!(
+            message.contains(part),
+            "{part:?} is missing from: {message}"
+        );
+    }
+}
+
+#[test]
+fn a_sound_report_is_read() {
+    read("some.json", sound().to_string().as_bytes()).unwrap();
+}
+
+#[test]
+fn a_truncated_file_is_said_to_be_cut_off() {
+    let text = sound().to_string();
+    for at in [0, 1, 100, text.len() / 2, text.len() - 1] {
+        names(&refused(&text.as_bytes()[..at]), &["cut off"]);
+    }
+}
+
+#[test]
+fn what_is_not_ours_is_foreign() {
+    names(&refused(b"hello"), &["not JSON"]);
+    names(&refused(b"\xff\xfe{}"), &["not JSON"]);
+    names(&refused(b"{\"benchmarks\": []}"), &["schema: missing"]);
+    names(&refused(b"[1, 2]"), &["schema: missing"]);
+    names(&refused_with(|r| r["schema"] = json!(7)), &["schema: 7"]);
+    names(
+        &refused_with(|r| r["schema"] = json!("ctrf/1")),
+        &["schema: \"ctrf/1\""],
+    );
+}
+
+#[test]
+fn a_report_from_the_future_is_refused_before_its_fields_are_read() {
+    let message = refused(br#"{"schema": "modrace/report/2", "trials": "reshaped"}"#);
+    names(&message, &["modrace/report/2", "later modrace"]);
+}
+
+#[test]
+fn a_field_of_the_wrong_type_is_named_by_its_path() {
+    let message = refused_with(|r| r["trials"][1]["exposure_s"] = json!("long"));
+    names(&message, &["trials[1].exposure_s", "expected f64"]);
+    let message = refused_with(|r| r["baseline"]["trials"][4]["outcome"] = json!("exploded"));
+    names(&message, &["baseline.trials[4].outcome", "exploded"]);
+    let message = refused_with(|r| {
+        r["settings"].as_object_mut().unwrap().remove("loaders");
+    });
+    names(&message, &["settings", "missing field `loaders`"]);
+}
+
+#[test]
+fn a_time_that_is_none_is_named() {
+    // JSON has no NaN: what writes one writes null, or a word.
+    names(
+        &refused_with(|r| r["trials"][0]["exposure_s"] = json!(f64::NAN)),
+        &["trials[0].exposure_s", "null"],
+    );
+    let bare = sound()
+        .to_string()
+        .replacen("\"exposure_s\":5.0", "\"exposure_s\":NaN", 1);
+    names(&refused(bare.as_bytes()), &["not JSON", "line 1"]);
+    let huge = sound()
+        .to_string()
+        .replacen("\"exposure_s\":5.0", "\"exposure_s\":1e999", 1);
+    names(&refused(huge.as_bytes()), &["out of range"]);
+    names(
+        &refused_with(|r| r["trials"][2]["exposure_s"] = json!(-1.5)),
+        &["trials[2].exposure_s", "-1.5 s is no time"],
+    );
+    names(
+        &refused_with(|r| r["baseline"]["trials"][0]["time_to_crash_s"] = json!(-0.1)),
+        &["baseline.trials[0].time_to_crash_s"],
+    );
+}
+
+#[test]
+fn a_seed_that_is_no_whole_small_number_is_named() {
+    let max = refused_with(|r| r["seed"] = json!(u64::MAX));
+    names(&max, &["seed", "18446744073709551615", "2^53"]);
+    let trial = refused_with(|r| r["trials"][0]["seed"] = json!(1_u64 << 53));
+    names(&trial, &["trials[0].seed", "2^53"]);
+    let too_big = sound().to_string().replacen(
+        &format!("\"seed\":{}", common::SEED),
+        "\"seed\":18446744073709551616",
+        1,
+    );
+    names(&refused(too_big.as_bytes()), &["seed", "expected u64"]);
+}
+
+#[test]
+fn outcomes_and_times_must_agree() {
+    names(
+        &refused_with(|r| r["baseline"]["trials"][0]["time_to_crash_s"] = Value::Null),
+        &["baseline.trials[0].time_to_crash_s", "missing"],
+    );
+    names(
+        &refused_with(|r| r["trials"][0]["time_to_crash_s"] = json!(1.0)),
+        &["trials[0].time_to_crash_s", "survived"],
+    );
+    names(
+        &refused_with(|r| r["trials"][2]["index"] = json!(0)),
+        &["trials[2].index", "stands twice"],
+    );
+    names(
+        &refused_with(|r| {
+            r.as_object_mut().unwrap().remove("baseline");
+        }),
+        &["baseline", "without the baseline's trials"],
+    );
+}
+
+/// A report of the first release of schema 1: only what it had to have.
+#[test]
+fn an_older_report_still_loads_and_is_sound() {
+    let mut value = serde_json::to_value(report("lab:vulnerable", crashes(&TIMES), 10.0)).unwrap();
+    let stats = value["stats"].as_object_mut().unwrap();
+    for later in ["hangs", "survived", "termination"] {
+        stats.remove(later).unwrap();
+    }
+    let summary = stats["time_to_crash_s"].as_object_mut().unwrap();
+    summary.remove("median_ci95").unwrap();
+    summary.remove("p95_ci95").unwrap();
+    let old = read("old.json", value.to_string().as_bytes()).unwrap();
+    assert_eq!(old.stats.crashes, 10);
+    assert_eq!(validate(&old), []);
+}
+
+fn edited(edit: impl Fn(&mut Value)) -> Vec<String> {
+    let mut value = sound();
+    edit(&mut value);
+    let report = read("edited.json", value.to_string().as_bytes()).unwrap();
+    validate(&report)
+        .into_iter()
+        .map(|wrong| wrong.field)
+        .collect()
+}
+
+#[test]
+fn validate_names_every_number_that_does_not_follow() {
+    assert_eq!(edited(|_| {}), Vec::<String>::new());
+    assert_eq!(
+        edited(|r| r["stats"]["exposure_s"] = json!(1e6)),
+        ["stats.exposure_s"]
+    );
+    assert_eq!(
+        edited(|r| r["baseline"]["stats"]["time_to_crash_s"]["ci95"]["low"] = json!(0.1)),
+        ["baseline.stats.time_to_crash_s.ci95.low"]
+    );
+    assert_eq!(
+        edited(|r| r["comparison"]["seconds"]["p_value"] = json!(1e-9)),
+        ["comparison.seconds.p_value"]
+    );
+    assert_eq!(
+        edited(|r| r["comparison"]["log_rank"]["permutation_p"] = json!(0.5)),
+        ["comparison.log_rank.permutation_p"]
+    );
+    assert_eq!(
+        edited(|r| r["trials"][1]["seed"] = json!(5)),
+        ["trials[1].seed"]
+    );
+}
+
+#[test]
+fn validate_sees_trials_that_were_dropped_or_made_longer() {
+    let dropped = edited(|r| {
+        r["baseline"]["trials"].as_array_mut().unwrap().pop();
+    });
+    assert!(
+        dropped.contains(&"baseline.stats.crashes".to_owned()),
+        "{dropped:?}"
+    );
+    let longer = edited(|r| r["trials"][0]["exposure_s"] = json!(1000.0));
+    assert!(
+        longer.contains(&"stats.exposure_s".to_owned()),
+        "{longer:?}"
+    );
+    assert!(
+        longer.contains(&"comparison.seconds.times_rarer".to_owned()),
+        "{longer:?}"
+    );
+}
+
+#[test]
+fn validate_sees_a_verdict_that_the_trials_do_not_bear() {
+    let mut made = report("lab:vulnerable", crashes(&TIMES), 10.0);
+    made.verdict = Verdict::Pass;
+    assert_eq!(validate(&made)[0].field, "verdict");
+    let mut unfinished = report("lab:fixed", clean(3, 5.0), 5.0);
+    unfinished.settings.trials = 10;
+    assert_eq!(validate(&unfinished)[0].field, "verdict");
+    let mut short = comparison(crashes(&TIMES), clean(1, 1.0));
+    short.verdict = Verdict::Pass;
+    assert_eq!(validate(&short)[0].field, "verdict");
+}
+
+/// Reseeds a run, so that it is another run of the same experiment.
+fn reseeded(mut report: Report, seed: u64) -> Report {
+    report.seed = seed;
+    for trial in &mut report.trials {
+        trial.seed = trial_seed(seed, trial.index);
+    }
+    report
+}
+
+fn source(report: &Report) -> Source {
+    Source {
+        started: report.started.clone(),
+        command: report.command.clone(),
+        seed: report.seed,
+        sha256: "0".repeat(64),
+    }
+}
+
+fn merged(reports: Vec<Report>) -> Result<Report, String> {
+    let named = reports.into_iter().enumerate().map(|(i, report)| {
+        let source = source(&report);
+        (format!("{i}.json"), report, source)
+    });
+    let tool = Tool {
+        name: "modrace".to_owned(),
+        version: "0.1.0".to_owned(),
+    };
+    merge(named.collect(), tool, vec!["modrace".to_owned()]).map_err(|error| error.to_string())
+}
+
+#[test]
+fn merging_pools_trials_and_stays_sound() {
+    let first = report("lab:fixed", clean(3, 5.0), 5.0);
+    let second = reseeded(report("lab:fixed", clean(4, 5.0), 5.0), 99);
+    let pooled = merged(vec![first, second]).unwrap();
+    assert_eq!(pooled.trials.len(), 7);
+    assert!((pooled.stats.exposure_s - 35.0).abs() < 1e-9);
+    assert_eq!(pooled.settings.trials, 7);
+    assert_eq!(pooled.verdict, Verdict::Pass);
+    assert_eq!(pooled.merged_from.len(), 2);
+    assert_eq!(validate(&pooled), []);
+    let text = Format::named("json").unwrap().render(&pooled).unwrap();
+    assert_eq!(read("pooled.json", text.as_bytes()).unwrap(), pooled);
+}
+
+#[test]
+fn merging_refuses_other_experiments_and_names_the_field() {
+    let first = || report("lab:fixed", clean(3, 5.0), 5.0);
+    let with = |edit: fn(&mut Report)| {
+        let mut second = reseeded(first(), 99);
+        edit(&mut second);
+        merged(vec![first(), second]).unwrap_err()
+    };
+    let duration = with(|r| r.settings.duration_s = 7.0);
+    assert!(
+        duration.contains("1.json: settings.duration_s: 7.0, but 0.json has 5.0"),
+        "{duration}"
+    );
+    let kernel = with(|r| r.environment.kernel.image_sha256 = Some("0".repeat(64)));
+    assert!(
+        kernel.contains("environment.kernel.image_sha256"),
+        "{kernel}"
+    );
+    let module = with(|r| r.module.as_mut().unwrap().taints = String::new());
+    assert!(module.contains("module.taints"), "{module}");
+    let twice = merged(vec![first(), first()]).unwrap_err();
+    assert!(twice.contains("the same run as 0.json"), "{twice}");
+    let both = merged(vec![first(), comparison(crashes(&TIMES), clean(3, 5.0))]).unwrap_err();
+    assert!(both.contains("1.json: baseline"), "{both}");
+    assert!(merged(Vec::new()).is_err());
+}
+
+fn controlled(candidate: Report, control: Report) -> Result<Report, String> {
+    let from = source(&control);
+    with_control(("new.json", candidate), ("old.json", control, from), 0.999)
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_control_earns_a_pass_or_takes_it_away() {
+    let control = || report("lab:vulnerable", crashes(&TIMES), 5.0);
+    let earned = controlled(report("lab:fixed", clean(3, 5.0), 5.0), control()).unwrap();
+    assert_eq!(earned.verdict, Verdict::Pass);
+    assert!(earned.verdict_reason.starts_with("no crash in 15.0 s"));
+    assert_eq!(validate(&earned), []);
+    let one = report("lab:fixed", clean(1, 1.0), 5.0);
+    assert_eq!(one.verdict, Verdict::Pass, "alone it survived");
+    assert_eq!(
+        controlled(one, control()).unwrap().verdict,
+        Verdict::Inconclusive
+    );
+}
+
+#[test]
+fn a_control_mends_no_run_that_hung_or_broke() {
+    let control = || report("lab:vulnerable", crashes(&TIMES), 5.0);
+    for (outcome, verdict) in [
+        (Outcome::Hung, Verdict::Fail),
+        (Outcome::Broken, Verdict::Broken),
+    ] {
+        let mut trials = clean(50, 5.0);
+        trials.push(common::trial(50, outcome, 1.0, 100));
+        let bad = controlled(report("lab:fixed", trials, 5.0), control()).unwrap();
+        assert_eq!(bad.verdict, verdict);
+        let conclusion = bad.comparison.unwrap().conclusion;
+        assert!(outcome == Outcome::Broken || conclusion == Conclusion::Inconclusive);
+    }
+}
+
+#[test]
+fn a_control_on_other_settings_is_none() {
+    let mut control = report("lab:vulnerable", crashes(&TIMES), 5.0);
+    control.environment.cpus = Some(8);
+    let refused = controlled(report("lab:fixed", clean(3, 5.0), 5.0), control).unwrap_err();
+    assert!(
+        refused.contains("new.json: environment.cpus: 4, but old.json has 8"),
+        "{refused}"
+    );
+}
+
+/// `MODRACE_UPDATE=1` writes the schema anew.
+#[test]
+fn the_committed_schema_is_the_types() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/report-schema.json");
+    let made = format!("{}\n", serde_json::to_string_pretty(&schema()).unwrap());
+    if std::env::var_os("MODRACE_UPDATE").is_some() {
+        std::fs::write(path, &made).unwrap();
+    }
+    let committed = std::fs::read_to_string(path).expect("MODRACE_UPDATE=1 writes it");
+    assert!(
+        committed == made,
+        "the types changed; MODRACE_UPDATE=1 writes the schema anew"
+    );
+}
+
+#[test]
+fn reports_follow_the_schema_and_broken_ones_do_not() {
+    let schema = serde_json::to_value(schema()).unwrap();
+    let checker = jsonschema::validator_for(&schema).unwrap();
+    assert!(checker.is_valid(&sound()));
+    for (path, wrong) in [
+        ("/trials/0/outcome", json!("exploded")),
+        ("/seed", json!(-1)),
+        ("/stats/crashes", json!("10")),
+    ] {
+        let mut value = sound();
+        *value.pointer_mut(path).unwrap() = wrong;
+        assert!(!checker.is_valid(&value), "{path}");
+    }
+}

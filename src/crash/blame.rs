@@ -100,10 +100,17 @@ fn nameable(frame: &Frame) -> Option<String> {
     (frame.reliable && !frame.inlined).then(|| plain(&frame.function).to_owned())
 }
 
-fn names_of(entries: &[Entry]) -> impl Iterator<Item = String> {
-    entries
-        .iter()
-        .flat_map(|entry| entry.frames.iter().filter_map(nameable))
+fn names_of<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> impl Iterator<Item = String> {
+    entries.into_iter().flat_map(|entry| {
+        // Where an interrupt's stack ends, the frame is certain.
+        let certain = entry.text.contains("<EOI>");
+        entry.frames.iter().filter_map(move |frame| {
+            if certain && !frame.inlined {
+                return Some(plain(&frame.function).to_owned());
+            }
+            nameable(frame)
+        })
+    })
 }
 
 /// The frames up to the next heading.
@@ -115,12 +122,15 @@ fn until_heading(entries: &[Entry]) -> Vec<String> {
     names_of(&entries[..end]).collect()
 }
 
-/// The frames below the next heading of a call trace.
+/// The frames below the next heading of a call trace. 32-bit arm prints none.
 fn frames_below_heading(entries: &[Entry]) -> Vec<String> {
     let heading = entries
         .iter()
         .position(|entry| entry.heading && call_trace(&entry.text));
-    heading.map_or_else(Vec::new, |at| until_heading(&entries[at + 1..]))
+    heading.map_or_else(
+        || names_of(entries.iter().filter(|entry| entry.frames.len() > 1)).collect(),
+        |at| until_heading(&entries[at + 1..]),
+    )
 }
 
 /// The same for reports that may list frames without a heading.

@@ -72,9 +72,10 @@ static IP_NAME: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
-/// The same without a name.
+/// The same without a name. An address alone is none: some architectures
+/// print it on another line than its name.
 static IP_BARE: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"^(?:[0-9a-f]{2,4}:)?(?:[\[<(]*(?:0x)?[0-9a-f]+[\]>)]*\s*)|\(null\)")
+    pattern(r"^(?:[0-9a-f]{2,4}:)?(?:0x[0-9a-f]+|(?:\[<[0-9a-f]+>\]\s+)?(?:\[<)?\s*\(null\))")
 });
 
 /// `at: function+0x1/0x2` or `at: [<ffff>] function+0x1/0x2`.

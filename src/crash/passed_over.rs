@@ -60,7 +60,7 @@ const ALWAYS: &[(&str, &[&str])] = &[
             "do_trap",
             "show_stack",
             "dump_stack",
-            "walk_stack",
+            "walk_stack", "unwind_backtrace",
             "dump_backtrace",
             "warn_slowpath",
             "warn_alloc",

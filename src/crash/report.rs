@@ -29,6 +29,20 @@ const PASSED_BY: usize = 400;
 /// Lines within which an oops repeats in other words what it is.
 const BEGINNING: usize = 14;
 
+/// How every panic begins.
+const PANIC: &str = "Kernel panic - not syncing";
+/// How panics go on that only say what becomes of a crash before.
+const CONSEQUENCES: &[&str] = &[
+    "Fatal", "panic_on", "kasan", "KASAN", "KFENCE", "UBSAN", "hung_task", "softlockup", "RCU Stall",
+    "Hard LOCKUP", "Attempted to kill", "Aiee", "Oops", "BUG", "corrupted stack end",
+];
+
+/// Whether a panic's line says that it follows from another crash.
+fn consequence(panic: &str) -> bool {
+    let reason = panic[PANIC.len()..].trim_start_matches([':', ' ']);
+    CONSEQUENCES.iter().any(|words| reason.starts_with(words))
+}
+
 /// A line of the log, as it was read.
 pub(super) struct LogLine<'a> {
     pub(super) number: u64,
@@ -139,12 +153,14 @@ impl Gathered {
         if row.continues && (beginning || self.same_oops(row.name)) {
             return true;
         }
-        // Panic follows from what it stands behind.
-        if row.marker.starts_with("Kernel panic - not syncing") {
+        // A panic in the middle of a report follows from it; behind its end,
+        // only if it says so.
+        let text = &line.text[found.at..];
+        if text.starts_with(PANIC) && (!self.ended || consequence(text)) {
             self.follow_ons.push(FollowOn {
                 signature: row.name.to_owned(),
                 kind: row.kind,
-                title: normalise(&line.text[found.at..]),
+                title: normalise(text),
                 line: line.number,
             });
             self.ended = false;

@@ -14,6 +14,8 @@ use crate::model::{Crash, CrashKind, Severity};
 const LONGEST_LINE: usize = 64 << 10;
 /// How far back the lines before a crash are looked at.
 const HISTORY: usize = 16 << 10;
+/// How many of them tell whether the kernel stamps its lines.
+const LINES_BACK: usize = 64;
 /// Reports gathered at a time: one for each CPU that talks at once.
 const MOST_OPEN: usize = 8;
 
@@ -95,6 +97,11 @@ impl Scanner {
             events.push(close(gathered, true));
         }
         events
+    }
+
+    /// Bytes of the log that are held at the moment, reports aside.
+    pub fn retained_bytes(&self) -> usize {
+        self.bytes.capacity()
     }
 
     /// Looks at every line that is complete.
@@ -261,16 +268,16 @@ impl Scanner {
         kept[cut..].split_inclusive(|&b| b == b'\n')
     }
 
-    /// Whether the kernel's lines have printk's times here.
+    /// Whether the kernel's lines have printk's times here. One such line is
+    /// enough: a kernel that stamps its lines stamps them all.
     fn surroundings(&self, start: usize) -> Surroundings {
-        let mut stamped = 0;
-        let mut seen = 0;
         let lines: Vec<&[u8]> = self.history(start).collect();
-        for line in lines.iter().rev().filter(|line| line.len() > 2).take(32) {
-            seen += 1;
-            stamped += usize::from(console::parse_line(line).origin == Origin::Kernel);
-        }
-        if stamped >= 2 && stamped * 4 >= seen {
+        let stamped = lines
+            .iter()
+            .rev()
+            .take(LINES_BACK)
+            .any(|line| console::parse_line(line).origin == Origin::Kernel);
+        if stamped {
             Surroundings::Stamped
         } else {
             Surroundings::Bare
@@ -284,7 +291,7 @@ impl Scanner {
         for raw in self.history(start) {
             let line = console::parse_line(raw);
             // Once a kernel runs for this long, its boot loader is long gone.
-            up |= line.time_s.is_some_and(|time| time >= 10.0);
+            up |= line.time_s.is_some_and(|time| time >= 5.0);
             if line.text.starts_with("reboot: ") || line.text.contains("Restarting system") {
                 return false;
             }

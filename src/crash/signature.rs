@@ -36,6 +36,9 @@ pub struct Signature {
     pub ends_trial: bool,
     /// Whether it belongs to the report before it, if one has just begun.
     pub continues: bool,
+    /// Whether the line may come without printk's time where other lines have
+    /// it: a boot loader or a program that reads debugfs prints it.
+    pub unstamped: bool,
     /// Whether its being the first line means that the real one was lost.
     pub cut: bool,
 }
@@ -111,6 +114,7 @@ impl Signature {
             severity: Severity::Error,
             ends_trial: true,
             continues: false,
+            unstamped: false,
             cut: false,
         }
     }
@@ -158,6 +162,11 @@ impl Signature {
 
     pub(super) const fn continues(mut self) -> Self {
         self.continues = true;
+        self
+    }
+
+    pub(super) const fn unstamped(mut self) -> Self {
+        self.unstamped = true;
         self
     }
 
@@ -230,10 +239,11 @@ pub(super) fn recognise(line: &Line<'_>, around: Surroundings) -> Option<Match> 
         return None;
     }
     let surely_kernel = line.origin == Origin::Kernel;
-    if !surely_kernel && around == Surroundings::Stamped {
-        return None;
-    }
+    let misplaced = !surely_kernel && around == Surroundings::Stamped;
     COMPILED.iter().find_map(|row| {
+        if misplaced && !row.signature.unstamped {
+            return None;
+        }
         let at = stands_at(row.signature, &line.text, surely_kernel)?;
         let rest = &line.text[at..];
         let groups = match &row.pattern {

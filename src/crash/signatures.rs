@@ -80,7 +80,6 @@ pub const SIGNATURES: &[Signature] = &[
         .look(Look::IpThenTrace)
         .fatal(),
     row("fault_cut", K::PageFault, "BUG: ", "BUG: unable to handle kernel")
-        .anywhere()
         .pattern(r"^BUG: [Uu]nable to handle kernel")
         .fatal()
         .cut(),
@@ -167,9 +166,10 @@ pub const SIGNATURES: &[Signature] = &[
     row("bad_page", K::BadMemory, "BUG: Bad page ", "BUG: Bad page {1} in {function}")
         .pattern(r"^BUG: Bad page (state|cache)")
         .look(Look::TraceAfter("page last allocated"))
-        .over(&["free_page", "put_page", "get_page", "update_page", "release_page", "free_unref", "^folio", "^_folio", "^__folio", "truncate_inode_pages", "page_frag_free", "alloc", "vmap", "page_owner"]),
+        .over(&["free_page", "put_page", "get_page", "update_page", "release_page", "free_unref", "^folio", "^_folio", "^__folio", "truncate_inode_pages", "page_frag_free", "prep_new_page", "alloc", "vmap", "page_owner"]),
     row("page_map", K::BadMemory, "BUG: Bad page map", "BUG: Bad page map").anywhere(),
     row("memory_leak", K::MemoryLeak, "BUG: memory leak", "memory leak in {function}")
+        .unstamped()
         .look(Look::TraceAfter("backtrace"))
         .over(&["kmemleak", "mmap", "kmem", "slab", "alloc", "create_object", "idr_get", "list_lru_init", "kasprintf", "kvasprintf", "pcpu_create", "strdup", "strndup", "memdup"]),
     row("stack_guard_page", K::StackOverflow, "BUG: ", "BUG: stack guard page was hit in {function}")
@@ -449,16 +449,18 @@ pub const SIGNATURES: &[Signature] = &[
         .fatal()
         .continues(),
     // The rest
-    row("reboot", K::Reboot, "Booting the kernel", "unexpected kernel reboot").fatal(),
+    row("reboot", K::Reboot, "Booting the kernel", "unexpected kernel reboot")
+        .fatal()
+        .unstamped(),
     row("netdevice", K::Refcount, "unregister_netdevice: waiting for ", "unregister_netdevice: waiting for DEV to become free")
         .pattern(r"^unregister_netdevice: waiting for .* to become free"),
     row("vfs_close", K::BadMemory, "VFS: Close: file count is 0", "VFS: Close: file count is zero (use-after-free)"),
     row("vfs_busy_inodes", K::BadMemory, "VFS: Busy inodes after unmount", "VFS: Busy inodes after unmount (use-after-free)"),
     row("duplicate_module", K::ModuleLoader, "sysfs: cannot create duplicate filename '/module/", "sysfs: cannot create duplicate filename in {function}")
         .look(Look::Trace)
-        .over(&["sysfs_"]),
+        .over(&["^sysfs_"]),
     row("duplicate_file", K::Warning, "sysfs: cannot create duplicate filename", "sysfs: cannot create duplicate filename in {function}")
         .look(Look::Trace)
-        .over(&["sysfs_"])
+        .over(&["^sysfs_"])
         .warning(),
 ];

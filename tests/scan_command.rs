@@ -47,15 +47,27 @@ fn the_exit_code_says_whether_there_was_a_crash() {
 fn a_warning_is_shown_but_is_no_failure() {
     let output = run(&[WARNING]);
     assert_eq!(output.status.code(), Some(0));
-    assert!(String::from_utf8(output.stdout).unwrap().contains("WARNING in provoke_warning"));
+    assert!(
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .contains("WARNING in provoke_warning")
+    );
 }
 
 #[test]
 fn a_file_that_cannot_be_read_is_3_and_hides_no_crash() {
     let output = run(&["no/such/file", TARGET]);
     assert_eq!(output.status.code(), Some(3));
-    assert!(String::from_utf8(output.stdout).unwrap().contains("module_flags"));
-    assert!(String::from_utf8(output.stderr).unwrap().contains("no/such/file"));
+    assert!(
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .contains("module_flags")
+    );
+    assert!(
+        String::from_utf8(output.stderr)
+            .unwrap()
+            .contains("no/such/file")
+    );
 }
 
 #[test]
@@ -71,7 +83,14 @@ fn json_is_one_object_a_line() {
     assert_eq!(crashes[0]["class"], "target");
     assert_eq!(crashes[0]["corrupted"], false);
     assert_eq!(crashes[1]["class"], "unrelated");
-    for key in ["line", "kind", "signature", "title", "function", "call_trace"] {
+    for key in [
+        "line",
+        "kind",
+        "signature",
+        "title",
+        "function",
+        "call_trace",
+    ] {
         assert!(!crashes[0][key].is_null(), "{key}");
     }
 }

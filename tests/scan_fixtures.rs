@@ -45,8 +45,12 @@ fn describe(crash: &Crash) -> String {
         name(&crash.function),
         name(&crash.faulting_function),
         name(&crash.comm),
-        crash.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
-        crash.cpu.map_or_else(|| "-".to_owned(), |cpu| cpu.to_string()),
+        crash
+            .pid
+            .map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
+        crash
+            .cpu
+            .map_or_else(|| "-".to_owned(), |cpu| cpu.to_string()),
         name(&crash.kernel),
         name(&crash.tainted),
     )
@@ -78,7 +82,10 @@ fn every_console_shows_what_it_is_known_to_show() {
     assert!(logs.len() > 40, "the fixtures are missing");
     for log in logs {
         let expected = log.with_extension("expect");
-        let found: String = scan(&fs::read(&log).unwrap()).iter().map(describe).collect();
+        let found: String = scan(&fs::read(&log).unwrap())
+            .iter()
+            .map(describe)
+            .collect();
         if update {
             fs::write(&expected, &found).unwrap();
             continue;

@@ -19,7 +19,10 @@ const MANY: &[u8] = include_bytes!("../fixtures/console/debug-sleep-in-atomic.lo
 /// All events of a log that comes in these chunks.
 fn events(chunks: &[&[u8]]) -> Vec<ScanEvent> {
     let mut scanner = Scanner::new();
-    let mut events: Vec<_> = chunks.iter().flat_map(|chunk| scanner.feed(chunk)).collect();
+    let mut events: Vec<_> = chunks
+        .iter()
+        .flat_map(|chunk| scanner.feed(chunk))
+        .collect();
     events.extend(scanner.finish());
     events
 }
@@ -119,7 +122,10 @@ fn a_crash_behind_100_mb_of_boot_log_has_its_line_number() {
         panic!("no sign: {events:?}");
     };
     assert_eq!(sign.line, 2_000_000 + first);
-    assert_eq!(sign.offset, block.len() as u64 * 100 + scan(TARGET)[0].offset);
+    assert_eq!(
+        sign.offset,
+        block.len() as u64 * 100 + scan(TARGET)[0].offset
+    );
 }
 
 #[test]

@@ -22,7 +22,8 @@ pub(super) fn blame(look: Look, over: &[&str], header: &str, entries: &[Entry]) 
             .or_else(|| names.first(frames_below_heading_or_not(entries))),
         Look::Warn => names
             .first(ip_and_behind(entries))
-            .or_else(|| names.first(frames_below_heading(entries))),
+            .or_else(|| names.first(frames_below_heading(entries)))
+            .or_else(|| names.first(warned_function(header))),
         Look::At(words) => {
             let from = entries
                 .iter()
@@ -36,6 +37,7 @@ pub(super) fn blame(look: Look, over: &[&str], header: &str, entries: &[Entry]) 
         Look::Stall => stall_or_first(&names.all(ip_then_trace(entries))),
         Look::StallTrace => stall_or_first(&names.all(frames_below_heading(entries))),
         Look::RcuStall => rcu_stall(&names, entries),
+        Look::Workers => workers(&names, entries),
         Look::Hung => hung(&names.all(frames_below_heading(entries))),
     }
 }
@@ -49,6 +51,14 @@ fn header_function(header: &str) -> Option<String> {
         .collect();
     let next = behind[name.len()..].chars().next();
     (!name.is_empty() && matches!(next, Some('.' | '+'))).then_some(name)
+}
+
+/// `at FILE:LINE FUNCTION+0x1/0x2`, or `FILE:LINE at FUNCTION+0x1/0x2`: all
+/// that is left if the rest of a warning was lost.
+fn warned_function(header: &str) -> Option<String> {
+    let (before, _) = header.split_once("+0x")?;
+    let name = before.rsplit([' ', ':']).next()?;
+    (!name.is_empty()).then(|| plain(name).to_owned())
 }
 
 /// `at: FUNCTION`, on the line or as the frame that the line below holds.
@@ -257,7 +267,22 @@ fn rcu_stall(names: &Names<'_>, entries: &[Entry]) -> Option<String> {
             return found;
         }
     }
+    // Some kernels print the interrupted registers first. Behind a trace they
+    // are another CPU's.
+    let trace = entries.iter().position(|entry| entry.heading)?;
+    let (ip, _) = ip_at(entries)?;
+    if ip > trace {
+        return None;
+    }
     stall_or_first(&names.all(ip_then_trace(entries)))
+}
+
+/// The workers' backtraces stand behind the list of work queues.
+fn workers(names: &Names<'_>, entries: &[Entry]) -> Option<String> {
+    let at = entries
+        .iter()
+        .position(|entry| entry.text.contains("backtraces of busy workers"))?;
+    stall(&names.all(frames_below_heading(&entries[at + 1..])))
 }
 
 /// Without a place where the kernel handed over, the best that is left.

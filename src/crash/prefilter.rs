@@ -23,7 +23,7 @@ pub const TOKENS: &[&str] = &[
     "Oops",
     "PANIC: ",
     "nable to handle kernel",
-    "kernel NULL pointer",
+    "ernel NULL pointer",
     "stack segment: ",
     "double fault",
     "divide error: ",

@@ -33,8 +33,22 @@ const BEGINNING: usize = 14;
 const PANIC: &str = "Kernel panic - not syncing";
 /// How panics go on that only say what becomes of a crash before.
 const CONSEQUENCES: &[&str] = &[
-    "Fatal", "panic_on", "kasan", "KASAN", "KFENCE", "UBSAN", "hung_task", "softlockup", "RCU Stall",
-    "Hard LOCKUP", "Attempted to kill", "Aiee", "Oops", "BUG", "corrupted stack end",
+    "Fatal",
+    "panic_on",
+    "kernel: panic_on",
+    "kasan",
+    "KASAN",
+    "KFENCE",
+    "UBSAN",
+    "hung_task",
+    "softlockup",
+    "RCU Stall",
+    "Hard LOCKUP",
+    "Attempted to kill",
+    "Aiee",
+    "Oops",
+    "BUG",
+    "corrupted stack end",
 ];
 
 /// Whether a panic's line says that it follows from another crash.
@@ -473,7 +487,9 @@ fn name(gathered: &Gathered, header: &str, texts: &[String], entries: &[Entry], 
         }
     }
     if title.contains("{function}") {
-        if blamed.is_none() {
+        if blamed.is_none() && signature.function_optional {
+            title = title.replace(" in {function}", "");
+        } else if blamed.is_none() {
             lost(crash, "no frame that could be to blame");
         }
         title = title.replace("{function}", blamed.as_deref().unwrap_or("corrupted"));
@@ -541,7 +557,7 @@ fn corruption(
         return Some("a fault injection's trace stands inside it".to_owned());
     }
     let traced = entries.iter().any(|entry| !entry.frames.is_empty());
-    if look != Look::Nowhere && look != Look::Ip && !traced {
+    if !matches!(look, Look::Nowhere | Look::Ip | Look::Workers) && !traced {
         let cut = if log_ended {
             "the log ends before its call trace"
         } else {

@@ -36,6 +36,8 @@ pub struct Signature {
     pub ends_trial: bool,
     /// Whether it belongs to the report before it, if one has just begun.
     pub continues: bool,
+    /// Whether the title does without a function where there is none.
+    pub function_optional: bool,
     /// Whether the line may come without printk's time where other lines have
     /// it: a boot loader or a program that reads debugfs prints it.
     pub unstamped: bool,
@@ -87,6 +89,8 @@ pub enum Look {
     Stall,
     /// The same, behind the timer interrupt that found it.
     RcuStall,
+    /// The same for the workers of a stuck pool.
+    Workers,
     /// Like `Stall`, from the call trace alone.
     StallTrace,
     /// A blocked task: who waits, not what it waits with.
@@ -114,6 +118,7 @@ impl Signature {
             severity: Severity::Error,
             ends_trial: true,
             continues: false,
+            function_optional: false,
             unstamped: false,
             cut: false,
         }
@@ -162,6 +167,11 @@ impl Signature {
 
     pub(super) const fn continues(mut self) -> Self {
         self.continues = true;
+        self
+    }
+
+    pub(super) const fn else_without(mut self) -> Self {
+        self.function_optional = true;
         self
     }
 

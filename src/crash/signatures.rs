@@ -137,6 +137,7 @@ pub const SIGNATURES: &[Signature] = &[
     row("info_recursive_locking", K::Locking, "INFO: possible recursive locking detected", "possible deadlock in {function}")
         .look(Look::At("is trying to acquire lock")),
     row("inconsistent_lock", K::Locking, "WARNING: inconsistent lock state", "inconsistent lock state in {function}")
+        .over(&["lock_sock", "release_sock"])
         .look(Look::Trace),
     row("info_inconsistent_lock", K::Locking, "INFO: inconsistent lock state", "inconsistent lock state in {function}")
         .look(Look::At(" takes")),
@@ -181,7 +182,10 @@ pub const SIGNATURES: &[Signature] = &[
         .pattern(r"^BUG \S.* \((?:Not tainted|Tainted: [^)]*|[A-Z ]*)\): (.*)")
         .continues(),
     // Work queues
-    row("workqueue_lockup", K::Lockup, "BUG: workqueue lockup", "BUG: workqueue lockup"),
+    // Only new kernels show what the stuck workers do.
+    row("workqueue_lockup", K::Lockup, "BUG: workqueue lockup", "BUG: workqueue lockup in {function}")
+        .look(Look::Workers)
+        .else_without(),
     row("workqueue_leak", K::Locking, "BUG: workqueue leaked ", "BUG: workqueue leaked lock or atomic in {w1}")
         .within(r"last function: ([a-zA-Z0-9_]+)"),
     row("cut", K::Bug, "BUG:", "BUG: corrupted").kernel_line().pattern(r"^BUG:\s*$").cut(),

@@ -19,3 +19,12 @@ pub fn pin_to(cpu: usize) -> Result<(), Errno> {
     set.set(cpu)?;
     sched_setaffinity(Pid::from_raw(0), &set)
 }
+
+/// Keeps the calling thread, and those that it starts, to these CPUs.
+pub fn restrict_to(cpus: &[usize]) -> Result<(), Errno> {
+    let mut set = CpuSet::new();
+    for &cpu in cpus {
+        set.set(cpu)?;
+    }
+    sched_setaffinity(Pid::from_raw(0), &set)
+}

@@ -69,3 +69,12 @@ impl ModuleFile {
         Path::new("/sys/module").join(self.name())
     }
 }
+
+/// Unloads a module by its name, if it is loaded; for what a killed run left.
+pub fn unload_by_name(name: &str) -> Result<(), Errno> {
+    let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
+    match delete_module(&name, DeleteModuleFlags::O_NONBLOCK) {
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}

@@ -85,6 +85,11 @@ pub struct Trial {
     pub reads: u64,
     /// From the start of the race to the crash's first line, seconds.
     pub time_to_crash_s: Option<f64>,
+    /// Where the time to crash must lie, if no log tells it: between the last
+    /// heartbeat that reached the disk and the next that did not. The value
+    /// above is then the middle of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_to_crash_bounds_s: Option<Interval>,
     /// The cycle in which it crashed, counted from 1.
     pub cycles_to_crash: Option<u64>,
     /// The crash.

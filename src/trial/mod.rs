@@ -2,15 +2,22 @@
 //!
 //! `perform` races on the machine that it runs on; `guest` is PID 1 of a
 //! disposable VM and calls it; `vm_trial` boots such a guest and feeds all that
-//! comes out of it to `watch`, which judges and touches nothing. `campaign`
+//! comes out of it to `watch`, which judges and touches nothing. On a bare
+//! machine `bare` watches `racer`, a process that may die with the kernel, and
+//! notes everything in `journal`; after a reboot `story` reads it. `campaign`
 //! repeats trials.
 
 pub mod campaign;
+pub mod bare;
+mod campaign;
 pub mod guest;
+pub mod journal;
 pub mod pack;
 mod perform;
 mod protocol;
 mod race_clock;
+pub mod racer;
+pub mod story;
 mod vm_trial;
 mod watch;
 

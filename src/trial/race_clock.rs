@@ -53,6 +53,14 @@ impl RaceClock {
     }
 }
 
+/// The log's time of the last mark in a whole log, seconds.
+pub(super) fn last_mark_s(log: &[u8]) -> Option<f64> {
+    let at = memmem::rfind(log, RACE_MARK.as_bytes())?;
+    let start = memchr::memrchr(b'\n', &log[..at]).map_or(0, |end| end + 1);
+    let end = memchr::memchr(b'\n', &log[at..]).map_or(log.len(), |length| at + length);
+    parse_line(&log[start..end]).time_s
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +78,13 @@ mod tests {
             let time_s = clock.since_start_s(3.9, 3_201_000_000).unwrap();
             assert!((time_s - 0.649).abs() < 1e-9, "cut at {cut}: {time_s}");
         }
+    }
+
+    #[test]
+    fn the_last_mark_counts() {
+        let twice = format!("{LOG}{}", LOG.replace("3.250000", "9.250000"));
+        assert_eq!(last_mark_s(twice.as_bytes()), Some(9.25));
+        assert_eq!(last_mark_s(b"[    3.100000] something\n"), None);
     }
 
     #[test]

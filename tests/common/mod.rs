@@ -33,6 +33,7 @@ pub(crate) fn trial(index: u32, outcome: Outcome, seconds: f64, cycles: u64) -> 
         cycles,
         reads: cycles * 2000,
         time_to_crash_s: crashed.then_some(seconds),
+        time_to_crash_bounds_s: None,
         cycles_to_crash: crashed.then_some(cycles + 1),
         crash: crashed.then(|| crash(CrashClass::Target)),
         counters: Counters::default(),

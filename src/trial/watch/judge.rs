@@ -7,17 +7,64 @@ use crate::vm::Shutdown;
 
 /// `TAINT_DIE` (bit 7, `D`): the kernel counts its own deaths, whatever the
 /// console shows.
-const TAINT_DIE: u64 = 1 << 7;
+pub(in crate::trial) const TAINT_DIE: u64 = 1 << 7;
 /// Share of the time asked for that must have been raced.
 const ENOUGH: f64 = 0.99;
 /// Disagreement of two clocks, seconds, above which the log's is not believed.
-const CLOCK_TOLERANCE_S: f64 = 1.0;
+pub(in crate::trial) const CLOCK_TOLERANCE_S: f64 = 1.0;
 
 /// An outcome with its reason.
-type Judgement = (Outcome, String);
+pub(in crate::trial) type Judgement = (Outcome, String);
 
-fn broken(reason: impl Into<String>) -> Judgement {
+pub(in crate::trial) fn broken(reason: impl Into<String>) -> Judgement {
     (Outcome::Broken, reason.into())
+}
+
+/// The word of who raced, held against the kernel's own taint, the flight
+/// recorder and the time asked for: it survived only if all agree.
+pub(in crate::trial) fn judge_word(
+    finished: &Finished,
+    last: &Snapshot,
+    duration_s: f64,
+) -> Judgement {
+    match finished.ending {
+        Ending::Unsupported => return (Outcome::Unsupported, finished.reason.clone()),
+        Ending::Broken => return broken(finished.reason.clone()),
+        Ending::Hung => return (Outcome::Hung, finished.reason.clone()),
+        Ending::Survived => {}
+    }
+    if finished.taint_after & TAINT_DIE != 0 {
+        return broken("the kernel is tainted by a death (D), but the log shows none");
+    }
+    if last.present && (last.cycles, last.reads) != (finished.cycles, finished.reads) {
+        return broken(format!(
+            "the racer counts {} cycles and {} reads, the flight recorder {} and {}",
+            finished.cycles, finished.reads, last.cycles, last.reads
+        ));
+    }
+    if finished.cycles == 0 {
+        return broken(format!(
+            "not one load/unload cycle was completed ({:?})",
+            finished.counters.errors
+        ));
+    }
+    let seen = &finished.counters.sightings;
+    if seen.live + seen.loading + seen.unloading == 0 {
+        return broken(format!(
+            "no reader ever saw the module in {} reads and {} cycles: the race was none",
+            finished.reads, finished.cycles
+        ));
+    }
+    if finished.raced_s < ENOUGH * duration_s {
+        return broken(format!(
+            "raced for {:.1} s only, of {duration_s:.1} s asked for",
+            finished.raced_s
+        ));
+    }
+    (
+        Outcome::Survived,
+        format!("no crash in {:.1} s", finished.raced_s),
+    )
 }
 
 impl Watch {
@@ -187,47 +234,10 @@ impl Watch {
 
     /// The guest said how it ended; believe it only where all else agrees.
     fn judge_word(&self, finished: &Finished, last: &Snapshot) -> Judgement {
-        match finished.ending {
-            Ending::Unsupported => return (Outcome::Unsupported, finished.reason.clone()),
-            Ending::Broken => return broken(finished.reason.clone()),
-            Ending::Hung => return (Outcome::Hung, finished.reason.clone()),
-            Ending::Survived => {}
-        }
-        if finished.taint_after & TAINT_DIE != 0 {
-            return broken("the kernel is tainted by a death (D), but the console shows none");
-        }
-        if self.shutdown == Some(Shutdown::GuestReset) {
+        if finished.ending == Ending::Survived && self.shutdown == Some(Shutdown::GuestReset) {
             return broken("the guest says that it survived, but it reset instead of powering off");
         }
-        if last.present && (last.cycles, last.reads) != (finished.cycles, finished.reads) {
-            return broken(format!(
-                "the guest counts {} cycles and {} reads, the flight recorder {} and {}",
-                finished.cycles, finished.reads, last.cycles, last.reads
-            ));
-        }
-        if finished.cycles == 0 {
-            return broken(format!(
-                "not one load/unload cycle was completed ({:?})",
-                finished.counters.errors
-            ));
-        }
-        let seen = &finished.counters.sightings;
-        if seen.live + seen.loading + seen.unloading == 0 {
-            return broken(format!(
-                "no reader ever saw the module in {} reads and {} cycles: the race was none",
-                finished.reads, finished.cycles
-            ));
-        }
-        if finished.raced_s < ENOUGH * self.budgets.duration_s {
-            return broken(format!(
-                "raced for {:.1} s only, of {:.1} s asked for",
-                finished.raced_s, self.budgets.duration_s
-            ));
-        }
-        (
-            Outcome::Survived,
-            format!("no crash in {:.1} s", finished.raced_s),
-        )
+        judge_word(finished, last, self.budgets.duration_s)
     }
 
     /// Exposure, time to crash, and notes on how well they are known.

@@ -7,7 +7,7 @@
 //! own taint. Surviving needs the guest's word, its clean end, a silent console
 //! and counts that agree. What disagrees is broken.
 
-mod judge;
+pub(super) mod judge;
 #[cfg(test)]
 mod tests;
 

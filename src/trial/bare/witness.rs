@@ -1,0 +1,277 @@
+//! What was seen of a trial on the machine that it is made on, and what it
+//! means. Pure: it is told of kernel records, of the racer's messages and of
+//! counts, so that every case can be told to it in a test.
+//!
+//! As in a VM, a crash needs two signals that agree: a report in the kernel's
+//! log, and the kernel's own taint or counts that stand still. Surviving needs
+//! the racer's word, counts that agree with it, and an untainted kernel.
+
+use crate::console::{self, Origin};
+use crate::crash::{ScanEvent, Scanner, Sign};
+use crate::model::{Crash, Outcome, Severity, Snapshot};
+use crate::trial::protocol::{Ending, Finished, GuestMessage, MessageReader, Racing};
+use crate::trial::race_clock::RaceClock;
+use crate::trial::watch::Conclusion;
+use crate::trial::watch::judge::{CLOCK_TOLERANCE_S, Judgement, TAINT_DIE, broken, judge_word};
+
+/// Records of this level (warning) or worse are shown as they come.
+const WORTH_SHOWING: u8 = 4;
+
+/// Why the watching ended.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Ended {
+    /// The first line of a crash was seen.
+    Sign,
+    /// The racer had its last word.
+    Word,
+    /// The user wanted it.
+    Interrupted,
+    /// No progress while the machine was alive.
+    Stalled(String),
+    /// The racer ended without a word.
+    Gone(String),
+}
+
+/// What one record of the kernel's log says at first sight.
+#[derive(Debug, Default)]
+pub(super) struct Glance {
+    /// A crash begins.
+    pub(super) sign: Option<Sign>,
+    /// Something to show.
+    pub(super) show: Option<String>,
+}
+
+/// Everything seen of one trial.
+#[derive(Debug, Default)]
+pub(super) struct Witness {
+    scanner: Scanner,
+    clock: RaceClock,
+    messages: MessageReader,
+    signs: Vec<Sign>,
+    crashes: Vec<Crash>,
+    racing: Option<Racing>,
+    finished: Option<Finished>,
+    lost: u64,
+}
+
+impl Witness {
+    /// A record of the kernel's log.
+    pub(super) fn on_kmsg(&mut self, record: &[u8]) -> Glance {
+        let mut bytes = record.to_vec();
+        bytes.push(b'\n');
+        self.clock.feed(&bytes);
+        let mut glance = Glance::default();
+        for event in self.scanner.feed(&bytes) {
+            match event {
+                ScanEvent::Sign(sign) => {
+                    if sign.ends_trial && glance.sign.is_none() {
+                        glance.sign = Some(sign.clone());
+                    }
+                    self.signs.push(sign);
+                }
+                ScanEvent::Crash(crash) => self.crashes.push(*crash),
+            }
+        }
+        let line = console::parse_line(record);
+        let worth = line.level.is_some_and(|level| level <= WORTH_SHOWING);
+        if worth && line.origin == Origin::Kernel {
+            glance.show = Some(line.text.into_owned());
+        }
+        glance
+    }
+
+    /// So many records were overwritten before they could be read.
+    pub(super) fn on_lost(&mut self, records: u64) {
+        self.lost += records;
+    }
+
+    /// Bytes of the racer's messages.
+    pub(super) fn on_racer(&mut self, bytes: &[u8]) -> Vec<GuestMessage> {
+        let messages = self.messages.feed(bytes);
+        for message in &messages {
+            match message {
+                GuestMessage::Racing(racing) => self.racing = Some(racing.clone()),
+                GuestMessage::Finished(finished) => self.finished = Some((**finished).clone()),
+                _ => {}
+            }
+        }
+        messages
+    }
+
+    /// The racer's last word.
+    pub(super) fn finished(&self) -> Option<&Finished> {
+        self.finished.as_ref()
+    }
+
+    /// Whether a crash's report has been read to its end.
+    pub(super) fn report_is_whole(&self) -> bool {
+        self.crashes
+            .iter()
+            .any(|crash| ends(&self.signs, crash) && crash.severity != Severity::Warning)
+    }
+
+    /// The log's clock at the start of the race, seconds.
+    pub(super) fn log_start_s(&self, start_ns: u64) -> Option<f64> {
+        self.clock.since_start_s(0.0, start_ns).map(|at| -at)
+    }
+
+    /// The outcome. `taint` is the kernel's word after the trial.
+    pub(super) fn conclude(
+        mut self,
+        ended: &Ended,
+        last: &Snapshot,
+        taint: u64,
+        duration_s: f64,
+    ) -> Conclusion {
+        for event in self.scanner.finish() {
+            match event {
+                ScanEvent::Sign(sign) => self.signs.push(sign),
+                ScanEvent::Crash(crash) => self.crashes.push(*crash),
+            }
+        }
+        let crash = self
+            .crashes
+            .iter()
+            .find(|crash| ends(&self.signs, crash) && crash.severity != Severity::Warning)
+            .cloned();
+        let died = taint & TAINT_DIE != 0;
+        let (outcome, reason) = match &crash {
+            Some(crash) => judge_crash(crash, last, died, ended),
+            None => self.judge_silence(ended, last, died, duration_s),
+        };
+        let crashed = crash.as_ref().filter(|_| outcome == Outcome::Crashed);
+        let (exposure_s, time_to_crash_s, mut notes) = self.times(crashed, last);
+        if self.lost > 0 {
+            notes.push(format!(
+                "{} kernel messages were overwritten before they could be read",
+                self.lost
+            ));
+        }
+        notes.extend(
+            self.racing
+                .iter()
+                .flat_map(|racing| &racing.skipped)
+                .map(|technique| format!("chaos technique skipped: {technique}")),
+        );
+        notes.extend(
+            self.crashes
+                .iter()
+                .filter(|other| crash.as_ref() != Some(other))
+                .map(|other| format!("the kernel's log also shows: {}", other.title)),
+        );
+        Conclusion {
+            outcome,
+            reason,
+            signals: self.signals(crash.as_ref(), died, ended),
+            crash,
+            exposure_s,
+            time_to_crash_s,
+            notes,
+        }
+    }
+
+    fn judge_silence(
+        &self,
+        ended: &Ended,
+        last: &Snapshot,
+        died: bool,
+        duration_s: f64,
+    ) -> Judgement {
+        if died {
+            let lost = if self.lost > 0 {
+                "; messages were lost"
+            } else {
+                ""
+            };
+            return broken(format!(
+                "the kernel is tainted by a death (D), but its log shows none{lost}"
+            ));
+        }
+        let raced = last.race_start_ns > 0;
+        match ended {
+            Ended::Interrupted => broken(format!(
+                "interrupted after {:.1} s of race; no crash until then",
+                last.raced_s()
+            )),
+            Ended::Stalled(why) if raced => (Outcome::Hung, why.clone()),
+            Ended::Stalled(why) => broken(format!("before the race: {why}")),
+            Ended::Word | Ended::Sign | Ended::Gone(_) => match (&self.finished, ended) {
+                (Some(finished), _) => judge_word(finished, last, duration_s),
+                (None, Ended::Gone(why)) => broken(why.clone()),
+                (None, _) => broken("the racer gave no result"),
+            },
+        }
+    }
+
+    /// Everything that the outcome rests on, one line each.
+    fn signals(&self, crash: Option<&Crash>, died: bool, ended: &Ended) -> Vec<String> {
+        let mut signals = Vec::new();
+        if let Some(crash) = crash {
+            signals.push(format!("kmsg: {}", crash.title));
+        }
+        if died {
+            signals.push("kernel: tainted by a death (D)".to_owned());
+        }
+        if let Ended::Stalled(why) = ended {
+            signals.push(format!("flight recorder: {why}"));
+        }
+        if let Some(finished) = &self.finished {
+            signals.push(format!("racer: {}", word(finished.ending)));
+        }
+        signals
+    }
+
+    /// Exposure, time to crash, and how well they are known.
+    fn times(&self, crash: Option<&Crash>, last: &Snapshot) -> (f64, Option<f64>, Vec<String>) {
+        let beats_s = last.raced_s();
+        let Some(crash) = crash else {
+            let said = self.finished.as_ref().map(|finished| finished.raced_s);
+            return (said.unwrap_or(beats_s), None, Vec::new());
+        };
+        let log_s = crash
+            .log_time_s
+            .and_then(|at| self.clock.since_start_s(at, last.race_start_ns));
+        match log_s {
+            Some(log_s) if log_s >= 0.0 && log_s <= beats_s + CLOCK_TOLERANCE_S => {
+                (log_s, Some(log_s), Vec::new())
+            }
+            _ => {
+                let note = "time to crash is that of the last heartbeat: the log's clock could not be read";
+                (beats_s, Some(beats_s), vec![note.to_owned()])
+            }
+        }
+    }
+}
+
+/// Whether a trial is over with this crash.
+fn ends(signs: &[Sign], crash: &Crash) -> bool {
+    signs
+        .iter()
+        .any(|sign| sign.ends_trial && sign.offset == crash.offset)
+}
+
+fn word(ending: Ending) -> &'static str {
+    match ending {
+        Ending::Survived => "survived",
+        Ending::Hung => "hung",
+        Ending::Broken => "broken",
+        Ending::Unsupported => "unsupported",
+    }
+}
+
+fn judge_crash(crash: &Crash, last: &Snapshot, died: bool, ended: &Ended) -> Judgement {
+    if last.race_start_ns == 0 {
+        return broken(format!(
+            "the kernel crashed before the race began: {}",
+            crash.title
+        ));
+    }
+    if died || matches!(ended, Ended::Stalled(_)) {
+        return (Outcome::Crashed, crash.title.clone());
+    }
+    broken(format!(
+        "the kernel's log shows `{}`, and nothing else agrees: no taint by a death (D), and the \
+         race went on",
+        crash.title
+    ))
+}

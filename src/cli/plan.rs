@@ -5,32 +5,35 @@ use std::hash::{BuildHasher, Hasher};
 
 use super::Failure;
 use super::args::{MachineArgs, RaceArgs};
-use crate::model::{ExitCode, MAX_SEED, MAX_WORKERS, Settings};
+use crate::model::{Accel, ExitCode, MAX_SEED, MAX_WORKERS, Settings};
 
 /// Trials of a run unless told otherwise.
 const DEFAULT_TRIALS: u32 = 5;
+/// Longest trial unless told otherwise, seconds.
+pub(super) const DEFAULT_DURATION_S: f64 = 60.0;
 /// Other modules that a guest may have loaded.
 const MAX_BACKGROUND: u32 = 4000;
 /// Longest race: beyond a year a typing error is likelier.
 const MAX_DURATION_S: f64 = 366.0 * 86400.0;
 
-/// The settings of a run in VMs.
-pub(super) fn vm_settings(
-    race: &RaceArgs,
-    machine: &MachineArgs,
-    default_duration_s: f64,
-) -> Result<Settings, Failure> {
-    let usage = |text: String| Err(Failure::message(ExitCode::Usage, text));
-    let at_least_one = [
+fn usage<T>(text: String) -> Result<T, Failure> {
+    Err(Failure::message(ExitCode::Usage, text))
+}
+
+fn at_least_one(options: &[(&str, u32)]) -> Result<(), Failure> {
+    match options.iter().find(|(_, value)| *value == 0) {
+        Some((option, _)) => usage(format!("{option} 0: at least 1 is needed")),
+        None => Ok(()),
+    }
+}
+
+/// Checks how to race, wherever that is. Returns the duration, seconds.
+fn check_race(race: &RaceArgs, default_duration_s: f64) -> Result<f64, Failure> {
+    at_least_one(&[
         ("--trials", race.trials.unwrap_or(DEFAULT_TRIALS)),
         ("--loaders", race.loaders),
         ("--readers", race.readers),
-        ("--smp", machine.smp),
-        ("--jobs", machine.jobs.unwrap_or(1)),
-    ];
-    if let Some((option, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
-        return usage(format!("{option} 0: at least 1 is needed"));
-    }
+    ])?;
     let duration_s = race
         .duration
         .map_or(default_duration_s, |duration| duration.as_secs_f64());
@@ -52,6 +55,49 @@ pub(super) fn vm_settings(
             race.background_modules
         ));
     }
+    if race.seed.is_some_and(|seed| seed > MAX_SEED) {
+        return usage(format!(
+            "--seed: at most {MAX_SEED} (2^53 - 1), so that JSON keeps it whole"
+        ));
+    }
+    Ok(duration_s)
+}
+
+/// The settings of a run on this machine, on so many CPUs.
+pub(super) fn bare_settings(
+    race: &RaceArgs,
+    cpus: usize,
+    mem_mib: u32,
+) -> Result<Settings, Failure> {
+    let duration_s = check_race(race, DEFAULT_DURATION_S)?;
+    Ok(Settings {
+        // One trial may cost the machine; more of them are asked for.
+        trials: race.trials.unwrap_or(1),
+        duration_s,
+        jobs: 1,
+        smp: u32::try_from(cpus).unwrap_or(u32::MAX),
+        mem_mib,
+        accel: Accel::None,
+        loaders: race.loaders,
+        readers: race.readers,
+        strategy: race.strategy,
+        chaos: race.chaos.clone(),
+        background_modules: race.background_modules,
+        append: String::new(),
+    })
+}
+
+/// The settings of a run in VMs.
+pub(super) fn vm_settings(
+    race: &RaceArgs,
+    machine: &MachineArgs,
+    default_duration_s: f64,
+) -> Result<Settings, Failure> {
+    let duration_s = check_race(race, default_duration_s)?;
+    at_least_one(&[
+        ("--smp", machine.smp),
+        ("--jobs", machine.jobs.unwrap_or(1)),
+    ])?;
     if machine.smp > 255 {
         return usage(format!(
             "--smp {}: QEMU's pc machine has at most 255",
@@ -62,11 +108,6 @@ pub(super) fn vm_settings(
         return usage(format!(
             "--mem-mib {}: a guest needs at least 64",
             machine.mem_mib
-        ));
-    }
-    if race.seed.is_some_and(|seed| seed > MAX_SEED) {
-        return usage(format!(
-            "--seed: at most {MAX_SEED} (2^53 - 1), so that JSON keeps it whole"
         ));
     }
     Ok(Settings {

@@ -13,9 +13,6 @@ use crate::model::{Event, ExitCode, Report};
 use crate::report::write::ReportFile;
 use crate::trial::{Schedule, Turn, VmTrial, campaign};
 
-/// Longest trial unless told otherwise, seconds.
-const DEFAULT_DURATION_S: f64 = 60.0;
-
 /// Race a kernel inside disposable virtual machines
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -34,7 +31,7 @@ fn kernel_help() -> String {
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
     let ui = &ui.quiet(args.race.quiet);
-    let mut settings = plan::vm_settings(&args.race, &args.machine, DEFAULT_DURATION_S)?;
+    let mut settings = plan::vm_settings(&args.race, &args.machine, plan::DEFAULT_DURATION_S)?;
     settings.jobs = settings.jobs.min(settings.trials);
     let seed = plan::seed(&args.race);
     let started = SystemTime::now();

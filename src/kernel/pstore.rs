@@ -1,5 +1,5 @@
 //! What a dying kernel left behind: pstore records, a kdump's `vmcore-dmesg`,
-//! the previous boot's log from journald. Finds and reads; judges nothing.
+//! another boot's log from journald. Finds and reads; judges nothing.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -103,16 +103,18 @@ pub fn new_logs(known: &[PathBuf]) -> Vec<FoundLog> {
     logs
 }
 
-/// The kernel's log of the boot before this one, if journald kept it.
-pub fn previous_boot() -> Option<FoundLog> {
+/// The kernel's log of another boot, if journald kept it. `boot_id` as in
+/// `/proc/sys/kernel/random/boot_id`: the boot meant, however many came after.
+pub fn journald(boot_id: &str) -> Option<FoundLog> {
     let output = Command::new("journalctl")
-        .args(["-b", "-1", "-k", "-o", "short-monotonic", "--no-pager"])
+        .args(["-k", "-o", "short-monotonic", "--no-pager", "-b"])
+        .arg(boot_id.replace('-', ""))
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .output()
         .ok()?;
     (output.status.success() && !output.stdout.is_empty()).then(|| FoundLog {
-        source: "journald: the boot before".to_owned(),
+        source: "journald: the boot of the run".to_owned(),
         bytes: output.stdout,
         records: Vec::new(),
     })

@@ -52,6 +52,17 @@ impl ReportFile {
         }
     }
 
+    /// A file that another process began: its name says whether the verdict is
+    /// to be part of it.
+    pub fn resume(path: PathBuf) -> Self {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let named_by_verdict = name.ends_with(&format!("-{RUNNING}.json"));
+        Self {
+            path,
+            named_by_verdict,
+        }
+    }
+
     /// Where it is now.
     pub fn path(&self) -> &Path {
         &self.path

@@ -413,7 +413,10 @@ mod tests {
         assert_eq!(journal.cost().records, 1);
         drop(journal);
         let (_, found) = Journal::resume(&path).unwrap();
-        assert_eq!((found.records, found.torn_bytes), (vec![beat(1), beat(2)], 0));
+        assert_eq!(
+            (found.records, found.torn_bytes),
+            (vec![beat(1), beat(2)], 0)
+        );
     }
 
     #[test]

@@ -7,9 +7,8 @@
 //! notes everything in `journal`; after a reboot `story` reads it. `campaign`
 //! repeats trials.
 
-pub mod campaign;
 pub mod bare;
-mod campaign;
+pub mod campaign;
 pub mod guest;
 pub mod journal;
 pub mod pack;

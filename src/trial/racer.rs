@@ -22,10 +22,10 @@ use serde::{Deserialize, Serialize};
 
 use super::perform::perform;
 use super::protocol::{Ending, Finished, GuestMessage, TrialPlan};
+use crate::kernel::affinity;
 use crate::kernel::module::ModuleFile;
 use crate::kernel::module_image::ModuleImage;
 use crate::kernel::sys::{MappedRecorder, anonymous_file, die_with_parent};
-use crate::kernel::affinity;
 use crate::model::{Counters, RECORDER_BYTES, Recorder, Snapshot};
 
 /// The hidden command that a racer is.

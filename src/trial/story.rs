@@ -12,6 +12,9 @@ use crate::model::{Crash, Interval, Outcome, Severity, Trial};
 
 /// Without a cycle for so long before the end, the race had stopped.
 const STALL_S: f64 = 30.0;
+/// How long a dying machine may take from its last heartbeat to its crash,
+/// seconds, where no mark ties the log to the trial.
+const SILENCE_S: f64 = 60.0;
 /// The log's clock may run ahead of ours by this much, seconds.
 const CLOCK_TOLERANCE_S: f64 = 1.0;
 
@@ -166,11 +169,7 @@ impl OpenTrial {
         let mark_s = last_mark_s(log.bytes);
         let journaled_s = self.racing.as_ref().and_then(|racing| racing.log_start_s);
         let start_s = mark_s.or(journaled_s);
-        let fits = |crash: &Crash| match (crash.log_time_s, start_s) {
-            // What was logged before the race began belongs to an earlier one.
-            (Some(at), Some(start)) => at >= start,
-            _ => true,
-        };
+        let fits = |crash: &Crash| self.is_ours(crash.log_time_s, mark_s, journaled_s, heartbeat_s);
         let crash = scan(log.bytes)
             .into_iter()
             .find(|crash| ends(crash) && fits(crash))?;
@@ -197,12 +196,34 @@ impl OpenTrial {
         Some(self.crashed(crash, time_s, heartbeat_s, signals))
     }
 
-    fn without_log(
+    /// Whether a crash at this time of its log's clock is this trial's. The
+    /// log may be of another boot: of a crash that nobody had looked at yet,
+    /// or of one that came after ours.
+    fn is_ours(
         &self,
+        crash_s: Option<f64>,
+        mark_s: Option<f64>,
+        journaled_s: Option<f64>,
         heartbeat_s: f64,
-        machine: Machine,
-        evidence: &[Evidence<'_>],
-    ) -> Trial {
+    ) -> bool {
+        match (crash_s, mark_s, journaled_s) {
+            // The log bears our mark, and the journal knows when that was set.
+            (Some(at), Some(mark), Some(start)) => {
+                (mark - start).abs() <= CLOCK_TOLERANCE_S && at >= mark
+            }
+            (Some(at), Some(mark), None) => at >= mark,
+            // The mark was cut off: the crash must stand where we stopped.
+            (Some(at), None, Some(start)) => {
+                let last = start + self.raced_s();
+                let patience = 2.0 * heartbeat_s.max(self.longest_gap_s) + SILENCE_S;
+                (last - CLOCK_TOLERANCE_S..=last + patience).contains(&at)
+            }
+            // Without clocks there is only that it was not here before.
+            _ => true,
+        }
+    }
+
+    fn without_log(&self, heartbeat_s: f64, machine: Machine, evidence: &[Evidence<'_>]) -> Trial {
         if let Some(sign) = &self.sign {
             let line = format!("{}\n", sign.line);
             let crash = scan(line.as_bytes()).into_iter().next().unwrap_or_default();

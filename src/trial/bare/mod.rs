@@ -121,12 +121,13 @@ impl BareTrials<'_> {
             cpus: self.begin.cpus.clone(),
         })
         .map_err(BareError::Racer)?;
+        let taint_before = taint();
         self.journal.append(&Record::Trial(TrialStart {
             index,
             seed,
             boot_id: boot_id(),
             unix_ms: unix_ms(),
-            taint: taint(),
+            taint: taint_before,
             old_logs,
             pstore: Pstore::backend(),
             racer: racer.group(),
@@ -150,7 +151,7 @@ impl BareTrials<'_> {
         watch.let_it_finish(&ended, tell)?;
         let last = watch.racer.snapshot();
         let witness = std::mem::take(&mut watch.witness);
-        let conclusion = witness.conclude(&ended, &last, taint(), duration_s);
+        let conclusion = witness.conclude(&ended, &last, taint() & !taint_before, duration_s);
         let trial = Trial {
             wall_s: start.elapsed().as_secs_f64(),
             ..record(index, seed, conclusion, &last)
@@ -417,11 +418,7 @@ impl Watching<'_> {
         Ok(())
     }
 
-    fn hear_racer(
-        &mut self,
-        bytes: &[u8],
-        tell: &mut dyn FnMut(Told),
-    ) -> Result<(), BareError> {
+    fn hear_racer(&mut self, bytes: &[u8], tell: &mut dyn FnMut(Told)) -> Result<(), BareError> {
         for message in self.witness.on_racer(bytes) {
             match message {
                 GuestMessage::Module { taints } => tell(Told::Module(taints)),

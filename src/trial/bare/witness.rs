@@ -17,6 +17,10 @@ use crate::trial::watch::judge::{CLOCK_TOLERANCE_S, Judgement, TAINT_DIE, broken
 /// Records of this level (warning) or worse are shown as they come.
 const WORTH_SHOWING: u8 = 4;
 
+/// What a report in the log leaves in the taint word: B (5), D (7), W (9) or
+/// L (14), by Documentation/admin-guide/tainted-kernels.rst.
+const TAINT_HURT: u64 = 1 << 5 | TAINT_DIE | 1 << 9 | 1 << 14;
+
 /// Why the watching ended.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Ended {
@@ -115,12 +119,13 @@ impl Witness {
         self.clock.since_start_s(0.0, start_ns).map(|at| -at)
     }
 
-    /// The outcome. `taint` is the kernel's word after the trial.
+    /// The outcome. `tainted`: bits of the kernel's taint word that are new
+    /// since before the trial.
     pub(super) fn conclude(
         mut self,
         ended: &Ended,
         last: &Snapshot,
-        taint: u64,
+        tainted: u64,
         duration_s: f64,
     ) -> Conclusion {
         for event in self.scanner.finish() {
@@ -134,9 +139,10 @@ impl Witness {
             .iter()
             .find(|crash| ends(&self.signs, crash) && crash.severity != Severity::Warning)
             .cloned();
-        let died = taint & TAINT_DIE != 0;
+        let died = tainted & TAINT_DIE != 0;
+        let hurt = tainted & TAINT_HURT != 0;
         let (outcome, reason) = match &crash {
-            Some(crash) => judge_crash(crash, last, died, ended),
+            Some(crash) => judge_crash(crash, last, hurt, ended),
             None => self.judge_silence(ended, last, died, duration_s),
         };
         let crashed = crash.as_ref().filter(|_| outcome == Outcome::Crashed);
@@ -162,7 +168,7 @@ impl Witness {
         Conclusion {
             outcome,
             reason,
-            signals: self.signals(crash.as_ref(), died, ended),
+            signals: self.signals(crash.as_ref(), tainted, ended),
             crash,
             exposure_s,
             time_to_crash_s,
@@ -204,13 +210,18 @@ impl Witness {
     }
 
     /// Everything that the outcome rests on, one line each.
-    fn signals(&self, crash: Option<&Crash>, died: bool, ended: &Ended) -> Vec<String> {
+    fn signals(&self, crash: Option<&Crash>, tainted: u64, ended: &Ended) -> Vec<String> {
         let mut signals = Vec::new();
         if let Some(crash) = crash {
             signals.push(format!("kmsg: {}", crash.title));
         }
-        if died {
+        if tainted & TAINT_DIE != 0 {
             signals.push("kernel: tainted by a death (D)".to_owned());
+        } else if tainted & TAINT_HURT != 0 {
+            signals.push(format!(
+                "kernel: newly tainted ({:#x})",
+                tainted & TAINT_HURT
+            ));
         }
         if let Ended::Stalled(why) = ended {
             signals.push(format!("flight recorder: {why}"));
@@ -259,19 +270,19 @@ fn word(ending: Ending) -> &'static str {
     }
 }
 
-fn judge_crash(crash: &Crash, last: &Snapshot, died: bool, ended: &Ended) -> Judgement {
+fn judge_crash(crash: &Crash, last: &Snapshot, hurt: bool, ended: &Ended) -> Judgement {
     if last.race_start_ns == 0 {
         return broken(format!(
             "the kernel crashed before the race began: {}",
             crash.title
         ));
     }
-    if died || matches!(ended, Ended::Stalled(_)) {
+    if hurt || matches!(ended, Ended::Stalled(_)) {
         return (Outcome::Crashed, crash.title.clone());
     }
     broken(format!(
-        "the kernel's log shows `{}`, and nothing else agrees: no taint by a death (D), and the \
-         race went on",
+        "the kernel's log shows `{}`, and nothing else agrees: the kernel's taint word does \
+         not confirm it",
         crash.title
     ))
 }

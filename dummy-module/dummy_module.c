@@ -34,5 +34,11 @@ static void __exit dummy_exit(void)
 module_init(dummy_init);
 module_exit(dummy_exit);
 MODULE_DESCRIPTION("A module that does nothing, to be loaded and unloaded");
-/* Not MODULE_INFO(intree, "Y"): only a tainted module can meet the BUG. */
+/*
+ * Only a tainted module can meet the BUG, so the module must not claim to be
+ * part of the kernel. Its twin does, to show the race without the BUG.
+ */
+#ifdef MODRACE_TWIN
+MODULE_INFO(intree, "Y");
+#endif
 MODULE_LICENSE("GPL");

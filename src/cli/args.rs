@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::model::{Accel, ChaosChoice, Strategy};
+use crate::model::{Accel, ChaosChoice, Oracle, Strategy};
 
 /// How to race, wherever that is.
 #[derive(Debug, clap::Args)]
@@ -33,6 +33,10 @@ pub(super) struct RaceArgs {
     /// Load N other modules first, so that the list is as long as a real one
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(super) background_modules: u32,
+    /// What tells that the race was lost: the crash, or the near miss that an
+    /// untainted twin of the module shows, again and again without a crash
+    #[arg(long, value_enum, default_value_t = OracleArg::Crash)]
+    pub(super) oracle: OracleArg,
     /// Seed of everything random; a new one each run unless given
     #[arg(long, value_name = "N")]
     pub(super) seed: Option<u64>,
@@ -81,6 +85,21 @@ pub(super) struct MachineArgs {
     /// Keep each trial's initramfs and QEMU command beside its console log
     #[arg(long)]
     pub(super) keep: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum OracleArg {
+    Crash,
+    NearMiss,
+}
+
+impl From<OracleArg> for Oracle {
+    fn from(typed: OracleArg) -> Self {
+        match typed {
+            OracleArg::Crash => Self::Crash,
+            OracleArg::NearMiss => Self::NearMiss,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -123,6 +123,7 @@ pub(super) fn vm_settings(
         chaos: race.chaos.clone(),
         background_modules: race.background_modules,
         append: machine.append.clone(),
+        oracle: race.oracle.into(),
     })
 }
 

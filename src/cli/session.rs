@@ -12,7 +12,8 @@ use crate::kernel::cache::Cache;
 use crate::kernel::kbuild;
 use crate::kernel::module_image::ModuleImage;
 use crate::model::{
-    Environment, ExitCode, ModuleRecord, Outcome, Report, RunStats, SCHEMA, Settings, Tool, Trial,
+    Environment, ExitCode, ModuleRecord, Oracle, Outcome, Report, RunStats, SCHEMA, Settings, Tool,
+    Trial,
 };
 use crate::report::write::{ReportFile, to_json};
 use crate::stats::{run_stats, verdict_alone};
@@ -121,15 +122,21 @@ pub(super) fn report_file(
 /// The module to race: the one named, or the dummy module built for the kernel.
 pub(super) fn module(
     named: Option<&Path>,
+    oracle: Oracle,
     kdir: Option<&Path>,
     kernel: &str,
     cache: &Cache,
     stop: &AtomicBool,
 ) -> Result<ModuleImage, Failure> {
+    let variant = match oracle {
+        Oracle::Crash => kbuild::Variant::Dummy,
+        Oracle::NearMiss => kbuild::Variant::Twin,
+    };
     let path: PathBuf = match (named, kdir) {
         (Some(path), _) => path.to_owned(),
         (None, Some(kdir)) => {
-            kbuild::build_dummy(kdir, cache, stop).map_err(kernel_arg::kbuild_failure)?
+            kbuild::build_variant(kdir, variant, cache, stop)
+                .map_err(kernel_arg::kbuild_failure)?
         }
         (None, None) => {
             let error = format!("{kernel}: no build tree to build the dummy module against");

@@ -56,6 +56,7 @@ impl Preparation<'_> {
         let qemu = find_qemu(self.machine.qemu.as_deref())?;
         let module = session::module(
             self.race.module.as_deref(),
+            self.settings.oracle,
             kernel.kdir.as_deref(),
             &kernel.name,
             self.cache,

@@ -25,6 +25,26 @@ const SOURCES: &[(&str, &str)] = &[
     ),
 ];
 
+/// Which of the two modules that the same source gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variant {
+    /// Out of tree and tainted: it can meet the BUG.
+    Dummy,
+    /// Marked as in-tree and so not tainted: it shows near misses, and a kernel
+    /// under it proves nothing by not crashing. For that oracle only.
+    Twin,
+}
+
+impl Variant {
+    /// How its folder in the cache differs.
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Dummy => "",
+            Self::Twin => "-twin",
+        }
+    }
+}
+
 /// Why the dummy module could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum KbuildError {
@@ -205,23 +225,33 @@ pub fn build_dummy(
     cache: &Cache,
     cancel: &AtomicBool,
 ) -> Result<PathBuf, KbuildError> {
+    build_variant(kdir, Variant::Dummy, cache, cancel)
+}
+
+/// The same for either variant.
+pub fn build_variant(
+    kdir: &Path,
+    variant: Variant,
+    cache: &Cache,
+    cancel: &AtomicBool,
+) -> Result<PathBuf, KbuildError> {
     let kdir = Kdir::open(kdir)?;
-    let entry = format!("{}-{}", kdir.release(), kdir.key()?);
+    let entry = format!("{}-{}{}", kdir.release(), kdir.key()?, variant.suffix());
     let home = cache.dir("modules")?;
     check_path(&home)?;
     let finished = home.join(&entry).join(format!("{DUMMY_MODULE}.ko"));
     let _lock = cache.lock(&format!("module-{entry}"), cancel, &mut || {})?;
     // Looked for under the lock: whoever held it may have built it.
     if finished.is_file() {
-        check(&finished, &kdir)?;
+        check(&finished, variant, &kdir)?;
         return Ok(finished);
     }
     let work = tempfile::Builder::new()
         .prefix(".build-")
         .tempdir_in(&home)
         .map_err(CacheError::io("create a folder in", &home))?;
-    let built = compile(&kdir, work.path(), cancel)?;
-    check(&built, &kdir)?;
+    let built = compile(&kdir, variant, work.path(), cancel)?;
+    check(&built, variant, &kdir)?;
     publish(&built, work.path(), &home.join(&entry))?;
     Ok(finished)
 }
@@ -233,13 +263,21 @@ fn check_path(path: &Path) -> Result<(), KbuildError> {
     Ok(())
 }
 
-fn compile(kdir: &Kdir, work: &Path, cancel: &AtomicBool) -> Result<PathBuf, KbuildError> {
+fn compile(
+    kdir: &Kdir,
+    variant: Variant,
+    work: &Path,
+    cancel: &AtomicBool,
+) -> Result<PathBuf, KbuildError> {
     for (name, text) in SOURCES {
         let path = work.join(name);
         fs::write(&path, text).map_err(CacheError::io("write", &path))?;
     }
     let mut command = kdir.make();
     command.arg(format!("M={}", work.display())).arg("modules");
+    if variant == Variant::Twin {
+        command.arg("MODRACE_TWIN=y");
+    }
     make::run(command, Some(&work.join("build.log")), cancel, &mut |_| {}).map_err(|error| {
         match error {
             MakeError::Interrupted => KbuildError::Interrupted,
@@ -257,7 +295,7 @@ fn compile(kdir: &Kdir, work: &Path, cancel: &AtomicBool) -> Result<PathBuf, Kbu
 
 /// A module that would not load, or that could never meet the BUG, must not
 /// enter the cache and must not leave it.
-fn check(module: &Path, kdir: &Kdir) -> Result<(), KbuildError> {
+fn check(module: &Path, variant: Variant, kdir: &Kdir) -> Result<(), KbuildError> {
     let image = ModuleImage::open(module).map_err(|source| KbuildError::Image {
         kdir: kdir.path.clone(),
         source,
@@ -271,8 +309,10 @@ fn check(module: &Path, kdir: &Kdir) -> Result<(), KbuildError> {
         )
     } else if image.name() != DUMMY_MODULE {
         format!("named {}", image.name())
-    } else if image.intree() {
+    } else if image.intree() && variant == Variant::Dummy {
         "marked as in-tree, so that it taints nothing".to_owned()
+    } else if !image.intree() && variant == Variant::Twin {
+        "not marked as in-tree, so that it taints the kernel".to_owned()
     } else {
         return Ok(());
     };

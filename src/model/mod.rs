@@ -6,6 +6,7 @@ mod comparison;
 mod crash;
 mod environment;
 mod event;
+mod lines;
 mod outcome;
 mod record;
 mod recorder;
@@ -19,6 +20,7 @@ pub use comparison::{
 pub use crash::{Crash, CrashClass, CrashKind, FollowOn, Frame, LinkedModule, Severity};
 pub use environment::{Environment, KernelRecord, Knob, ModuleRecord};
 pub use event::Event;
+pub use lines::{BadLine, LineCounts, LineFault};
 pub use outcome::{ExitCode, Outcome, Verdict};
 pub use record::{
     Counters, ErrorCounts, Interval, Report, RunStats, SCHEMA, Sightings, Summary, Termination,
@@ -28,4 +30,4 @@ pub use recorder::{
     MAX_WORKERS, Phase, RECORDER_BYTES, RECORDER_MAGIC, Recorder, Slot, Snapshot, Stage, bump,
 };
 pub use seed::{MAX_SEED, trial_seed};
-pub use settings::{Accel, ChaosChoice, Settings, Strategy};
+pub use settings::{Accel, ChaosChoice, Oracle, Settings, Strategy};

@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Comparison, Crash, Environment, ModuleRecord, Outcome, Run, Settings, Source, Verdict,
+    BadLine, Comparison, Crash, Environment, LineCounts, ModuleRecord, Outcome, Run, Settings,
+    Source, Verdict,
 };
 
 /// The schema that this version writes.
@@ -96,6 +97,9 @@ pub struct Trial {
     pub crash: Option<Crash>,
     /// What else was counted.
     pub counters: Counters,
+    /// The first examples of lines that cannot be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bad_lines: Vec<BadLine>,
     /// The signals that the outcome rests on.
     pub signals: Vec<String>,
     /// Things worth knowing that change no outcome.
@@ -115,6 +119,9 @@ pub struct Counters {
     pub errors: ErrorCounts,
     /// Times that a reader no longer saw the module and opened the file anew.
     pub reopens: u64,
+    /// Lines that cannot be, as the readers checked them on the way.
+    #[serde(default, skip_serializing_if = "LineCounts::is_clean")]
+    pub lines: LineCounts,
 }
 
 /// States of our module that readers saw, in reads.
@@ -159,6 +166,10 @@ pub struct RunStats {
     pub reads: u64,
     /// Trials that crashed.
     pub crashes: u32,
+    /// Near misses in the same trials: see `LineCounts::near_misses`. With
+    /// `cycles` they are a Poisson rate.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub near_misses: u64,
     /// Trials that hung. Censored in the times to crash, but never clean.
     #[serde(default)]
     pub hangs: u32,
@@ -176,6 +187,11 @@ pub struct RunStats {
     /// at 95 %, if the race can be hit at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mean_above_s: Option<f64>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// What ended a run, which decides about exact or conservative limits.

@@ -7,7 +7,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Counters, ErrorCounts, Sightings};
+use super::{Counters, ErrorCounts, LineCounts, Sightings};
 
 /// Bytes of the shared page: a power of two, as a PCI BAR must be.
 pub const RECORDER_BYTES: usize = 64 * 1024;
@@ -119,12 +119,30 @@ pub struct Slot {
     pub other: AtomicU64,
     /// The last error counted as other.
     pub last_errno: AtomicU64,
+    /// Loads begun: tells a reader whether two of its reads can have shown the
+    /// same load.
+    pub loads: AtomicU64,
+    /// Lines that cannot be; see [`LineCounts`].
+    pub out_of_order: AtomicU64,
+    /// See [`LineCounts::contradictory`].
+    pub contradictory: AtomicU64,
+    /// See [`LineCounts::torn`].
+    pub torn: AtomicU64,
+    /// See [`LineCounts::duplicate`].
+    pub duplicate: AtomicU64,
+    /// See [`LineCounts::near_misses`].
+    pub near_misses: AtomicU64,
 }
 
 impl Slot {
     /// Says what this worker does now.
     pub fn enter(&self, stage: Stage) {
         self.stage.store(stage as u64, Ordering::Relaxed);
+    }
+
+    /// Says that a load begins. Seen by all before the load can be.
+    pub fn begin_load(&self) {
+        self.loads.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -223,6 +241,13 @@ impl Recorder {
                     last_errno: last_errno.filter(|&errno| errno != 0),
                 },
                 reopens: sum(|slot| &slot.reopens),
+                lines: LineCounts {
+                    out_of_order: sum(|slot| &slot.out_of_order),
+                    contradictory: sum(|slot| &slot.contradictory),
+                    torn: sum(|slot| &slot.torn),
+                    duplicate: sum(|slot| &slot.duplicate),
+                    near_misses: sum(|slot| &slot.near_misses),
+                },
             },
             stages: self
                 .slots

@@ -31,6 +31,38 @@ pub struct Settings {
     pub background_modules: u32,
     /// Appended to the guest's kernel command line.
     pub append: String,
+    /// What tells that the race was lost.
+    #[serde(default, skip_serializing_if = "Oracle::is_crash")]
+    pub oracle: Oracle,
+}
+
+/// What tells that the race was lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Oracle {
+    /// The kernel's own `BUG_ON` in `module_flags()`, which `m_show()` calls
+    /// for a tainted module only. One measurement per boot.
+    #[default]
+    Crash,
+    /// A line of an untainted twin of the module that only an unformed module
+    /// can give. The kernel lives on: thousands of measurements per boot.
+    NearMiss,
+}
+
+impl Oracle {
+    /// Whether it is the crash, of which reports say nothing.
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+    pub fn is_crash(&self) -> bool {
+        *self == Self::Crash
+    }
+
+    /// The word used on the command line and in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Crash => "crash",
+            Self::NearMiss => "near-miss",
+        }
+    }
 }
 
 /// How readers read the module list.

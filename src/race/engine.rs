@@ -12,13 +12,14 @@ use thiserror::Error;
 
 use super::chaos::{self, Arena, Armed};
 use super::gate::Gate;
+use super::line_check::{Examples, Watched};
 use super::lineup::{Lineup, Role, Seat};
 use super::loader;
 use super::processes::{self, Programs};
 use super::reader::{self, ReaderPlan};
 use crate::kernel::module::ModuleFile;
 use crate::kernel::{affinity, clock, sys};
-use crate::model::{ChaosChoice, Knob, Phase, Recorder, Stage, Strategy, trial_seed};
+use crate::model::{BadLine, ChaosChoice, Knob, Phase, Recorder, Stage, Strategy, trial_seed};
 
 /// Longest wait for the workers to reach the gate.
 const GATE_PATIENCE: Duration = Duration::from_secs(30);
@@ -34,6 +35,8 @@ pub struct RaceSpec {
     pub lineup: Lineup,
     /// Modules to load, shared out among the loaders.
     pub modules: Vec<ModuleFile>,
+    /// Their taint letters.
+    pub taints: String,
     /// Seed of everything random.
     pub seed: u64,
 }
@@ -61,6 +64,7 @@ pub struct Race {
     stop: Arc<AtomicBool>,
     workers: usize,
     armed: Vec<Box<dyn Armed>>,
+    examples: Arc<Examples>,
     /// Techniques that this kernel cannot do, with the reason.
     pub skipped: Vec<String>,
     /// Techniques at work.
@@ -90,8 +94,11 @@ impl Race {
             .iter()
             .map(|module| module.name().to_owned())
             .collect();
+        let watched = watched(&names, &spec.taints, &spec.lineup, recorder);
+        let examples = Arc::new(Examples::default());
         let mut race = Self {
             recorder,
+            examples: Arc::clone(&examples),
             stop: Arc::clone(&stop),
             workers: spec.lineup.seats.len(),
             armed: Vec::new(),
@@ -109,6 +116,8 @@ impl Race {
                     target: Path::new("/proc/modules"),
                     strategy: spec.strategy,
                     names: names.clone(),
+                    watched: watched.clone(),
+                    examples: Arc::clone(&examples),
                     seed: trial_seed(spec.seed, u32::try_from(index).unwrap_or(u32::MAX)),
                 },
                 gate: Arc::clone(&gate),
@@ -156,6 +165,11 @@ impl Race {
         self.armed.iter().flat_map(|armed| armed.knobs()).collect()
     }
 
+    /// The first examples of lines that cannot be.
+    pub fn bad_lines(&self) -> Vec<BadLine> {
+        self.examples.taken()
+    }
+
     /// Ends the race: tells everybody to stop, disarms the chaos, and waits at
     /// most `patience`. Returns the knobs put back and the workers that did not
     /// end, with what they were doing.
@@ -182,6 +196,34 @@ impl Race {
             thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+/// The modules with what is needed to check their lines.
+fn watched(
+    names: &[String],
+    taints: &str,
+    lineup: &Lineup,
+    recorder: &'static Recorder,
+) -> Vec<Watched> {
+    let loaders_of = |module: usize| {
+        let seats = lineup.seats.iter().enumerate();
+        seats
+            .filter(move |(index, seat)| seat.role == Role::Loader && index % names.len() == module)
+            .map(|(index, _)| index)
+    };
+    names
+        .iter()
+        .enumerate()
+        .map(|(module, name)| Watched {
+            name: name.clone(),
+            taints: taints.to_owned(),
+            loads: match loaders_of(module).collect::<Vec<_>>()[..] {
+                [only] => Some(&recorder.slots[only].loads),
+                // Of two loaders' loads, nobody can tell which is shown.
+                _ => None,
+            },
+        })
+        .collect()
 }
 
 impl Drop for Race {
@@ -221,13 +263,9 @@ impl Worker {
             (Role::Loader, Some(programs)) => {
                 processes::load_loop(programs, &self.module, slot, &self.stop)
             }
-            (Role::Reader, Some(programs)) => processes::read_loop(
-                programs,
-                self.plan.target,
-                &self.plan.names,
-                slot,
-                &self.stop,
-            ),
+            (Role::Reader, Some(programs)) => {
+                processes::read_loop(programs, &self.plan, slot, &self.stop)
+            }
         };
         if let Err(error) = done {
             // A worker that gives up leaves counts that stand still and an

@@ -12,6 +12,7 @@ use crate::model::{Slot, Stage, bump};
 pub(super) fn run(module: &ModuleFile, slot: &Slot, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         slot.enter(Stage::Loading);
+        slot.begin_load();
         let loaded = module.load();
         if let Err(errno) = loaded {
             count(slot, errno);

@@ -5,6 +5,7 @@
 pub mod chaos;
 mod engine;
 mod gate;
+mod line_check;
 mod lineup;
 mod loader;
 mod processes;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::reader::{note, sighting};
+use super::reader::{ReaderPlan, note, sighting};
 use crate::kernel::module::ModuleFile;
 use crate::model::{Slot, Stage, bump};
 
@@ -45,6 +45,7 @@ pub(super) fn load_loop(
 ) -> io::Result<()> {
     while !stop.load(Ordering::Relaxed) {
         slot.enter(Stage::Loading);
+        slot.begin_load();
         let loaded = quiet(&programs.insmod)
             .arg(module.path())
             .status()?
@@ -68,22 +69,25 @@ pub(super) fn load_loop(
 /// `while true; do cat TARGET; done`
 pub(super) fn read_loop(
     programs: &Programs,
-    target: &Path,
-    names: &[String],
+    plan: &ReaderPlan,
     slot: &Slot,
     stop: &AtomicBool,
 ) -> io::Result<()> {
+    let mut check = plan.line_check();
     while !stop.load(Ordering::Relaxed) {
         slot.enter(Stage::Reading);
+        check.before_read();
         let cat = quiet(&programs.cat)
-            .arg(target)
+            .arg(plan.target)
             .stdout(Stdio::piped())
             .output()?;
         slot.enter(Stage::Idle);
         bump(&slot.reads);
+        // cat may have been given its output by several reads.
+        check.lines(&cat.stdout, false, slot);
         let mut seen = false;
         for line in cat.stdout.split_inclusive(|&byte| byte == b'\n') {
-            if let Some(state) = sighting(line, names) {
+            if let Some(state) = sighting(line, &plan.names) {
                 seen = note(slot, Some(state));
             }
         }

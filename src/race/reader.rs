@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
@@ -17,6 +18,7 @@ use nix::sys::uio::pread;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
+use super::line_check::{Examples, LineCheck, Watched};
 use crate::kernel::clock::spin_ns;
 use crate::model::{Slot, Stage, Strategy, bump};
 use crate::procfs::modules::{State, state_of, state_prefix_len};
@@ -40,6 +42,16 @@ pub(super) struct ReaderPlan {
     pub(super) names: Vec<String>,
     /// Seed of the pauses.
     pub(super) seed: u64,
+    /// The same modules, for the check of their lines.
+    pub(super) watched: Vec<Watched>,
+    /// Where examples of bad lines go.
+    pub(super) examples: Arc<Examples>,
+}
+
+impl ReaderPlan {
+    pub(super) fn line_check(&self) -> LineCheck {
+        LineCheck::new(self.watched.clone(), Arc::clone(&self.examples))
+    }
 }
 
 /// Reads until told to stop.
@@ -59,6 +71,7 @@ pub(super) fn run(
         .unwrap_or(1);
     let mut head = vec![0; head_len];
     let mut page = vec![0; 64 * 1024];
+    let mut check = plan.line_check();
     let mut unseen = 0;
     let mut cycles_when_lost = 0;
     while !stop.load(Ordering::Relaxed) {
@@ -67,9 +80,11 @@ pub(super) fn run(
         }
         slot.enter(Stage::Reading);
         let seen = match plan.strategy {
-            Strategy::Full => read_whole(&file, &mut page, &plan.names, slot)?,
+            Strategy::Full => read_whole(&file, &mut page, &plan.names, &mut check, slot)?,
             Strategy::Auto | Strategy::Head | Strategy::AsReported => {
+                check.before_read();
                 let length = retry(|| pread(file.as_fd(), &mut head, 0))?;
+                check.head(&head[..length], slot);
                 note(slot, sighting(&head[..length], &plan.names))
             }
         };
@@ -96,14 +111,22 @@ pub(super) fn run(
 }
 
 /// One pass over the whole file. Counts one sighting per record of ours.
-fn read_whole(file: &File, page: &mut [u8], names: &[String], slot: &Slot) -> Result<bool, Errno> {
+fn read_whole(
+    file: &File,
+    page: &mut [u8],
+    names: &[String],
+    check: &mut LineCheck,
+    slot: &Slot,
+) -> Result<bool, Errno> {
     let mut offset = 0;
     let mut seen = false;
     loop {
+        check.before_read();
         let length = retry(|| pread(file.as_fd(), page, offset))?;
         if length == 0 {
             break;
         }
+        check.lines(&page[..length], true, slot);
         offset += i64::try_from(length).map_err(|_| Errno::EOVERFLOW)?;
         // seq_file hands out whole records.
         for line in page[..length].split_inclusive(|&byte| byte == b'\n') {

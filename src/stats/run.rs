@@ -96,6 +96,9 @@ pub fn run_stats(trials: &[Trial]) -> RunStats {
         exposure_s: counted().map(|trial| trial.exposure_s).sum(),
         cycles: counted().map(|trial| trial.cycles).sum(),
         reads: counted().map(|trial| trial.reads).sum(),
+        near_misses: counted()
+            .map(|trial| trial.counters.lines.near_misses)
+            .sum(),
         crashes: number(Outcome::Crashed),
         hangs: number(Outcome::Hung),
         survived: number(Outcome::Survived),

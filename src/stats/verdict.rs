@@ -36,6 +36,9 @@ fn of_the_trials(trials: &[Trial], asked: u32) -> (Verdict, String) {
     if stats.crashes > 0 {
         return (Verdict::Fail, crashed(trials));
     }
+    if let Some(reason) = bad_lines(trials) {
+        return (Verdict::Fail, reason);
+    }
     // A hang fails the kernel; broken trials say nothing of it, and a run with
     // one is not the run that was asked for.
     let worst = [
@@ -83,6 +86,26 @@ fn of_the_trials(trials: &[Trial], asked: u32) -> (Verdict, String) {
         seconds(bound)
     );
     (Verdict::Pass, reason)
+}
+
+/// Lines that no kernel in order prints fail it, crash or none: a near miss is
+/// the race lost where it cannot crash, and a list that contradicts itself is
+/// not what a fix may leave behind.
+fn bad_lines(trials: &[Trial]) -> Option<String> {
+    let sum = |count: fn(&Trial) -> u64| trials.iter().map(count).sum::<u64>();
+    let misses = sum(|trial| trial.counters.lines.near_misses);
+    let bad = sum(|trial| trial.counters.lines.total());
+    let cycles = sum(|trial| trial.cycles);
+    if misses > 0 {
+        return Some(format!(
+            "{misses} near misses in {cycles} cycles: MODULE_STATE_UNFORMED was set inside m_show()"
+        ));
+    }
+    let example = trials.iter().flat_map(|trial| &trial.bad_lines).next();
+    let example = example.map_or(String::new(), |line| {
+        format!(", such as `{}`: {}", line.line, line.why)
+    });
+    (bad > 0).then(|| format!("{bad} lines of /proc/modules that cannot be{example}"))
 }
 
 /// Which crash it was: the race under test, or a fail of another kind.
@@ -135,6 +158,7 @@ mod tests {
             cycles_to_crash: (outcome == Outcome::Crashed).then_some(101),
             crash: None,
             counters: Counters::default(),
+            bad_lines: Vec::new(),
             signals: Vec::new(),
             notes: Vec::new(),
             console: None,
@@ -163,6 +187,21 @@ mod tests {
             trials.push(trial(outcome, 1.0));
             assert_eq!(verdict_alone(&trials, 4, true).0, verdict, "{outcome:?}");
         }
+    }
+
+    #[test]
+    fn a_near_miss_or_a_line_that_cannot_be_takes_the_pass_away() {
+        let mut trials = vec![trial(Outcome::Survived, 10.0); 2];
+        trials[1].counters.lines.near_misses = 3;
+        let (verdict, reason) = verdict_alone(&trials, 2, true);
+        assert_eq!(verdict, Verdict::Fail);
+        assert!(
+            reason.starts_with("3 near misses in 200 cycles"),
+            "{reason}"
+        );
+        trials[1].counters.lines.near_misses = 0;
+        trials[1].counters.lines.torn = 1;
+        assert_eq!(verdict_alone(&trials, 2, true).0, Verdict::Fail);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::protocol::{Ending, Finished, GuestMessage, RACE_MARK, Racing, TrialPl
 use crate::kernel::module::ModuleFile;
 use crate::kernel::module_image::ModuleImage;
 use crate::kernel::{affinity, clock};
-use crate::model::{Knob, Phase, RECORDER_MAGIC, Recorder, Stage};
+use crate::model::{BadLine, Knob, Oracle, Phase, RECORDER_MAGIC, Recorder, Stage};
 use crate::race::{Lineup, Race, RaceError, RaceSpec};
 
 /// Time between two heartbeats.
@@ -59,7 +59,17 @@ pub fn perform(
     beat(recorder);
     let taint_before = tainted();
     let mut knobs = Vec::new();
-    let ended = run(plan, module, folder, recorder, stop, &mut knobs, say);
+    let mut bad_lines = Vec::new();
+    let ended = run(
+        plan,
+        module,
+        folder,
+        recorder,
+        stop,
+        &mut knobs,
+        &mut bad_lines,
+        say,
+    );
     let (ending, reason) = match ended {
         Ok(()) => (Ending::Survived, String::new()),
         Err(unfit) => (unfit.ending, unfit.reason),
@@ -75,6 +85,7 @@ pub fn perform(
         taint_before,
         taint_after: tainted(),
         knobs,
+        bad_lines,
     })));
     recorder.enter(Phase::Done);
 }
@@ -86,6 +97,7 @@ fn run(
     recorder: &'static Recorder,
     stop: &AtomicBool,
     knobs: &mut Vec<Knob>,
+    bad_lines: &mut Vec<BadLine>,
     say: &mut dyn FnMut(GuestMessage),
 ) -> Result<(), Unfit> {
     let settings = &plan.settings;
@@ -98,9 +110,11 @@ fn run(
     let raced = copies(image.name(), settings.loaders)?;
     let mut taints = String::new();
     for module in &raced {
-        taints = try_module(module, image.vermagic())?;
+        taints = try_module(module, image.vermagic(), settings.oracle)?;
     }
-    say(GuestMessage::Module { taints });
+    say(GuestMessage::Module {
+        taints: taints.clone(),
+    });
 
     let background = Background::load(copies("modrace_background", settings.background_modules)?)?;
     let cpus = affinity::allowed_cpus().map_err(|errno| broken(format!("affinity: {errno}")))?;
@@ -109,6 +123,7 @@ fn run(
         chaos: settings.chaos.clone(),
         lineup: Lineup::new(settings.strategy, settings.loaders, settings.readers, &cpus),
         modules: raced,
+        taints,
         seed: plan.seed,
     };
     let race = Race::start(spec, recorder, mark_start).map_err(|error| match error {
@@ -133,6 +148,7 @@ fn run(
         thread::sleep(HEARTBEAT.min(deadline.saturating_duration_since(Instant::now())));
         quit_early = recorder.snapshot().stages.contains(&Stage::Ended);
     }
+    *bad_lines = race.bad_lines();
     let (restored, stuck) = race.end(PATIENCE);
     *knobs = restored;
     if quit_early {
@@ -206,7 +222,11 @@ fn copy(image: &ModuleImage, prefix: &str, index: u32, folder: &Path) -> Result<
 
 /// Loads and unloads the module once. Says why it cannot be raced; returns its
 /// taint letters.
-fn try_module(module: &ModuleFile, vermagic: Option<&str>) -> Result<String, Unfit> {
+fn try_module(
+    module: &ModuleFile,
+    vermagic: Option<&str>,
+    oracle: Oracle,
+) -> Result<String, Unfit> {
     let name = module.name();
     module.load().map_err(|errno| match errno {
         Errno::ENOSYS => unsupported("this kernel has no loadable modules (CONFIG_MODULES)"),
@@ -233,13 +253,23 @@ fn try_module(module: &ModuleFile, vermagic: Option<&str>) -> Result<String, Unf
         other => broken(format!("unloading {name}: {other}")),
     })?;
     let taints = taints.map_err(|error| broken(format!("taint of {name}: {error}")))?;
-    if taints.is_empty() {
-        return Err(unsupported(format!(
+    match (oracle, taints.is_empty()) {
+        (Oracle::Crash, true) => Err(unsupported(format!(
             "the module {name} is not tainted, and m_show() calls module_flags() only for tainted \
              modules: this race could never be lost"
-        )));
+        ))),
+        (Oracle::NearMiss, false) => Err(unsupported(format!(
+            "the module {name} is tainted ({taints}), and a near miss of a tainted module is a \
+             crash: the near-miss oracle needs a module that taints nothing, and this kernel \
+             taints what is {}",
+            if taints.contains('E') {
+                "unsigned"
+            } else {
+                "out of tree"
+            }
+        ))),
+        _ => Ok(taints),
     }
-    Ok(taints)
 }
 
 /// Modules that stay loaded while others are raced. Dropping it unloads them.

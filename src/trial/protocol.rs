@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Counters, Environment, Knob, Settings};
+use crate::model::{BadLine, Counters, Environment, Knob, Settings};
 
 /// Where the guest finds its plan.
 pub(super) const PLAN_PATH: &str = "/modrace/plan.json";
@@ -114,6 +114,9 @@ pub struct Finished {
     pub taint_after: u64,
     /// Knobs, as they were left.
     pub knobs: Vec<Knob>,
+    /// The first examples of lines that cannot be.
+    #[serde(default)]
+    pub bad_lines: Vec<BadLine>,
 }
 
 impl GuestMessage {

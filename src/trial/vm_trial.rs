@@ -13,7 +13,7 @@ use super::pack::{self, PackError};
 use super::protocol::TrialPlan;
 use super::watch::{Budgets, Conclusion, Step, Watch};
 use crate::model::{
-    Accel, Environment, Event, Knob, Outcome, Settings, Snapshot, Trial, trial_seed,
+    Accel, BadLine, Environment, Event, Knob, Outcome, Settings, Snapshot, Trial, trial_seed,
 };
 use crate::vm::{Qemu, Vm, VmEvent, VmSpec};
 
@@ -177,6 +177,10 @@ impl VmTrials {
             .racing()
             .map(|racing| racing.skipped.clone())
             .unwrap_or_default();
+        let bad_lines = watch
+            .finished()
+            .map(|finished| finished.bad_lines.clone())
+            .unwrap_or_default();
         let counts = if last.present {
             last.clone()
         } else {
@@ -189,6 +193,7 @@ impl VmTrials {
             conclusion,
             &counts,
             skipped,
+            bad_lines,
             log.name,
         ))
     }
@@ -331,6 +336,7 @@ fn record(
     conclusion: Conclusion,
     counts: &Snapshot,
     skipped: Vec<String>,
+    bad_lines: Vec<BadLine>,
     console: Option<String>,
 ) -> Trial {
     let crashed = conclusion.outcome == Outcome::Crashed;
@@ -353,6 +359,7 @@ fn record(
         cycles_to_crash: crashed.then_some(counts.cycles + 1),
         crash: conclusion.crash,
         counters: counts.counters.clone(),
+        bad_lines,
         signals: conclusion.signals,
         notes,
         console,
@@ -374,6 +381,7 @@ fn broken(index: u32, seed: u64, reason: String) -> Trial {
         cycles_to_crash: None,
         crash: None,
         counters: crate::model::Counters::default(),
+        bad_lines: Vec::new(),
         signals: Vec::new(),
         notes: Vec::new(),
         console: None,

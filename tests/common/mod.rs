@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 use modrace::model::{
     Accel, ChaosChoice, Counters, Crash, CrashClass, Environment, KernelRecord, ModuleRecord,
-    Outcome, Report, Run, SCHEMA, Settings, Strategy, Tool, Trial, Verdict, trial_seed,
+    Oracle, Outcome, Report, Run, SCHEMA, Settings, Strategy, Tool, Trial, Verdict, trial_seed,
 };
 use modrace::stats::{compare, run_stats, verdict_alone};
 
@@ -37,6 +37,7 @@ pub(crate) fn trial(index: u32, outcome: Outcome, seconds: f64, cycles: u64) -> 
         cycles_to_crash: crashed.then_some(cycles + 1),
         crash: crashed.then(|| crash(CrashClass::Target)),
         counters: Counters::default(),
+        bad_lines: Vec::new(),
         signals: vec!["console".to_owned()],
         notes: Vec::new(),
         console: None,
@@ -139,6 +140,7 @@ pub(crate) fn settings(trials: u32, duration_s: f64) -> Settings {
         chaos: ChaosChoice::Auto,
         background_modules: 0,
         append: String::new(),
+        oracle: Oracle::Crash,
     }
 }
 

@@ -9,7 +9,9 @@ pub mod kernel_arg;
 mod lab;
 mod list;
 mod plan;
+mod recover;
 mod report;
+mod run;
 mod scan;
 mod session;
 mod side;
@@ -22,7 +24,7 @@ use clap::{Parser, Subcommand};
 pub use failure::{Failure, OrFail};
 
 use crate::model::ExitCode;
-use crate::trial::guest;
+use crate::trial::{guest, racer};
 use ui::Ui;
 
 /// Races module loading against /proc/modules readers until a kernel crashes,
@@ -36,8 +38,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::Args),
     Vm(vm::Args),
     Ab(ab::Args),
+    Recover(recover::Args),
     Doctor(doctor::Args),
     Lab(lab::Args),
     List(list::Args),
@@ -60,14 +64,22 @@ pub fn main() -> ExitCode {
     if guest::is_guest() {
         guest::main();
     }
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == racer::COMMAND)
+    {
+        return racer_main();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return ui::usage(&error),
     };
     let ui = Ui::new();
     let done = match &cli.command {
+        Command::Run(args) => run::run(args, &ui),
         Command::Vm(args) => vm::run(args, &ui),
         Command::Ab(args) => ab::run(args, &ui),
+        Command::Recover(args) => recover::run(args, &ui),
         Command::Doctor(args) => doctor::run(args, &ui),
         Command::Lab(args) => lab::run(args, &ui),
         Command::List(args) => list::run(args, &ui),
@@ -77,5 +89,14 @@ pub fn main() -> ExitCode {
     match done {
         Ok(code) => code,
         Err(failure) => ui.failure(&failure),
+    }
+}
+
+/// A racer is no command that anybody types: `run` starts it, with its plan on
+/// stdin.
+fn racer_main() -> ExitCode {
+    match racer::main() {
+        Ok(()) => ExitCode::Survived,
+        Err(error) => Ui::new().failure(&Failure::new(ExitCode::Broken, error)),
     }
 }

@@ -84,6 +84,7 @@ pub(super) fn bare_settings(
         chaos: race.chaos.clone(),
         background_modules: race.background_modules,
         append: String::new(),
+        oracle: race.oracle.into(),
     })
 }
 

@@ -91,7 +91,17 @@ pub(super) fn show(
     file: Option<ReportFile>,
     ui: &Ui,
 ) -> Result<(), Failure> {
-    if race.json || file.is_none() {
+    show_as(race.json, report, file, ui)
+}
+
+/// The same, as JSON or as a summary.
+pub(super) fn show_as(
+    json: bool,
+    report: &Report,
+    file: Option<ReportFile>,
+    ui: &Ui,
+) -> Result<(), Failure> {
+    if json || file.is_none() {
         let json = to_json(report).or_fail(ExitCode::Broken)?;
         ui.result(&String::from_utf8_lossy(&json));
     } else {
@@ -135,8 +145,7 @@ pub(super) fn module(
     let path: PathBuf = match (named, kdir) {
         (Some(path), _) => path.to_owned(),
         (None, Some(kdir)) => {
-            kbuild::build_variant(kdir, variant, cache, stop)
-                .map_err(kernel_arg::kbuild_failure)?
+            kbuild::build_variant(kdir, variant, cache, stop).map_err(kernel_arg::kbuild_failure)?
         }
         (None, None) => {
             let error = format!("{kernel}: no build tree to build the dummy module against");

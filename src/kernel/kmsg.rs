@@ -81,6 +81,26 @@ impl Kmsg {
     }
 }
 
+/// The whole log of this boot, as far as the kernel still has it.
+pub fn everything() -> io::Result<Vec<u8>> {
+    let mut kmsg = Kmsg {
+        file: File::options()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(KMSG)?,
+        sequence: Sequence::default(),
+        buffer: vec![0; LONGEST_RECORD],
+    };
+    let mut bytes = Vec::new();
+    for entry in kmsg.read()? {
+        if let Entry::Record(record) = entry {
+            bytes.extend_from_slice(&record);
+            bytes.push(b'\n');
+        }
+    }
+    Ok(bytes)
+}
+
 impl AsFd for Kmsg {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()

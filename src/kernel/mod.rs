@@ -13,6 +13,7 @@ pub mod make;
 mod make_error;
 pub mod module;
 pub mod module_image;
+pub mod module_tree;
 pub mod packed;
 pub mod preflight;
 pub mod pstore;

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::kmod::{DeleteModuleFlags, ModuleInitFlags, delete_module, finit_module};
 
+/// Prefix of the modules that stay loaded while others are raced.
+pub const BACKGROUND: &str = "modrace_background";
+
 /// A module file, ready to be loaded again and again.
 #[derive(Debug)]
 pub struct ModuleFile {
@@ -68,6 +71,30 @@ impl ModuleFile {
     fn sysfs(&self) -> PathBuf {
         Path::new("/sys/module").join(self.name())
     }
+}
+
+/// Names of loaded modules that a race of `raced` loads: itself, its copies
+/// `raced_N`, and the background.
+pub fn left_loaded(raced: &str) -> std::io::Result<Vec<String>> {
+    let copy_of = |name: &str, base: &str| {
+        let rest = name.strip_prefix(base);
+        rest.is_some_and(|rest| {
+            let number = rest.strip_prefix('_').unwrap_or(rest);
+            rest.is_empty() || rest != number && number.bytes().all(|byte| byte.is_ascii_digit())
+        })
+    };
+    let entries = match fs::read_dir("/sys/module") {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    Ok(entries
+        .flatten()
+        // What is built in has no state.
+        .filter(|entry| entry.path().join("initstate").exists())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| copy_of(name, raced) || copy_of(name, BACKGROUND))
+        .collect())
 }
 
 /// Unloads a module by its name, if it is loaded; for what a killed run left.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use super::protocol::{Ending, Finished, GuestMessage, RACE_MARK, Racing, TrialPlan};
-use crate::kernel::module::ModuleFile;
+use crate::kernel::module::{BACKGROUND, ModuleFile};
 use crate::kernel::module_image::ModuleImage;
 use crate::kernel::{affinity, clock};
 use crate::model::{BadLine, Knob, Oracle, Phase, RECORDER_MAGIC, Recorder, Stage};
@@ -116,7 +116,7 @@ fn run(
         taints: taints.clone(),
     });
 
-    let background = Background::load(copies("modrace_background", settings.background_modules)?)?;
+    let background = Background::load(copies(BACKGROUND, settings.background_modules)?)?;
     let cpus = affinity::allowed_cpus().map_err(|errno| broken(format!("affinity: {errno}")))?;
     let spec = RaceSpec {
         strategy: settings.strategy,

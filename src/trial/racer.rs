@@ -202,6 +202,7 @@ fn unfit(reason: String) -> Finished {
         taint_before: 0,
         taint_after: 0,
         knobs: Vec::new(),
+        bad_lines: Vec::new(),
     }
 }
 

@@ -349,6 +349,7 @@ impl OpenTrial {
             counters: beat.counters,
             signals: setup.signals,
             notes: setup.notes,
+            bad_lines: Vec::new(),
             console: None,
             wall_s: beat.unix_ms.saturating_sub(self.start.unix_ms) as f64 / 1e3,
         }

@@ -78,6 +78,11 @@ impl<'a> Progress<'a> {
         }
     }
 
+    /// Shows where it is: on the bar, or in a line now and then.
+    pub fn status(&mut self, text: &str) {
+        self.on_the_way(text);
+    }
+
     /// Takes the bar away.
     pub fn end(&self) {
         if let Some(bar) = &self.bar {

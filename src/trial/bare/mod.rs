@@ -470,6 +470,7 @@ fn record(index: u32, seed: u64, conclusion: Conclusion, seen: &Snapshot) -> Tri
         counters: seen.counters.clone(),
         signals: conclusion.signals,
         notes: conclusion.notes,
+        bad_lines: Vec::new(),
         console: None,
         wall_s: 0.0,
     }

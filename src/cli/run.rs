@@ -1,0 +1,305 @@
+//! `modrace run`: races the kernel that it runs on. This file is what was
+//! typed, the guard rails, and what is said before anything is done; `course`
+//! makes the trials.
+
+mod candidate;
+pub(super) mod course;
+pub(super) mod tuning;
+pub(super) mod unit;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use self::candidate::Candidate;
+use self::course::Course;
+use self::tuning::OnCrash;
+use super::args::RaceArgs;
+use super::ui::Ui;
+use super::{Failure, OrFail, plan, recover, session, stop};
+use crate::kernel::preflight::{Facts, running_config};
+use crate::kernel::{affinity, uname};
+use crate::model::{Environment, ExitCode, Report, Strategy};
+use crate::report::write::ReportFile;
+use crate::trial::journal::{self, Begin, FORMAT, JOURNAL_FOLDER, Journal, Record};
+
+/// Race the kernel that this machine runs: meant to crash it
+#[derive(Debug, clap::Args)]
+#[command(mut_arg("trials", |arg| arg.default_value("1")))]
+pub(super) struct Args {
+    #[command(flatten)]
+    race: RaceArgs,
+    /// This machine may crash and lose what is not on its disk
+    #[arg(long, env = "MODRACE_DISPOSABLE", value_parser = clap::builder::FalseyValueParser::new())]
+    disposable: bool,
+    /// The running kernel's build tree [default: /lib/modules/RELEASE/build]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["module", "module_name"])]
+    kdir: Option<PathBuf>,
+    /// Race this installed module, with its dependencies in place
+    #[arg(long, value_name = "NAME", conflicts_with = "module")]
+    module_name: Option<String>,
+    /// Race on these CPUs only, such as 0-3,8
+    #[arg(long, value_name = "LIST", value_parser = cpu_list)]
+    cpus: Option<Cpus>,
+    /// What the kernel does at an oops [default: as the machine has it]
+    #[arg(long, value_enum)]
+    on_crash: Option<OnCrash>,
+    /// Make the remaining trials after each reboot
+    #[arg(long)]
+    rearm: bool,
+    /// Install the systemd unit that does so, for the time of the run
+    #[arg(long, requires = "rearm")]
+    install_unit: bool,
+    /// Where the journal is kept
+    #[arg(long, value_name = "DIR", default_value = JOURNAL_FOLDER)]
+    journal: PathBuf,
+    /// Time between two heartbeats in the journal
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
+    heartbeat: Duration,
+    /// Put back what a run that was killed has left behind, and race nothing
+    #[arg(long)]
+    cleanup: bool,
+}
+
+/// A list of CPUs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Cpus(Vec<usize>);
+
+/// `0-3,8`
+fn cpu_list(typed: &str) -> Result<Cpus, String> {
+    let number = |text: &str| {
+        text.trim()
+            .parse::<usize>()
+            .map_err(|_| format!("`{text}` is no CPU; a list looks like 0-3,8"))
+    };
+    let mut cpus = Vec::new();
+    for part in typed.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (number(first)?, number(last)?);
+        if first > last || last >= 4096 {
+            return Err(format!(
+                "`{part}`: from a lower to a higher CPU, below 4096"
+            ));
+        }
+        cpus.extend(first..=last);
+    }
+    cpus.sort_unstable();
+    cpus.dedup();
+    Ok(Cpus(cpus))
+}
+
+pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
+    let ui = &ui.quiet(args.race.quiet);
+    if args.cleanup {
+        return recover::cleanup(&args.journal, args.race.json, ui);
+    }
+    let stop = stop::on_signals()?;
+    let facts = Facts::gather(args.disposable);
+    // Who may not race need not be told what is wrong with the module.
+    if facts.root && facts.disposable {
+        let cpus = cpus(args)?;
+        plan::bare_settings(&args.race, cpus.len(), 0)?;
+    }
+    refuse(&facts, true)?;
+    let machine = uname::environment("");
+    let release = machine.kernel.release.clone().unwrap_or_default();
+    let named = candidate::named(args, &release)?;
+    refuse(
+        &facts,
+        named.as_ref().is_some_and(|named| named.image.signed()),
+    )?;
+    nothing_unfinished(&args.journal)?;
+    let candidate = match named {
+        Some(candidate) => candidate,
+        None => candidate::dummy(args, &release, &stop)?,
+    };
+    let begin = begin(args, &release, machine, &candidate)?;
+    announce(&begin, args, ui);
+    if args.install_unit {
+        unit::install(&args.journal)?;
+    } else if args.rearm {
+        ui.note(&format!(
+            "after each reboot run `modrace recover --resume --journal {}`; a systemd unit that \
+             does it: modrace recover --print-unit",
+            args.journal.display()
+        ));
+    }
+    let mut journal = Journal::create(&args.journal).or_fail(ExitCode::Broken)?;
+    let file = begin.report_path.clone().map(ReportFile::resume);
+    if let Some(file) = &file {
+        // An unwritable place is found now, not after an hour of racing.
+        file.save(&begin.report).or_fail(ExitCode::Broken)?;
+    }
+    journal
+        .append(&Record::Begin(Box::new(begin.clone())))
+        .or_fail(ExitCode::Broken)?;
+    Course {
+        report: begin.report.clone(),
+        begin,
+        journal,
+        file,
+        json: args.race.json,
+    }
+    .run(0, &stop, ui)
+}
+
+fn refuse(facts: &Facts, signed: bool) -> Result<(), Failure> {
+    match facts.refusal(signed) {
+        None => Ok(()),
+        Some(refusal) => {
+            let hint = refusal.hint();
+            Err(Failure::new(ExitCode::Unsupported, refusal).hint(hint))
+        }
+    }
+}
+
+/// Nothing measured may be lost: what an earlier run has left is seen to first.
+fn nothing_unfinished(folder: &Path) -> Result<(), Failure> {
+    let left = journal::list(folder).or_fail(ExitCode::Broken)?;
+    match left.first() {
+        None => Ok(()),
+        Some(path) => Err(Failure::message(
+            ExitCode::Unsupported,
+            format!("an earlier run has not ended: {}", path.display()),
+        )
+        .hint(format!(
+            "complete its report first: modrace recover --journal {}",
+            folder.display()
+        ))),
+    }
+}
+
+/// The CPUs to race on: those typed, of those that this process may use.
+fn cpus(args: &Args) -> Result<Vec<usize>, Failure> {
+    let allowed = affinity::allowed_cpus().or_fail(ExitCode::Broken)?;
+    let Some(Cpus(typed)) = &args.cpus else {
+        return Ok(allowed);
+    };
+    match typed.iter().find(|cpu| !allowed.contains(cpu)) {
+        None => Ok(typed.clone()),
+        Some(cpu) => Err(Failure::message(
+            ExitCode::Usage,
+            format!("--cpus: CPU {cpu} is not one that this process may use ({allowed:?})"),
+        )),
+    }
+}
+
+fn begin(
+    args: &Args,
+    release: &str,
+    machine: Environment,
+    candidate: &Candidate,
+) -> Result<Begin, Failure> {
+    let heartbeat_s = args.heartbeat.as_secs_f64();
+    if !(0.05..=60.0).contains(&heartbeat_s) {
+        return Err(Failure::message(
+            ExitCode::Usage,
+            format!("--heartbeat {heartbeat_s} s: between 50ms and 60s, please"),
+        ));
+    }
+    let cpus = cpus(args)?;
+    let started = SystemTime::now();
+    let settings =
+        plan::bare_settings(&args.race, cpus.len(), machine.mem_mib.unwrap_or_default())?;
+    let knobs = tuning::plan(args.on_crash);
+    let report: Report = session::blank(
+        environment(release, machine),
+        &candidate.image,
+        settings,
+        plan::seed(&args.race),
+        started,
+    );
+    let report_path = session::report_file(&args.race, release, started)?
+        .map(|file| std::path::absolute(file.path()))
+        .transpose()
+        .or_fail(ExitCode::Usage)?;
+    Ok(Begin {
+        format: FORMAT.to_owned(),
+        report,
+        report_path,
+        module: candidate.path.clone(),
+        dependencies: candidate.dependencies.clone(),
+        cpus: args.cpus.as_ref().map(|_| cpus),
+        rearm: args.rearm,
+        heartbeat_s,
+        knobs,
+    })
+}
+
+fn environment(release: &str, mut machine: Environment) -> Environment {
+    let config = running_config();
+    release.clone_into(&mut machine.kernel.name);
+    machine.accel = Some("none".to_owned());
+    machine.host_cpus = machine.cpus;
+    if let Some(config) = config {
+        machine.kernel.config_sha256 = Some(config.sha256().to_owned());
+        if let Some(word) = config.preemption() {
+            machine.preemption = Some(word.to_owned());
+        }
+    }
+    machine
+}
+
+/// What will happen, what will be changed, and how the result is found again.
+fn announce(begin: &Begin, args: &Args, ui: &Ui) {
+    let report = &begin.report;
+    let settings = &report.settings;
+    ui.note(&format!(
+        "this run is meant to crash this machine ({}): {} trial(s) of at most {} s, on {} CPUs",
+        report.environment.kernel.name, settings.trials, settings.duration_s, settings.smp
+    ));
+    ui.note(&format!(
+        "if the kernel has the bug: {}",
+        tuning::prospect(&begin.knobs)
+    ));
+    let module = begin.module.file_stem().unwrap_or_default();
+    let changed: Vec<&str> = begin
+        .knobs
+        .iter()
+        .filter(|knob| knob.during != knob.before)
+        .map(|knob| knob.path.as_str())
+        .collect();
+    ui.note(&format!(
+        "it loads and unloads {} (which taints the kernel until the next boot){}{}; unless the \
+         machine dies, all else is put back",
+        module.to_string_lossy(),
+        if changed.is_empty() {
+            String::new()
+        } else {
+            format!(", sets {}", changed.join(" and "))
+        },
+        match settings.strategy {
+            Strategy::AsReported => "",
+            _ => ", and sets what the chaos techniques need (modrace list chaos)",
+        }
+    ));
+    let report_at = begin
+        .report_path
+        .as_ref()
+        .map_or("stdout".to_owned(), |path| path.display().to_string());
+    ui.note(&format!(
+        "the report goes to {report_at}, the journal to {} every {} s; if the machine dies, \
+         after the reboot: modrace recover{}",
+        args.journal.display(),
+        begin.heartbeat_s,
+        if args.journal == Path::new(JOURNAL_FOLDER) {
+            String::new()
+        } else {
+            format!(" --journal {}", args.journal.display())
+        }
+    ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_cpus_is_read_as_the_kernel_writes_it() {
+        assert_eq!(cpu_list("0-3,8"), Ok(Cpus(vec![0, 1, 2, 3, 8])));
+        assert_eq!(cpu_list("2,1-2"), Ok(Cpus(vec![1, 2])));
+        for wrong in ["", "a", "3-1", "0-", "0,,1", "99999"] {
+            let error = cpu_list(wrong).unwrap_err();
+            assert!(error.contains('`'), "{wrong}: {error}");
+        }
+    }
+}

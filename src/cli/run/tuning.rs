@@ -1,0 +1,128 @@
+//! Settings of the kernel that a run makes for its time: what is to happen at
+//! an oops. And the list of all that a race may change, with their values
+//! before it, so that they can be put back whatever kills the run.
+
+use std::fs;
+
+use clap::ValueEnum;
+
+use crate::model::Knob;
+
+const PANIC_ON_OOPS: &str = "/proc/sys/kernel/panic_on_oops";
+const PANIC: &str = "/proc/sys/kernel/panic";
+/// Seconds from a panic to the reboot, where the machine would stay down.
+const REBOOT_AFTER_S: &str = "10";
+/// What chaos techniques may change.
+const CHAOS: &[&str] = &[
+    "/sys/kernel/rcu_expedited",
+    "/sys/kernel/rcu_normal",
+    "/proc/sys/kernel/sched_rt_runtime_us",
+    "/proc/sys/kernel/printk",
+];
+
+/// What the kernel does at an oops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum OnCrash {
+    /// Panic, and reboot
+    Panic,
+    /// Stay up, damaged
+    Stay,
+}
+
+/// All that the run may change, with what it will be during the run.
+pub(super) fn plan(on_crash: Option<OnCrash>) -> Vec<Knob> {
+    let mut knobs: Vec<Knob> = CHAOS.iter().filter_map(|path| knob(path)).collect();
+    let wanted: &[(&str, &str)] = match on_crash {
+        None => &[],
+        Some(OnCrash::Stay) => &[(PANIC_ON_OOPS, "0")],
+        Some(OnCrash::Panic) if read(PANIC).as_deref() == Some("0") => {
+            &[(PANIC_ON_OOPS, "1"), (PANIC, REBOOT_AFTER_S)]
+        }
+        Some(OnCrash::Panic) => &[(PANIC_ON_OOPS, "1")],
+    };
+    for (path, value) in wanted {
+        knobs.extend(knob(path).map(|knob| Knob {
+            during: (*value).to_owned(),
+            ..knob
+        }));
+    }
+    knobs
+}
+
+/// Makes the settings that the run itself wants.
+pub(super) fn apply(knobs: &[Knob]) -> std::io::Result<()> {
+    knobs
+        .iter()
+        .filter(|knob| knob.during != knob.before)
+        .try_for_each(|knob| fs::write(&knob.path, &knob.during))
+}
+
+/// Puts everything back that is not as it was. Returns what could not be.
+pub(in crate::cli) fn put_back(knobs: &[Knob]) -> Vec<String> {
+    knobs
+        .iter()
+        .filter(|knob| read(&knob.path).is_some_and(|now| now != knob.before))
+        .filter(|knob| fs::write(&knob.path, &knob.before).is_err())
+        .map(|knob| knob.path.clone())
+        .collect()
+}
+
+/// What the machine will do at an oops, in words.
+pub(super) fn prospect(knobs: &[Knob]) -> &'static str {
+    let value = |path: &str| {
+        let planned = knobs.iter().find(|knob| knob.path == path);
+        planned
+            .map(|knob| knob.during.clone())
+            .or_else(|| read(path))
+            .unwrap_or_default()
+    };
+    let panics = value(PANIC_ON_OOPS) != "0";
+    let stays_down = value(PANIC) == "0";
+    match (panics, stays_down) {
+        (true, true) => {
+            "it panics and stays down (kernel.panic is 0): somebody has to reset it, unless \
+             --on-crash panic sets a reboot"
+        }
+        (true, false) => "it panics and reboots",
+        (false, _) => {
+            "it stays up, damaged: whatever touches modules from then on hangs, and it must be \
+             rebooted"
+        }
+    }
+}
+
+fn knob(path: &str) -> Option<Knob> {
+    let before = read(path)?;
+    Some(Knob {
+        path: path.to_owned(),
+        during: before.clone(),
+        before,
+        restored: false,
+    })
+}
+
+fn read(path: &str) -> Option<String> {
+    Some(fs::read_to_string(path).ok()?.trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_differs_is_written_and_everything_is_put_back() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "0\n").unwrap();
+        let path = file.path().display().to_string();
+        let mut knob = knob(&path).unwrap();
+        apply(std::slice::from_ref(&knob)).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "0\n");
+        knob.during = "1".to_owned();
+        apply(std::slice::from_ref(&knob)).unwrap();
+        assert_eq!(read(&path).unwrap(), "1");
+        // Whatever it is now, it becomes what it was.
+        fs::write(&path, "7").unwrap();
+        assert!(put_back(&[knob]).is_empty());
+        assert_eq!(read(&path).unwrap(), "0");
+    }
+}

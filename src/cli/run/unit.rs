@@ -1,0 +1,67 @@
+//! The systemd unit that goes on with a run after each reboot: its text, its
+//! installation for the time of a run, its removal.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use crate::cli::{Failure, OrFail};
+use crate::model::ExitCode;
+
+const NAME: &str = "modrace-resume.service";
+const FOLDER: &str = "/etc/systemd/system";
+const WANTED_BY: &str = "multi-user.target.wants";
+
+/// The unit's text.
+pub(in crate::cli) fn text(journal: &Path) -> String {
+    let program = std::env::current_exe().unwrap_or_else(|_| "/usr/local/bin/modrace".into());
+    format!(
+        "# Completes the report of a run that crashed this machine, and makes the\n\
+         # trials that are left. Does nothing where no run is under way.\n\
+         [Unit]\n\
+         Description=modrace: recover from a crash and go on\n\
+         ConditionPathExistsGlob={journal}/*.journal\n\
+         After=local-fs.target\n\
+         \n\
+         [Service]\n\
+         Type=oneshot\n\
+         ExecStart={program} recover --resume --journal {journal}\n\
+         # Crashed, inconclusive: results, not failures of the unit.\n\
+         SuccessExitStatus=1 5\n\
+         \n\
+         [Install]\n\
+         WantedBy=multi-user.target\n",
+        journal = journal.display(),
+        program = program.display(),
+    )
+}
+
+/// Installs and enables it.
+pub(super) fn install(journal: &Path) -> Result<(), Failure> {
+    if !Path::new("/run/systemd/system").exists() {
+        return Err(Failure::message(
+            ExitCode::Unsupported,
+            "--install-unit: this machine was not booted by systemd",
+        )
+        .hint("let its init run `modrace recover --resume` at boot, and leave the option away"));
+    }
+    let (unit, link) = places();
+    let wants = Path::new(FOLDER).join(WANTED_BY);
+    fs::write(&unit, text(journal)).or_fail(ExitCode::Broken)?;
+    fs::create_dir_all(wants).or_fail(ExitCode::Broken)?;
+    let _from_an_earlier_run = fs::remove_file(&link);
+    symlink(&unit, &link).or_fail(ExitCode::Broken)
+}
+
+/// Removes it, if it is there.
+pub(super) fn remove() {
+    let (unit, link) = places();
+    for path in [link, unit] {
+        let _absent = fs::remove_file(path);
+    }
+}
+
+fn places() -> (PathBuf, PathBuf) {
+    let folder = Path::new(FOLDER);
+    (folder.join(NAME), folder.join(WANTED_BY).join(NAME))
+}

@@ -15,6 +15,9 @@ use crate::model::{Conclusion, ExitCode, Report, Source, Tool};
 use crate::report::{self, FORMATS, Format};
 
 /// Show, convert, pool, compare and check saved reports
+///
+/// A file that is no report, or whose numbers do not follow from its trials,
+/// ends with exit code 3; reports that do not belong together end with 4.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]

@@ -3,6 +3,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::evidence;
 use super::facts::{self, Rows, Side};
 use super::{Format, RenderError, plot, splat};
 use crate::model::{Outcome, Report};
@@ -47,10 +48,10 @@ fn render(report: &Report) -> Result<String, RenderError> {
                 (results(&sides))
                 @if let Some(comparison) = &report.comparison {
                     h2 { "Evidence" }
-                    (table(&facts::evidence_rows(comparison)))
+                    (table(&evidence::rows(comparison)))
                 }
                 h2 { "Not shown" }
-                ul { @for line in facts::not_shown(report) { li { (line) } } }
+                ul { @for line in evidence::not_shown(report) { li { (line) } } }
                 (crash(report))
                 @for side in &sides {
                     h2 { "Environment: " (side.name) }

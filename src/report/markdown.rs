@@ -1,5 +1,6 @@
 //! Format `markdown`: for an issue tracker. What the text says, in tables.
 
+use super::evidence;
 use super::facts::{self, Rows};
 use super::splat;
 use super::{Format, RenderError};
@@ -32,10 +33,10 @@ pub(super) fn page(report: &Report) -> String {
     out.push_str(&results(report));
     if let Some(comparison) = &report.comparison {
         out.push_str("\n## Evidence\n\n");
-        table(&mut out, &facts::evidence_rows(comparison));
+        table(&mut out, &evidence::rows(comparison));
     }
     out.push_str("\n## Not shown\n\n");
-    for line in facts::not_shown(report) {
+    for line in evidence::not_shown(report) {
         out.push_str(&format!("- {}\n", cell(&line)));
     }
     if let Some((who, trial, crash)) = facts::first_crash(report) {

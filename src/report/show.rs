@@ -1,6 +1,7 @@
 //! A report on the terminal: the verdict, the runs side by side, and a small
 //! histogram of the times to crash.
 
+use super::evidence;
 use super::facts::{self, Rows};
 use crate::model::{Outcome, Report};
 use crate::stats::figures::seconds;
@@ -50,7 +51,7 @@ pub fn show(report: &Report) -> String {
     }
     if let Some(comparison) = &report.comparison {
         out.push('\n');
-        for (label, value) in facts::evidence_rows(comparison) {
+        for (label, value) in evidence::rows(comparison) {
             out.push_str(&format!("  {label:21}  {value}\n"));
         }
     }

@@ -1,6 +1,7 @@
 //! Format `text`: for a mailing list. Plain ASCII, at most 75 columns, complete
 //! without an attachment. It offers a `Tested-by:` line and invents no name.
 
+use super::evidence;
 use super::facts::{self, Rows, Side};
 use super::splat;
 use super::{Format, RenderError};
@@ -51,11 +52,11 @@ fn render(report: &Report) -> Result<String, RenderError> {
     out.table(&sides);
     if let Some(comparison) = &report.comparison {
         out.section("Evidence");
-        out.rows(&facts::evidence_rows(comparison));
+        out.rows(&evidence::rows(comparison));
     }
 
     out.section("Not shown");
-    for line in facts::not_shown(report) {
+    for line in evidence::not_shown(report) {
         out.bullet(&line);
     }
 

@@ -111,7 +111,7 @@ pub fn run_stats(trials: &[Trial]) -> RunStats {
                 Termination::Time => model::Termination::Time,
             }),
         mean_above_s: fit
-            .filter(|fit| fit.events == 0)
+            .filter(|fit| fit.events == 0 && fit.exposure > 0.0)
             .and_then(|fit| mean_above(fit.exposure, 0.05).ok()),
     }
 }

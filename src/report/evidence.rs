@@ -1,0 +1,154 @@
+//! What every format says of a comparison's statistics, and what it says was
+//! not shown, so that nobody reads more into a run than there is.
+
+use super::facts::{Rows, no_result, sides};
+use crate::model::{Comparison, ModuleRecord, Report, Verdict};
+use crate::stats::figures::{p_value, percent, seconds, significant};
+
+/// The statistics of a comparison.
+pub(super) fn rows(comparison: &Comparison) -> Rows {
+    let mut rows = Rows::new();
+    let of = &comparison.seconds;
+    if let Some(needed) = of.needed {
+        let had = seconds(of.candidate_exposure);
+        rows.push((
+            "exposure needed",
+            format!("{} (had {had})", seconds(needed)),
+        ));
+    }
+    if let Some(p) = of.p_value {
+        rows.push(("by seconds", p_value(p)));
+    }
+    if let Some(cycles) = &comparison.cycles {
+        if let Some(needed) = cycles.needed {
+            let text = format!(
+                "{:.0} (had {:.0})",
+                needed.ceil(),
+                cycles.candidate_exposure
+            );
+            rows.push(("cycles needed", text));
+        }
+        if let Some(p) = cycles.p_value {
+            rows.push(("by cycles", p_value(p)));
+        }
+    }
+    let fisher = &comparison.fisher;
+    rows.push((
+        "Fisher's exact test",
+        format!(
+            "{}/{} against {}/{} trials crashed, {}",
+            fisher.baseline_crashed,
+            fisher.baseline_trials,
+            fisher.candidate_crashed,
+            fisher.candidate_trials,
+            p_value(fisher.p_value)
+        ),
+    ));
+    if let Some(test) = &comparison.log_rank {
+        let how = if test.exhaustive { "all" } else { "random" };
+        rows.push((
+            "log-rank test",
+            format!(
+                "{} ({} {how} relabellings)",
+                p_value(test.permutation_p),
+                test.permutations
+            ),
+        ));
+    }
+    for (label, evidence) in [
+        ("exponential, seconds", Some(of)),
+        ("exponential, cycles", comparison.cycles.as_ref()),
+    ] {
+        let Some(evidence) = evidence else { continue };
+        let text = match &evidence.exponentiality {
+            None => "too few crashes to test".to_owned(),
+            Some(test) => format!(
+                "{}, Weibull shape {}, {}",
+                if test.rejected {
+                    "rejected"
+                } else {
+                    "not rejected"
+                },
+                significant(test.shape, 3),
+                p_value(test.p_value)
+            ),
+        };
+        rows.push((label, text));
+    }
+    rows
+}
+
+/// What the run did not show, so that nobody reads more into it.
+pub(super) fn not_shown(report: &Report) -> Vec<String> {
+    let mut lines = Vec::new();
+    let untainted = |module: &ModuleRecord| module.taints.is_empty();
+    if report.module.as_ref().is_some_and(untainted) {
+        lines.push(
+            "Anything about the BUG: m_show() looks at the state of tainted modules only, \
+             and this module was not tainted."
+                .to_owned(),
+        );
+    }
+    match &report.comparison {
+        Some(comparison) => not_shown_by(comparison, &mut lines),
+        None if report.verdict != Verdict::Fail => {
+            lines.push(
+                "That the race can be hit here at all: no kernel that crashes was run on the \
+                 same settings (no positive control)."
+                    .to_owned(),
+            );
+            if let Some(bound) = report.stats.mean_above_s {
+                lines.push(format!(
+                    "That there is no race: one that takes {} of exposure or more on average \
+                     would have been missed once in twenty times.",
+                    seconds(bound)
+                ));
+            }
+        }
+        None => {}
+    }
+    for side in sides(report) {
+        match no_result(&side) {
+            0 => {}
+            1 => lines.push(format!(
+                "Anything by 1 trial of the {}: it broke.",
+                side.name
+            )),
+            n => lines.push(format!(
+                "Anything by {n} trials of the {}: they broke.",
+                side.name
+            )),
+        }
+    }
+    if !report.complete {
+        lines.push("All that was planned: the run was cut short.".to_owned());
+    }
+    lines.push("Anything about other configurations, machines or settings than these.".to_owned());
+    lines
+}
+
+fn not_shown_by(comparison: &Comparison, lines: &mut Vec<String>) {
+    let of = &comparison.seconds;
+    if let Some(rarer) = of.times_rarer.filter(|_| comparison.extrapolated) {
+        lines.push(format!(
+            "That the crash is impossible: only that it is at least {} times rarer than on \
+             the baseline, at {}.",
+            // Rounded down: a bound must not grow on the way to paper.
+            significant((rarer * 100.0).floor() / 100.0, 3),
+            percent(comparison.confidence)
+        ));
+    }
+    if !comparison.extrapolated {
+        lines.push(
+            "How rare the crash is now: the baseline's times do not fit an exponential, so \
+             exposure is not extrapolated and whole trials are compared."
+                .to_owned(),
+        );
+    } else if of.exponentiality.is_none() && of.baseline_crashes > 0 {
+        lines.push(
+            "That the crash rate is constant: the baseline crashed too seldom to test it, and \
+             the p values assume it."
+                .to_owned(),
+        );
+    }
+}

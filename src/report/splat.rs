@@ -15,6 +15,8 @@ const NOISE: &[&str] = &[
     r"^\s*[0-9a-f]{16}( [0-9a-f]{16})*$",
     r"^\s*</?(TASK|IRQ|NMI|SOFTIRQ)>$",
     r"^Kernel Offset: ",
+    // Where user space was: nothing of the kernel.
+    r"^RIP: 0033:",
 ];
 
 /// Only unwrapped because a test compiles each of them.

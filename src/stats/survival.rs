@@ -109,8 +109,10 @@ impl KaplanMeier {
 
     /// The time by which a share `p` has crashed, with the limits of
     /// Brookmeyer & Crowley 1982: where the curve's limits cross 1−p. A
-    /// stretch that is level at exactly 1−p gives its middle, as in R's
-    /// `survival`, so that the median of complete data is the sample's.
+    /// stretch between two drops that is level at exactly 1−p gives its middle, as
+    /// in R's `survival`, so that the median of complete data is the sample's.
+    /// Behind the last drop it gives the drop: R's middle would depend on how
+    /// long was watched.
     pub fn quantile(&self, p: f64) -> Quantile {
         let level = 1.0 - p;
         Quantile {
@@ -127,8 +129,8 @@ impl KaplanMeier {
         if curve(step)? < level - SAME {
             return Some(step.time);
         }
-        let until = self.steps.get(at + 1).map_or(self.end, |next| next.time);
-        Some(f64::midpoint(step.time, until))
+        let next = self.steps.get(at + 1);
+        Some(next.map_or(step.time, |next| f64::midpoint(step.time, next.time)))
     }
 }
 

@@ -36,11 +36,16 @@ pub(super) fn rows(comparison: &Comparison) -> Rows {
     rows.push((
         "Fisher's exact test",
         format!(
-            "{}/{} against {}/{} trials crashed, {}",
+            "{}/{} against {}/{} trials crashed{}, {}",
             fisher.baseline_crashed,
             fisher.baseline_trials,
             fisher.candidate_crashed,
             fisher.candidate_trials,
+            if fisher.baseline_crashed > 0 {
+                " (of those as long as the slowest crash)"
+            } else {
+                ""
+            },
             p_value(fisher.p_value)
         ),
     ));
@@ -129,14 +134,19 @@ pub(super) fn not_shown(report: &Report) -> Vec<String> {
 
 fn not_shown_by(comparison: &Comparison, lines: &mut Vec<String>) {
     let of = &comparison.seconds;
-    if let Some(rarer) = of.times_rarer.filter(|_| comparison.extrapolated) {
-        lines.push(format!(
+    let confidence = percent(comparison.confidence);
+    match of.times_rarer.filter(|_| comparison.extrapolated) {
+        Some(rarer) if rarer >= 1.0 => lines.push(format!(
             "That the crash is impossible: only that it is at least {} times rarer than on \
-             the baseline, at {}.",
+             the baseline, at {confidence}.",
             // Rounded down: a bound must not grow on the way to paper.
             significant((rarer * 100.0).floor() / 100.0, 3),
-            percent(comparison.confidence)
-        ));
+        )),
+        Some(_) => lines.push(format!(
+            "That the crash is rarer than on the baseline: the exposure is too short to tell \
+             at {confidence}."
+        )),
+        None => {}
     }
     if !comparison.extrapolated {
         lines.push(

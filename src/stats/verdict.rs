@@ -155,6 +155,7 @@ mod tests {
             cycles: 100,
             reads: 1000,
             time_to_crash_s: (outcome == Outcome::Crashed).then_some(exposure_s),
+            time_to_crash_bounds_s: None,
             cycles_to_crash: (outcome == Outcome::Crashed).then_some(101),
             crash: None,
             counters: Counters::default(),

@@ -86,6 +86,7 @@ fn survivor(seen: &Snapshot) -> Finished {
         taint_before: 0,
         taint_after: 1 << 12,
         knobs: Vec::new(),
+        bad_lines: Vec::new(),
     }
 }
 

@@ -8,7 +8,7 @@ use super::args::{MachineArgs, RaceArgs};
 use super::kernel_arg::KERNEL_HELP;
 use super::side::{Preparation, Side};
 use super::ui::{Ui, progress::Progress};
-use super::{Failure, OrFail, plan, session, stop};
+use super::{Failure, OrFail, control, plan, session, stop};
 use crate::kernel::cache::Cache;
 use crate::model::{Event, ExitCode, Outcome, Report, Run, RunStats, Trial, Verdict};
 use crate::report::write::ReportFile;
@@ -130,16 +130,9 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
     let interrupted = stop.load(Ordering::Relaxed);
     pairing.report.complete = !interrupted;
     pairing.update()?;
-    let unsupported = pairing
-        .trials()
-        .any(|trial| trial.outcome == Outcome::Unsupported);
     let report = pairing.report;
     session::show(&args.race, &report, file, ui)?;
-    Ok(if interrupted {
-        ExitCode::Interrupted
-    } else {
-        ExitCode::of(report.verdict, unsupported)
-    })
+    Ok(session::exit_code(&report))
 }
 
 fn stop_rule(args: &Args, seed: u64) -> Result<Plan, Failure> {
@@ -147,12 +140,7 @@ fn stop_rule(args: &Args, seed: u64) -> Result<Plan, Failure> {
     if args.crashes == 0 {
         return usage("--crashes 0: without a crash there is no positive control".to_owned());
     }
-    if !(0.5..1.0).contains(&args.confidence) {
-        return usage(format!(
-            "--confidence {}: between 0.5 and 1, 1 not included",
-            args.confidence
-        ));
-    }
+    control::check_confidence(args.confidence)?;
     let max_exposure_s = args.max_exposure.as_secs_f64();
     if max_exposure_s <= 0.0 {
         return usage("--max-exposure 0s: some exposure is needed".to_owned());
@@ -265,14 +253,6 @@ fn hopeless(trials: &[Trial]) -> Option<String> {
 }
 
 impl Pairing<'_> {
-    fn trials(&self) -> impl Iterator<Item = &Trial> {
-        self.control_run().trials.iter().chain(&self.report.trials)
-    }
-
-    fn control_run(&self) -> &Run {
-        self.report.baseline.as_ref().unwrap_or(&self.control)
-    }
-
     /// Brings all that follows from the trials up to date, and saves it.
     fn update(&mut self) -> Result<(), Failure> {
         let report = &mut self.report;

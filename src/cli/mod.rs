@@ -3,6 +3,7 @@
 
 mod ab;
 mod args;
+mod control;
 mod doctor;
 mod failure;
 pub mod kernel_arg;

@@ -145,15 +145,16 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
 }
 
 /// A report with its file's name and digest.
-struct Loaded {
-    name: String,
-    report: Report,
-    source: Source,
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) name: String,
+    pub(super) report: Report,
+    pub(super) source: Source,
 }
 
 /// A file that cannot be read or is no report is broken input, exit code 3: the
 /// command line was right.
-fn load(file: &Path) -> Result<Loaded, Failure> {
+pub(super) fn load(file: &Path) -> Result<Loaded, Failure> {
     let name = file.display().to_string();
     let mut bytes = Vec::new();
     let done = if name == "-" {

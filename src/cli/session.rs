@@ -15,6 +15,7 @@ use crate::model::{
     Environment, ExitCode, ModuleRecord, Oracle, Outcome, Report, RunStats, SCHEMA, Settings, Tool,
     Trial,
 };
+use crate::report;
 use crate::report::write::{ReportFile, to_json};
 use crate::stats::{run_stats, verdict_alone};
 
@@ -77,11 +78,20 @@ pub(super) fn conclude(report: &mut Report, interrupted: bool) -> ExitCode {
     report.updated = now();
     (report.verdict, report.verdict_reason) =
         verdict_alone(&report.trials, report.settings.trials, report.complete);
-    if interrupted {
+    exit_code(report)
+}
+
+/// What scripts see of a finished report.
+pub(super) fn exit_code(report: &Report) -> ExitCode {
+    if !report.complete {
         return ExitCode::Interrupted;
     }
     let unsupported = |trial: &Trial| trial.outcome == Outcome::Unsupported;
-    ExitCode::of(report.verdict, report.trials.iter().any(unsupported))
+    let baseline = report.baseline.iter().flat_map(|run| &run.trials);
+    ExitCode::of(
+        report.verdict,
+        report.trials.iter().chain(baseline).any(unsupported),
+    )
 }
 
 /// Prints the summary or the report, and gives the file its final name.
@@ -105,7 +115,11 @@ pub(super) fn show_as(
         let json = to_json(report).or_fail(ExitCode::Broken)?;
         ui.result(&String::from_utf8_lossy(&json));
     } else {
-        ui.result(&summary::text(report));
+        // Two kernels want a table.
+        ui.result(&match &report.baseline {
+            Some(_) => report::show(report),
+            None => summary::text(report),
+        });
     }
     if let Some(file) = file {
         let path = file.finish(report).or_fail(ExitCode::Broken)?;

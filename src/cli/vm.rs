@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use super::args::{MachineArgs, RaceArgs};
+use super::control::ControlArgs;
 use super::kernel_arg::KERNEL_HELP;
 use super::side::{Preparation, Side};
 use super::ui::{Ui, progress::Progress};
@@ -23,6 +24,8 @@ pub(super) struct Args {
     machine: MachineArgs,
     #[command(flatten)]
     race: RaceArgs,
+    #[command(flatten)]
+    control: ControlArgs,
 }
 
 fn kernel_help() -> String {
@@ -33,6 +36,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
     let ui = &ui.quiet(args.race.quiet);
     let mut settings = plan::vm_settings(&args.race, &args.machine, plan::DEFAULT_DURATION_S)?;
     settings.jobs = settings.jobs.min(settings.trials);
+    let control = args.control.read(&settings)?;
     let seed = plan::seed(&args.race);
     let started = SystemTime::now();
     let file = session::report_file(&args.race, &args.kernel, started)?;
@@ -61,7 +65,11 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
         file.save(&report).or_fail(ExitCode::Broken)?;
     }
     let interrupted = race(&side, &mut report, file.as_ref(), &stop, ui)?;
-    let exit = session::conclude(&mut report, interrupted);
+    let mut exit = session::conclude(&mut report, interrupted);
+    if let Some(control) = control.filter(|_| !interrupted) {
+        report = control.apply(report)?;
+        exit = session::exit_code(&report);
+    }
     session::show(&args.race, &report, file, ui)?;
     Ok(exit)
 }

@@ -25,7 +25,7 @@ use thiserror::Error;
 
 pub use github::{annotations, step_summary};
 pub use plot::svg;
-pub use pool::{Differs, merge, with_control};
+pub use pool::{Differs, check_control, merge, with_control};
 pub use read::{ReadError, read};
 pub use schema::schema;
 pub use show::show;

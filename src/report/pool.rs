@@ -5,7 +5,7 @@
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::model::{Comparison, Report, Run, Source, Tool};
+use crate::model::{Comparison, Report, Run, Settings, Source, Tool};
 use crate::stats::{StatsError, compare, run_stats, verdict_alone, verdict_compared};
 
 /// Settings that change how long a run takes, not what a trial does.
@@ -110,6 +110,20 @@ pub fn merge(reports: Vec<Named>, tool: Tool, command: Vec<String>) -> Result<Re
     pooled.tool = tool;
     pooled.command = command;
     Ok(pooled)
+}
+
+/// Whether a report can be the control of a run with these settings: found out
+/// before the run, not after it.
+pub fn check_control((file, control): (&str, &Report), settings: &Settings) -> Result<(), Differs> {
+    only_one_run(file, control)?;
+    let names = ("this run", file);
+    same(
+        names,
+        "settings",
+        settings,
+        &control.settings,
+        VOLATILE_SETTINGS,
+    )
 }
 
 /// Sets a run against a positive control from an earlier report. The verdict on

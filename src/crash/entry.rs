@@ -143,12 +143,12 @@ fn frame(text: &str) -> Option<Frame> {
 }
 
 fn arm_frames(found: &Captures<'_>) -> Vec<Frame> {
-    let callee = Frame {
+    let inner = Frame {
         function: found[1].to_owned(),
         reliable: true,
         ..Frame::default()
     };
-    let caller = Frame {
+    let outer = Frame {
         function: found[2].to_owned(),
         offset: hex(found.get(3)),
         size: hex(found.get(4)),
@@ -156,7 +156,7 @@ fn arm_frames(found: &Captures<'_>) -> Vec<Frame> {
         reliable: true,
         ..Frame::default()
     };
-    vec![callee, caller]
+    vec![inner, outer]
 }
 
 /// The instruction pointer that a line tells, unless it is user space's.

@@ -4,7 +4,8 @@
 
 use std::collections::VecDeque;
 
-use super::report::{self, Gathered, LogLine};
+use super::gathered::{Gathered, Kept};
+use super::report;
 use super::signature::{self, Match, Surroundings};
 use super::{ignore, prefilter};
 use crate::console::{self, Origin};
@@ -94,7 +95,7 @@ impl Scanner {
         let mut events = Vec::new();
         self.work(true, &mut events);
         while let Some(gathered) = self.open.pop_front() {
-            events.push(close(gathered, true));
+            events.push(close(&gathered, true));
         }
         events
     }
@@ -157,36 +158,25 @@ impl Scanner {
 
     /// Looks at one line.
     fn line(&mut self, start: usize, stop: usize, events: &mut Vec<ScanEvent>) {
-        let raw = &self.bytes[start..stop];
-        let could_matter = prefilter::hits(raw);
-        let parsed = console::parse_line(raw);
-        let found = (could_matter && !ignore::harmless(&parsed.text))
-            .then(|| signature::recognise(&parsed, self.surroundings(start)))
-            .flatten();
         let number = self.number(start);
         let raw = &self.bytes[start..stop];
-        let line = LogLine {
-            number,
-            offset: self.base + start as u64,
-            parsed: console::parse_line(raw),
-            whole: console::clean(raw).into_owned(),
+        let parsed = console::parse_line(raw);
+        let found = (prefilter::hits(raw) && !ignore::harmless(&parsed.text))
+            .then(|| signature::recognise(&parsed, self.surroundings(start)))
+            .flatten();
+        if found.is_none() && self.open.is_empty() {
+            return;
         }
-        .owned();
-        if let Some(found) = found {
-            self.found(found, line, start, events);
-        } else {
-            self.gather(&line, events);
+        let whole = console::clean(raw).into_owned();
+        let line = Kept::new(number, self.base + start as u64, parsed, whole);
+        match found {
+            Some(found) => self.found(found, line, start, events),
+            None => self.gather(&line, events),
         }
     }
 
     /// A line that a signature matches.
-    fn found(
-        &mut self,
-        found: Match,
-        line: report::Owned,
-        start: usize,
-        events: &mut Vec<ScanEvent>,
-    ) {
+    fn found(&mut self, found: Match, line: Kept, start: usize, events: &mut Vec<ScanEvent>) {
         let row = found.row.signature;
         if row.kind == CrashKind::Reboot && (self.died || !self.was_up(start)) {
             // A machine that boots, or boots because it crashed.
@@ -194,11 +184,12 @@ impl Scanner {
             self.gather(&line, events);
             return;
         }
-        if let Some(open) = self.open.iter_mut().rev().find(|open| open.takes(&line)) {
-            if open.absorbs(&found, &line) {
-                open.push(line);
-                return;
-            }
+        let newest = self.open.iter_mut().rev().find(|open| open.takes(&line));
+        if let Some(open) = newest
+            && open.absorbs(&found, &line)
+        {
+            open.push(line);
+            return;
         }
         // Without callers nobody can tell whose the lines are: they are the
         // newest report's.
@@ -207,7 +198,7 @@ impl Scanner {
             if self.open[index].takes(&line) || self.open.len() >= MOST_OPEN {
                 if let Some(mut gathered) = self.open.remove(index) {
                     gathered.interrupted();
-                    events.push(close(gathered, false));
+                    events.push(close(&gathered, false));
                 }
             } else {
                 index += 1;
@@ -229,7 +220,7 @@ impl Scanner {
     }
 
     /// A line that none matches: it may belong to a report.
-    fn gather(&mut self, line: &report::Owned, events: &mut Vec<ScanEvent>) {
+    fn gather(&mut self, line: &Kept, events: &mut Vec<ScanEvent>) {
         let mut index = 0;
         while index < self.open.len() {
             if self.open[index].takes(line) {
@@ -239,7 +230,7 @@ impl Scanner {
             }
             if self.open[index].complete() {
                 if let Some(gathered) = self.open.remove(index) {
-                    events.push(close(gathered, false));
+                    events.push(close(&gathered, false));
                 }
             } else {
                 index += 1;
@@ -338,6 +329,6 @@ impl Scanner {
     }
 }
 
-fn close(gathered: Gathered, log_ended: bool) -> ScanEvent {
+fn close(gathered: &Gathered, log_ended: bool) -> ScanEvent {
     ScanEvent::Crash(Box::new(report::read(gathered, log_ended)))
 }

@@ -11,6 +11,10 @@ use crate::model::{CrashKind, Severity};
 
 /// One kind of report: how its first line looks, and what to make of it.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "columns of a table; each row sets few of them"
+)]
 pub struct Signature {
     /// Its name in reports and in `modrace list signatures`.
     pub name: &'static str,

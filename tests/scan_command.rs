@@ -157,3 +157,34 @@ fn the_signatures_are_listed() {
     assert!(text.lines().count() > 80);
     assert!(text.contains("KASAN"));
 }
+
+#[test]
+fn a_vmlinux_adds_places_to_frames() {
+    use object::{Object, ObjectSymbol};
+    // Any ELF file with line tables will do: this program's own.
+    let binary = env!("CARGO_BIN_EXE_modrace");
+    let image = std::fs::read(binary).unwrap();
+    let elf = object::File::parse(&*image).unwrap();
+    let main = elf
+        .symbols()
+        .find(|symbol| {
+            symbol
+                .name()
+                .is_ok_and(|name| name.contains("4main17h") || name.contains("modrace4main"))
+        })
+        .expect("a function main");
+    let name = main.name().unwrap();
+    let log = format!(
+        "[    1.000000] BUG: kernel NULL pointer dereference, address: 0\n\
+         [    1.000001] RIP: 0010:{name}+0x2/{size:#x}\n\
+         [    1.000002] Call Trace:\n\
+         [    1.000003]  {name}+0x2/{size:#x}\n",
+        size = main.size()
+    );
+    let output = feed(&["--json", "--vmlinux", binary, "-"], log.as_bytes());
+    let crash: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let source = crash["call_trace"][0]["source"].as_str().expect("a place");
+    assert!(source.contains(".rs:"), "{source}");
+    let none = feed(&["--vmlinux", "no/such/vmlinux", "-"], log.as_bytes());
+    assert_eq!(none.status.code(), Some(3));
+}

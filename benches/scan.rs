@@ -41,6 +41,7 @@ const CRASH_EVERY_MIB: usize = 64;
 fn generate(path: &Path, mib: usize) {
     let mut out = BufWriter::with_capacity(1 << 20, File::create(path).expect("a file"));
     let mut time_us = 0_u64;
+    let mut lines = 0;
     let mut line = String::new();
     for block in 0..mib {
         let mut left = 1_usize << 20;
@@ -48,7 +49,8 @@ fn generate(path: &Path, mib: usize) {
             line.clear();
             // A cheap mixture; the same on every run.
             time_us += 1 + (time_us * 7919 + 13) % 997;
-            let text = QUIET[(time_us % QUIET.len() as u64) as usize];
+            let text = QUIET[lines % QUIET.len()];
+            lines += 1 + usize::from(time_us % 7 == 0);
             let (s, us) = (time_us / 1_000_000, time_us % 1_000_000);
             writeln!(line, "[{s:>5}.{us:06}] {text}").expect("a string");
             out.write_all(line.as_bytes()).expect("disk space");

@@ -65,7 +65,7 @@ proptest! {
         for crash in scan(&log) {
             prop_assert!(crash.line > 0);
             prop_assert!(crash.title.len() <= 120);
-            prop_assert!((crash.offset as usize) < log.len());
+            prop_assert!(crash.offset < log.len() as u64);
         }
     }
 

@@ -223,6 +223,8 @@ fn validate_sees_a_verdict_that_the_trials_do_not_bear() {
     let mut made = report("lab:vulnerable", crashes(&TIMES), 10.0);
     made.verdict = Verdict::Pass;
     assert_eq!(validate(&made)[0].field, "verdict");
+    made.verdict = Verdict::Inconclusive;
+    assert_eq!(validate(&made)[0].recomputed, "fail");
     let mut unfinished = report("lab:fixed", clean(3, 5.0), 5.0);
     unfinished.settings.trials = 10;
     assert_eq!(validate(&unfinished)[0].field, "verdict");

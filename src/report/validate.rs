@@ -76,13 +76,12 @@ fn check_verdict(report: &Report, found: &mut Vec<Mismatch>) {
         Some(verdict) => verdict == Verdict::Pass,
         None => bad == 0 && stats.survived > 0 && stats.survived >= report.settings.trials,
     };
+    // Any crash or hang fails a kernel, beside a baseline as well as alone, and
+    // nothing else does.
     let expected = match report.verdict {
-        Verdict::Pass if !may_pass => conclusion.unwrap_or(if bad > 0 {
-            Verdict::Fail
-        } else {
-            Verdict::Inconclusive
-        }),
         Verdict::Fail if bad == 0 => Verdict::Inconclusive,
+        Verdict::Pass | Verdict::Inconclusive | Verdict::Broken if bad > 0 => Verdict::Fail,
+        Verdict::Pass if !may_pass => conclusion.unwrap_or(Verdict::Inconclusive),
         _ => return,
     };
     found.push(Mismatch {

@@ -18,6 +18,21 @@ static unsigned int hold_exit_ms;
 module_param(hold_exit_ms, uint, 0);
 MODULE_PARM_DESC(hold_exit_ms, "stay in the exit function this long");
 
+/*
+ * Any write makes the kernel print its list of modules, print_modules(), and
+ * live on. Since 5.0 the panic of sysrq-c has no such list.
+ */
+static int dummy_warn(const char *val, const struct kernel_param *kp)
+{
+	WARN(1, "modrace: the list of modules was asked for\n");
+	return 0;
+}
+
+static const struct kernel_param_ops dummy_warn_ops = {
+	.set = dummy_warn,
+};
+module_param_cb(warn, &dummy_warn_ops, NULL, 0200);
+
 static int __init dummy_init(void)
 {
 	if (hold_init_ms)

@@ -16,6 +16,7 @@ mod run;
 mod scan;
 mod session;
 mod side;
+mod states;
 mod stop;
 pub mod ui;
 mod vm;
@@ -47,6 +48,7 @@ enum Command {
     Lab(lab::Args),
     List(list::Args),
     Scan(scan::Args),
+    States(states::Args),
     Report(report::Args),
 }
 
@@ -85,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Lab(args) => lab::run(args, &ui),
         Command::List(args) => list::run(args, &ui),
         Command::Scan(args) => scan::run(args, &ui),
+        Command::States(args) => states::run(args, &ui),
         Command::Report(args) => report::run(args, &ui),
     };
     match done {

@@ -44,6 +44,7 @@ pub(super) fn blank(
         environment,
         module: Some(module_record(module)),
         settings,
+        states: Vec::new(),
         trials: Vec::new(),
         stats: RunStats::default(),
         baseline: None,

@@ -26,7 +26,7 @@ pub use prefilter::TOKENS as MARKERS;
 pub use scanner::{ScanEvent, Scanner, Sign};
 pub use signature::{Look, Signature, Stands};
 pub use signatures::SIGNATURES;
-pub use taint::{TAINTS, taints};
+pub use taint::{TAINTS, taint_mask, taints};
 
 /// Every crash in a whole log.
 pub fn scan(bytes: &[u8]) -> Vec<Crash> {

@@ -1,7 +1,8 @@
 //! The kernel's taint letters and what they mean
 //! (Documentation/admin-guide/tainted-kernels.rst).
 
-/// Letter and meaning. `G` (no proprietary module) taints nothing.
+/// Letter and meaning, in the order of the bits of `/proc/sys/kernel/tainted`.
+/// `G` (no proprietary module) taints nothing.
 pub const TAINTS: &[(char, &str)] = &[
     ('P', "proprietary module was loaded"),
     ('F', "module was force loaded"),
@@ -25,6 +26,12 @@ pub const TAINTS: &[(char, &str)] = &[
     ('J', "user space used a mutating debug operation in fwctl"),
 ];
 
+/// The bit of a letter in `/proc/sys/kernel/tainted`, as a mask.
+pub fn taint_mask(letter: char) -> Option<u64> {
+    let bit = TAINTS.iter().position(|(known, _)| *known == letter)?;
+    Some(1 << bit)
+}
+
 /// What each letter of a taint string means.
 pub fn taints(letters: &str) -> Vec<String> {
     letters
@@ -37,6 +44,22 @@ pub fn taints(letters: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_table_is_in_the_order_of_the_bits() {
+        // include/linux/panic.h
+        for (letter, bit) in [
+            ('P', 0),
+            ('D', 7),
+            ('W', 9),
+            ('O', 12),
+            ('E', 13),
+            ('N', 18),
+        ] {
+            assert_eq!(taint_mask(letter), Some(1 << bit), "{letter}");
+        }
+        assert_eq!(taint_mask('G'), None);
+    }
 
     #[test]
     fn letters_are_told_and_g_is_passed_by() {

@@ -68,6 +68,18 @@ impl ModuleFile {
             .to_owned())
     }
 
+    /// An attribute of the loaded module in sysfs, without its newline.
+    pub fn attribute(&self, name: &str) -> std::io::Result<String> {
+        Ok(fs::read_to_string(self.sysfs().join(name))?
+            .trim()
+            .to_owned())
+    }
+
+    /// Writes a parameter of the loaded module.
+    pub fn set_parameter(&self, name: &str, value: &str) -> std::io::Result<()> {
+        fs::write(self.sysfs().join("parameters").join(name), value)
+    }
+
     fn sysfs(&self) -> PathBuf {
         Path::new("/sys/module").join(self.name())
     }

@@ -34,6 +34,15 @@ pub fn environment(name: &str) -> Environment {
     .with_version(version)
 }
 
+/// `uname -r` and `uname -m` of the running kernel.
+pub fn release_and_machine() -> (String, String) {
+    let text = |value: &std::ffi::OsStr| value.to_string_lossy().into_owned();
+    uname().map_or_else(
+        |_| (String::new(), String::new()),
+        |uts| (text(uts.release()), text(uts.machine())),
+    )
+}
+
 impl Environment {
     fn with_version(mut self, version: Option<String>) -> Self {
         self.kernel.version = version;

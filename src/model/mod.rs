@@ -12,6 +12,7 @@ mod record;
 mod recorder;
 mod seed;
 mod settings;
+mod states;
 
 pub use comparison::{
     Comparison, Conclusion, Evidence, ExponentialityRecord, FisherRecord, LogRankRecord, Run,
@@ -31,3 +32,4 @@ pub use recorder::{
 };
 pub use seed::{MAX_SEED, trial_seed};
 pub use settings::{Accel, ChaosChoice, Oracle, Settings, Strategy};
+pub use states::{Held, Observed, StateCheck, StateSource};

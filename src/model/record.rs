@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     BadLine, Comparison, Crash, Environment, LineCounts, ModuleRecord, Outcome, Run, Settings,
-    Source, Verdict,
+    Source, StateCheck, Verdict,
 };
 
 /// The schema that this version writes.
@@ -39,6 +39,9 @@ pub struct Report {
     pub module: Option<ModuleRecord>,
     /// What was asked for.
     pub settings: Settings,
+    /// The module's states, as the kernel shows them, checked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub states: Vec<StateCheck>,
     /// The trials, in order of their index.
     pub trials: Vec<Trial>,
     /// What the trials add up to.

@@ -3,6 +3,7 @@
 use super::evidence;
 use super::facts::{self, Rows};
 use super::splat;
+use super::states::states_markdown;
 use super::{Format, RenderError};
 use crate::model::Report;
 
@@ -34,6 +35,10 @@ pub(super) fn page(report: &Report) -> String {
     if let Some(comparison) = &report.comparison {
         out.push_str("\n## Evidence\n\n");
         table(&mut out, &evidence::rows(comparison));
+    }
+    if !report.states.is_empty() {
+        out.push_str("\n## The module's states\n\n");
+        out.push_str(&states_markdown(&report.states, cell));
     }
     out.push_str("\n## Not shown\n\n");
     for line in evidence::not_shown(report) {

@@ -17,6 +17,7 @@ mod read;
 mod schema;
 mod show;
 mod splat;
+mod states;
 mod text;
 mod validate;
 pub mod write;
@@ -29,6 +30,7 @@ pub use pool::{Differs, check_control, merge, with_control};
 pub use read::{ReadError, read};
 pub use schema::schema;
 pub use show::show;
+pub use states::states_text;
 pub use validate::{Mismatch, validate};
 
 use crate::model::Report;

@@ -4,6 +4,7 @@
 use super::evidence;
 use super::facts::{self, Rows, Side};
 use super::splat;
+use super::states::states_text;
 use super::{Format, RenderError};
 use crate::model::Report;
 
@@ -53,6 +54,14 @@ fn render(report: &Report) -> Result<String, RenderError> {
     if let Some(comparison) = &report.comparison {
         out.section("Evidence");
         out.rows(&evidence::rows(comparison));
+    }
+
+    if !report.states.is_empty() {
+        out.section("The module's states");
+        for line in states_text(&report.states).lines() {
+            let indent = line.len() - line.trim_start().len();
+            out.wrapped(&" ".repeat(indent), line.trim_start());
+        }
     }
 
     out.section("Not shown");

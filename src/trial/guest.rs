@@ -14,7 +14,10 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::reboot::{RebootMode, reboot};
 
 use super::perform::perform;
-use super::protocol::{CONSOLE_PREFIX, GuestMessage, MODULE_PATH, PLAN_PATH, Tick, TrialPlan};
+use super::protocol::{
+    CONSOLE_PREFIX, GuestMessage, MODULE_PATH, PLAN_PATH, Task, Tick, TrialPlan,
+};
+use super::states;
 use crate::kernel::{clock, uname};
 use crate::model::Recorder;
 use crate::vm::{AGENT_TTY, open_agent, recorder};
@@ -69,6 +72,16 @@ fn serve() -> io::Result<()> {
             page
         }
     };
+    if plan.task != Task::Race {
+        let mut say = |message| agent.say(&message);
+        states::perform(
+            plan.task,
+            Path::new(MODULE_PATH),
+            Path::new("/modrace"),
+            &mut say,
+        );
+        return Ok(());
+    }
     let nobody_stops_a_guest = AtomicBool::new(false);
     let mut say = |message| agent.say(&message);
     perform(

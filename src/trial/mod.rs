@@ -17,6 +17,7 @@ mod protocol;
 mod race_clock;
 pub mod racer;
 pub mod story;
+pub mod states;
 mod vm_trial;
 mod watch;
 

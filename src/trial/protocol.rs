@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{BadLine, Counters, Environment, Knob, Settings};
+use crate::model::{BadLine, Counters, Environment, Held, Knob, Observed, Settings};
 
 /// Where the guest finds its plan.
 pub(super) const PLAN_PATH: &str = "/modrace/plan.json";
@@ -24,6 +24,23 @@ pub struct TrialPlan {
     pub seed: u64,
     /// Only say hello: the question was whether a guest runs at all.
     pub probe: bool,
+    /// What to do.
+    #[serde(default)]
+    pub task: Task,
+}
+
+/// What a guest is booted for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    /// Race the module.
+    #[default]
+    Race,
+    /// Hold the module in each state and say what the kernel shows of it.
+    States,
+    /// Hold the module in one state, have the kernel print its list of modules,
+    /// and crash it with sysrq-c.
+    CrashIn(Held),
 }
 
 /// A line on the agent channel.
@@ -46,6 +63,15 @@ pub enum GuestMessage {
     Racing(Racing),
     /// Counts on the way, sent where there is no flight recorder.
     Tick(Tick),
+    /// What the kernel shows of the module in one state.
+    State(Box<Observed>),
+    /// The module is held in the state asked for; the crash is next.
+    Held,
+    /// The states were gone through.
+    StatesEnded {
+        /// Why they were not.
+        failed: Option<String>,
+    },
     /// The trial is over.
     Finished(Box<Finished>),
 }
@@ -188,6 +214,21 @@ mod tests {
             let mut seen = reader.feed(&stream[..cut]);
             seen.extend(reader.feed(&stream[cut..]));
             assert_eq!(seen, [message.clone(), message.clone()], "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn every_message_of_the_states_reads_back() {
+        let messages = [
+            GuestMessage::Held,
+            GuestMessage::StatesEnded { failed: None },
+            GuestMessage::StatesEnded {
+                failed: Some("why".to_owned()),
+            },
+        ];
+        for message in messages {
+            let line = message.to_line();
+            assert_eq!(MessageReader::default().feed(line.as_bytes()), [message]);
         }
     }
 

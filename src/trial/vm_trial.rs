@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::campaign::Interrupted;
 use super::pack::{self, PackError};
-use super::protocol::TrialPlan;
+use super::protocol::{Task, TrialPlan};
 use super::watch::{Budgets, Conclusion, Step, Watch};
 use crate::model::{
     Accel, BadLine, Environment, Event, Knob, Outcome, Settings, Snapshot, Trial, trial_seed,
@@ -89,6 +89,7 @@ impl VmTrials {
             settings: self.settings.clone(),
             seed: 0,
             probe: true,
+            task: Task::Race,
         })
     }
 
@@ -122,6 +123,7 @@ impl VmTrials {
             settings: self.settings.clone(),
             seed,
             probe: false,
+            task: Task::Race,
         };
         let plan = pack::plan(&plan).map_err(Ended::broken)?;
         let mut log = Log::create(self.logs.as_deref(), trial.index)?;

@@ -173,6 +173,7 @@ pub(crate) fn report(name: &str, trials: Vec<Trial>, duration_s: f64) -> Report 
         }),
         settings: settings(asked, duration_s),
         stats: run_stats(&trials),
+        states: Vec::new(),
         trials,
         baseline: None,
         comparison: None,

@@ -389,6 +389,8 @@ impl Watch {
                     stages: Vec::new(),
                 });
             }
+            // Not of a race.
+            GuestMessage::State(_) | GuestMessage::Held | GuestMessage::StatesEnded { .. } => {}
             GuestMessage::Finished(finished) => self.finished = Some((*finished, now)),
         }
     }

@@ -61,7 +61,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
     let stop = stop::on_signals()?;
     let cache = Cache::from_env().or_fail(ExitCode::Broken)?;
     let race = no_race(args)?;
-    let mut settings = plan::vm_settings(&race, &args.machine)?;
+    let mut settings = plan::vm_settings(&race, &args.machine, plan::DEFAULT_DURATION_S)?;
     settings.trials = 0;
     let work = Work {
         args,

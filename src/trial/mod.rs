@@ -16,8 +16,8 @@ mod perform;
 mod protocol;
 mod race_clock;
 pub mod racer;
-pub mod story;
 pub mod states;
+pub mod story;
 mod vm_trial;
 mod watch;
 

@@ -21,7 +21,7 @@ use self::witness::{Ended, Witness};
 use super::journal::{
     Beat, Begin, Journal, JournalError, RacingMark, Record, SignRecord, TrialStart, unix_ms,
 };
-use super::protocol::{GuestMessage, Racing, TrialPlan};
+use super::protocol::{GuestMessage, Racing, Task, TrialPlan};
 use super::racer::{Racer, RacerPlan};
 use super::watch::Conclusion;
 use crate::crash::{Sign, scan};
@@ -114,6 +114,7 @@ impl BareTrials<'_> {
                 settings: self.begin.report.settings.clone(),
                 seed,
                 probe: false,
+                task: Task::Race,
             },
             module: self.begin.module.clone(),
             dependencies: self.begin.dependencies.clone(),
@@ -431,7 +432,12 @@ impl Watching<'_> {
                     tell(Told::Racing(racing));
                 }
                 GuestMessage::Finished(finished) => self.journal.append(&Record::Word(finished))?,
-                GuestMessage::Hello { .. } | GuestMessage::Tick(_) => {}
+                // Said by guests, or in answer to another task.
+                GuestMessage::Hello { .. }
+                | GuestMessage::Tick(_)
+                | GuestMessage::State(_)
+                | GuestMessage::Held
+                | GuestMessage::StatesEnded { .. } => {}
             }
         }
         Ok(())

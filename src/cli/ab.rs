@@ -1,6 +1,7 @@
 //! `modrace ab`: a kernel without a fix against one with it, interleaved, until
 //! the evidence is enough by a rule fixed beforehand.
 
+use std::cell::OnceCell;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
@@ -70,6 +71,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
         seed,
         stop: &stop,
         ui,
+        accel: OnceCell::new(),
     };
     let mut baseline = preparation.side(&args.baseline)?;
     let mut candidate = preparation.side(&args.candidate)?;

@@ -1,6 +1,7 @@
 //! A kernel made ready to be raced in VMs: found, its module built, its
 //! initramfs packed, its accelerator chosen. `vm` races one, `ab` two.
 
+use std::cell::OnceCell;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -47,6 +48,8 @@ pub(super) struct Preparation<'a> {
     pub(super) stop: &'a AtomicBool,
     /// For words on the way.
     pub(super) ui: &'a Ui,
+    /// The accelerator, once it is chosen: for all sides the same.
+    pub(super) accel: OnceCell<Accel>,
 }
 
 impl Preparation<'_> {
@@ -71,7 +74,11 @@ impl Preparation<'_> {
             append: self.settings.append.clone(),
         };
         let mut trials = VmTrials::new(qemu, spec, base, self.settings.clone(), self.seed);
-        trials.spec.accel = self.choose_accel(&trials)?;
+        if self.accel.get().is_none() {
+            let chosen = self.choose_accel(&trials)?;
+            let _first = self.accel.set(chosen);
+        }
+        trials.spec.accel = *self.accel.get().unwrap_or(&Accel::Tcg);
         trials.keep = self.machine.keep;
 
         let host = uname::environment("");

@@ -1,6 +1,7 @@
 //! `modrace states`: the module held in each of its states, and what the kernel
 //! shows of it in `/proc/modules`, in sysfs and in its own list of modules.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
@@ -118,6 +119,7 @@ impl Work<'_> {
             seed: 0,
             stop: self.stop,
             ui: self.ui,
+            accel: OnceCell::new(),
         };
         let Side {
             trials,

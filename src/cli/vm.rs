@@ -1,5 +1,6 @@
 //! `modrace vm`: races a kernel inside disposable virtual machines.
 
+use std::cell::OnceCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
@@ -50,6 +51,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
         seed,
         stop: &stop,
         ui,
+        accel: OnceCell::new(),
     };
     let mut side = preparation.side(&args.kernel)?;
     side.trials.logs = file.as_ref().map(ReportFile::logs);

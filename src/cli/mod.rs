@@ -6,6 +6,7 @@ mod args;
 mod control;
 mod doctor;
 mod failure;
+mod generate;
 pub mod kernel_arg;
 mod lab;
 mod list;
@@ -50,6 +51,8 @@ enum Command {
     Scan(scan::Args),
     States(states::Args),
     Report(report::Args),
+    Completions(generate::Completions),
+    Man(generate::Man),
 }
 
 fn exit_codes() -> String {
@@ -89,6 +92,8 @@ pub fn main() -> ExitCode {
         Command::Scan(args) => scan::run(args, &ui),
         Command::States(args) => states::run(args, &ui),
         Command::Report(args) => report::run(args, &ui),
+        Command::Completions(args) => Ok(generate::completions(args, &ui)),
+        Command::Man(args) => generate::man(args, &ui),
     };
     match done {
         Ok(code) => code,

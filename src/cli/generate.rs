@@ -31,8 +31,13 @@ pub(super) fn man(_: &Man, ui: &Ui) -> Result<ExitCode, Failure> {
     let mut page = Vec::new();
     let mut whole = Cli::command();
     whole.build();
-    clap_mangen::Man::new(whole.clone()).render(&mut page).or_fail(ExitCode::Broken)?;
-    for command in whole.get_subcommands().filter(|command| command.get_name() != "help") {
+    clap_mangen::Man::new(whole.clone())
+        .render(&mut page)
+        .or_fail(ExitCode::Broken)?;
+    for command in whole
+        .get_subcommands()
+        .filter(|command| command.get_name() != "help")
+    {
         section(command, &mut page).or_fail(ExitCode::Broken)?;
     }
     ui.result(&String::from_utf8_lossy(&page));

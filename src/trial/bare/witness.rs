@@ -12,14 +12,12 @@ use crate::model::{Crash, Outcome, Severity, Snapshot};
 use crate::trial::protocol::{Ending, Finished, GuestMessage, MessageReader, Racing};
 use crate::trial::race_clock::RaceClock;
 use crate::trial::watch::Conclusion;
-use crate::trial::watch::judge::{CLOCK_TOLERANCE_S, Judgement, TAINT_DIE, broken, judge_word};
+use crate::trial::watch::judge::{
+    CLOCK_TOLERANCE_S, Judgement, TAINT_DIE, TAINT_HURT, broken, judge_word,
+};
 
 /// Records of this level (warning) or worse are shown as they come.
 const WORTH_SHOWING: u8 = 4;
-
-/// What a report in the log leaves in the taint word: B (5), D (7), W (9) or
-/// L (14), by Documentation/admin-guide/tainted-kernels.rst.
-const TAINT_HURT: u64 = 1 << 5 | TAINT_DIE | 1 << 9 | 1 << 14;
 
 /// Why the watching ended.
 #[derive(Clone, Debug, PartialEq)]

@@ -8,6 +8,9 @@ use crate::vm::Shutdown;
 /// `TAINT_DIE` (bit 7, `D`): the kernel counts its own deaths, whatever the
 /// console shows.
 pub(in crate::trial) const TAINT_DIE: u64 = 1 << 7;
+/// What a report leaves in the taint word: B (5, KASAN and bad pages), D (7),
+/// W (9) or L (14), by Documentation/admin-guide/tainted-kernels.rst.
+pub(in crate::trial) const TAINT_HURT: u64 = 1 << 5 | TAINT_DIE | 1 << 9 | 1 << 14;
 /// Share of the time asked for that must have been raced.
 const ENOUGH: f64 = 0.99;
 /// Disagreement of two clocks, seconds, above which the log's is not believed.
@@ -65,6 +68,12 @@ pub(in crate::trial) fn judge_word(
         Outcome::Survived,
         format!("no crash in {:.1} s", finished.raced_s),
     )
+}
+
+/// Whether the kernel says by its taint that something was reported since the
+/// trial began.
+fn newly_hurt(finished: &Finished) -> bool {
+    finished.taint_after & !finished.taint_before & TAINT_HURT != 0
 }
 
 impl Watch {
@@ -149,6 +158,11 @@ impl Watch {
             signals.push(format!("guest: {:?}", finished.ending).to_lowercase());
             if finished.taint_after & TAINT_DIE != 0 {
                 signals.push("kernel: tainted by a death (D)".to_owned());
+            } else if newly_hurt(finished) {
+                signals.push(format!(
+                    "kernel: newly tainted ({:#x})",
+                    finished.taint_after
+                ));
             }
         }
         signals
@@ -161,9 +175,7 @@ impl Watch {
             Some(Shutdown::GuestReset | Shutdown::GuestPanic)
         );
         let stalled = matches!(self.called_off, Some(CalledOff::Stalled(_)));
-        let died = self
-            .finished()
-            .is_some_and(|end| end.taint_after & TAINT_DIE != 0);
+        let hurt = self.finished().is_some_and(newly_hurt);
         // The report lingered and no word came after it: the guest is gone.
         let gone = self.finished.is_none()
             && self.exit.is_none()
@@ -171,7 +183,7 @@ impl Watch {
             && last.phase < Phase::Done
             && last.heartbeat == self.last_beat.0
             && self.signs.iter().any(|(_, at)| *at > self.last_beat.1);
-        self.panicked || reset || stalled || died || gone
+        self.panicked || reset || stalled || hurt || gone
     }
 
     fn judge_crash(&self, crash: &Crash, last: &Snapshot, signals: &[String]) -> Judgement {
@@ -204,6 +216,12 @@ impl Watch {
             return broken("pvpanic reports a panic, but the console shows none");
         }
         if let Some(finished) = self.finished() {
+            if newly_hurt(finished) && self.crashes.is_empty() {
+                return broken(format!(
+                    "the kernel is newly tainted ({:#x}), but the console shows no report",
+                    finished.taint_after
+                ));
+            }
             return self.judge_word(finished, last);
         }
         if self.shutdown == Some(Shutdown::GuestReset) {

@@ -14,7 +14,7 @@ mod tests;
 use super::protocol::{Finished, GuestMessage, MessageReader, Racing};
 use super::race_clock::RaceClock;
 use crate::crash::{ScanEvent, Scanner, Sign};
-use crate::model::{Crash, Environment, Outcome, Phase, Snapshot};
+use crate::model::{Crash, Environment, Outcome, Phase, Severity, Snapshot};
 use crate::vm::{QmpEvent, RunState, Shutdown};
 
 /// How long a machine may take, on the host's clock, seconds.
@@ -82,6 +82,12 @@ enum CalledOff {
 struct Suspicion {
     why: String,
     asked_at: f64,
+}
+
+/// Whether the guest is not expected to go on. One that a lesser report hurt
+/// goes on, and its taint at the end confirms the report.
+fn is_fatal(sign: &Sign) -> bool {
+    sign.ends_trial && sign.severity == Severity::Fatal
 }
 
 /// The judge.
@@ -238,7 +244,7 @@ impl Watch {
         if self
             .signs
             .iter()
-            .any(|(sign, at)| sign.ends_trial && now - at > self.budgets.linger_s)
+            .any(|(sign, at)| is_fatal(sign) && now - at > self.budgets.linger_s)
         {
             return Step::End;
         }
@@ -259,7 +265,7 @@ impl Watch {
             return Step::Wait;
         }
         // A crash is being reported: a heart that stops now is part of it.
-        if self.signs.iter().any(|(sign, _)| sign.ends_trial) {
+        if self.signs.iter().any(|(sign, _)| is_fatal(sign)) {
             return Step::Wait;
         }
         match self.suspect(now) {

@@ -215,7 +215,7 @@ fn a_race_that_was_none_is_broken() {
         taint_after: 1 << 7,
         ..survivor(&last)
     };
-    assert!(ends_with(dead, &last).reason.contains("tainted by a death"));
+    assert!(ends_with(dead, &last).reason.contains("newly tainted"));
 
     let idle = Snapshot {
         cycles: 0,
@@ -308,6 +308,57 @@ fn a_crash_is_listened_to_until_its_report_is_whole() {
     assert_eq!(watch.next(9.9), Step::Wait);
     watch.on_console(&PANIC.as_bytes()[200..], 9.95);
     assert_eq!(watch.next(10.2), Step::End);
+}
+
+/// What a kernel with KASAN prints, and lives on.
+const KASAN: &str = "\
+[    1.750000] ==================================================================\r
+[    1.750100] BUG: KASAN: slab-use-after-free in m_show+0x6f/0x16d\r
+[    1.750200] Read of size 8 at addr ffff888004d3a018 by task reader/1/44\r
+[    1.750300] CPU: 3 PID: 44 Comm: reader/1 Tainted: G           O       6.1.192 #1\r
+[    1.750500] Call Trace:\r
+[    1.750600]  <TASK>\r
+[    1.750700]  m_show+0x6f/0x16d\r
+[    1.750800]  seq_read_iter+0x159/0x30e\r
+[    1.750900]  </TASK>\r
+[    1.751000] ==================================================================\r
+";
+
+#[test]
+fn a_report_that_the_kernel_outlives_is_confirmed_by_its_taint() {
+    let last = snapshot(Phase::Done, 600);
+    for (taint_after, outcome) in [(1 << 5, Outcome::Crashed), (0, Outcome::Broken)] {
+        let mut watch = racing();
+        watch.on_console(KASAN.as_bytes(), 5.0);
+        watch.on_snapshot(last.clone(), 13.0);
+        // Nobody ends a guest that goes on.
+        assert_eq!(watch.next(13.2), Step::Wait);
+        let finished = Finished {
+            taint_after,
+            ..survivor(&last)
+        };
+        watch.on_agent(
+            GuestMessage::Finished(Box::new(finished))
+                .to_line()
+                .as_bytes(),
+            13.5,
+        );
+        watch.on_qmp(&QmpEvent::Shutdown(Shutdown::GuestPowerOff));
+        let end = watch.conclude(&last, "");
+        assert_eq!(end.outcome, outcome, "{}", end.reason);
+    }
+}
+
+#[test]
+fn a_taint_without_a_report_is_broken() {
+    let last = snapshot(Phase::Done, 600);
+    let hurt = Finished {
+        taint_after: 1 << 9,
+        ..survivor(&last)
+    };
+    let end = ends_with(hurt, &last);
+    assert_eq!(end.outcome, Outcome::Broken, "{}", end.reason);
+    assert!(end.reason.contains("newly tainted"), "{}", end.reason);
 }
 
 #[test]

@@ -45,7 +45,13 @@ pub(super) fn figure(report: &Report, style: &Markup) -> Markup {
             viewBox=(format!("0 0 {WIDTH} {height}"))
             aria-label="survival curves and times to crash" {
             (style)
-            text.title x=(LEFT) y="18" { "Share of trials still running (95 % band)" }
+            text.title x=(LEFT) y="18" {
+                "Share of trials still running (95 % band"
+                @if sides.iter().any(|side| side.stats.crashes == 0) {
+                    "; of a clean run: 95 % bound on a constant crash rate"
+                }
+                ")"
+            }
             @for (share, label) in [(0.0, "0 %"), (0.25, "25 %"), (0.5, "50 %"), (0.75, "75 %"), (1.0, "100 %")] {
                 line.grid x1=(LEFT) x2=(RIGHT) y1=(num(y(share))) y2=(num(y(share))) {}
                 text x=(LEFT - 8.0) y=(num(y(share) + 4.0)) text-anchor="end" { (label) }

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{SEED, TIMES, clean, crash, crashes, trial};
-use modrace::model::{Comparison, Conclusion, CrashClass, Outcome, Trial};
+use modrace::model::{Comparison, Conclusion, CrashClass, Interval, Outcome, Trial};
 use modrace::stats::{Next, Plan, Stop, UnderWay, compare};
 
 fn at_999(baseline: &[Trial], candidate: &[Trial]) -> Comparison {
@@ -96,6 +96,20 @@ fn broken_trials_are_no_exposure() {
     let compared = at_999(&crashes(&TIMES), &broken);
     assert_eq!(compared.conclusion, Conclusion::Inconclusive);
     assert!(compared.seconds.candidate_exposure.abs() < f64::EPSILON);
+}
+
+#[test]
+fn a_time_within_bounds_asks_as_much_as_the_slowest_it_may_be() {
+    let exact = at_999(&crashes(&TIMES), &clean(1, 1.0));
+    let mut bounded = crashes(&TIMES);
+    bounded[0].time_to_crash_bounds_s = Some(Interval {
+        low: 0.0,
+        high: Some(1.026),
+    });
+    let bounded = at_999(&bounded, &clean(1, 1.0));
+    let (exact, bounded) = (exact.seconds, bounded.seconds);
+    assert!((bounded.baseline_exposure - exact.baseline_exposure - 1.0).abs() < 1e-9);
+    assert!(bounded.needed > exact.needed);
 }
 
 /// Half of the trials crash at once and half late: nothing like an exponential.

@@ -169,10 +169,19 @@ fn first_problem(report: &Report) -> Option<(String, String)> {
 }
 
 fn trial_problem(trial: &Trial) -> Option<(&'static str, String)> {
+    let bounds = trial.time_to_crash_bounds_s;
     let times = [
         ("exposure_s", Some(trial.exposure_s)),
         ("wall_s", Some(trial.wall_s)),
         ("time_to_crash_s", trial.time_to_crash_s),
+        (
+            "time_to_crash_bounds_s.low",
+            bounds.map(|bounds| bounds.low),
+        ),
+        (
+            "time_to_crash_bounds_s.high",
+            bounds.and_then(|bounds| bounds.high),
+        ),
     ];
     for (field, time) in times {
         if let Some(problem) = time.and_then(time_problem) {

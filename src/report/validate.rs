@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use crate::model::{Report, Trial, Verdict, trial_seed};
-use crate::stats::{compare, run_stats};
+use crate::stats::{compare, run_stats, verdict_alone};
 
 /// Two numbers closer than this share are the same: the last digits of a sum
 /// are the machine's.
@@ -66,28 +66,30 @@ pub fn validate(report: &Report) -> Vec<Mismatch> {
 /// The verdict must follow from outcomes or from the comparison. What else goes
 /// into it (a run cut short, a control that does not fit) can only weaken it.
 fn check_verdict(report: &Report, found: &mut Vec<Mismatch>) {
-    let stats = run_stats(&report.trials);
-    let bad = stats.crashes + stats.hangs;
+    let asked = report.settings.trials;
+    let (alone, _) = verdict_alone(&report.trials, asked, report.complete);
     let conclusion = report
         .comparison
         .as_ref()
         .map(|made| made.conclusion.verdict());
-    let may_pass = match conclusion {
-        Some(verdict) => verdict == Verdict::Pass,
-        None => bad == 0 && stats.survived > 0 && stats.survived >= report.settings.trials,
+    // What fails a kernel alone fails it beside a baseline, and nothing else
+    // does.
+    let best = match alone {
+        Verdict::Fail => Verdict::Fail,
+        _ => conclusion.unwrap_or(alone),
     };
-    // Any crash or hang fails a kernel, beside a baseline as well as alone, and
-    // nothing else does.
-    let expected = match report.verdict {
-        Verdict::Fail if bad == 0 => Verdict::Inconclusive,
-        Verdict::Pass | Verdict::Inconclusive | Verdict::Broken if bad > 0 => Verdict::Fail,
-        Verdict::Pass if !may_pass => conclusion.unwrap_or(Verdict::Inconclusive),
-        _ => return,
+    let sound = match report.verdict {
+        Verdict::Pass => best == Verdict::Pass,
+        Verdict::Fail => best == Verdict::Fail,
+        Verdict::Inconclusive | Verdict::Broken => best != Verdict::Fail,
     };
+    if sound {
+        return;
+    }
     found.push(Mismatch {
         field: "verdict".to_owned(),
         stored: report.verdict.as_str().to_owned(),
-        recomputed: expected.as_str().to_owned(),
+        recomputed: best.as_str().to_owned(),
     });
 }
 

@@ -57,7 +57,15 @@ pub fn observations(
                         .as_ref()
                         .is_some_and(|crash| crash.class == CrashClass::Target),
                 };
-            Observation::new(0.0, time(trial, clock), is_event)
+            let mut time = time(trial, clock);
+            // A time known only within bounds counts in a comparison by the
+            // upper one: a slower baseline asks more of the candidate.
+            if let (Event::TargetCrash, Clock::Seconds, Some(bounds), true) =
+                (event, clock, trial.time_to_crash_bounds_s, is_event)
+            {
+                time = bounds.high.unwrap_or(time).max(time);
+            }
+            Observation::new(0.0, time, is_event)
         })
         .collect()
 }

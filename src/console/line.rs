@@ -213,6 +213,12 @@ mod tests {
     }
 
     #[test]
+    fn a_programs_clock_is_not_printks() {
+        let line = parse_line(b"[    12.345] (II) modeset(0): glamor");
+        assert_eq!((line.origin, line.time_s), (Origin::Unknown, Some(12.345)));
+    }
+
+    #[test]
     fn a_bare_line_stays_as_it_is() {
         assert_eq!(
             text(" kernel BUG at x.c:1!"),

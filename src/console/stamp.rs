@@ -24,7 +24,7 @@ pub(super) fn strip<'a>(text: &'a str, line: &mut Line<'_>) -> &'a str {
     }
     if let Some((time, after)) = time(rest) {
         line.time_s = Some(time);
-        if line.origin == Origin::Unknown {
+        if line.origin == Origin::Unknown && by_printk(rest) {
             line.origin = Origin::Kernel;
         }
         rest = after;
@@ -54,6 +54,13 @@ pub(super) fn inside<'a>(text: &'a str, line: &mut Line<'_>) -> Option<&'a str> 
         from = at + 1;
     }
     None
+}
+
+/// Whether a time is printk's: that has six decimals, always. The X server's
+/// has three.
+fn by_printk(text: &str) -> bool {
+    let decimals = text.split_once('.').map_or("", |(_, rest)| rest);
+    decimals.find(']') == Some(6)
 }
 
 /// `[    1.186141]`

@@ -320,14 +320,18 @@ mod tests {
 
     #[test]
     fn a_marker_stands_first_or_behind_a_tag() {
-        assert!(name("[   1.0] watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [a:1]").is_some());
-        assert!(name("[   1.0] my note on BUG: something").is_none());
+        assert!(
+            name("[    1.000000] watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [a:1]")
+                .is_some()
+        );
+        assert!(name("[    1.000000] my note on BUG: something").is_none());
         assert!(name("BUG: mine").is_none());
     }
 
     #[test]
     fn a_quoted_marker_is_no_crash() {
-        let quoted = "[   1.0] FAT-fs: unrecognized mount option \"a BUG: KASAN: b in c+0x1/0x2\"";
+        let quoted =
+            "[    1.000000] FAT-fs: unrecognized mount option \"a BUG: KASAN: b in c+0x1/0x2\"";
         assert!(name(quoted).is_none());
     }
 }

@@ -106,10 +106,6 @@ fn ripgrep(path: &Path, regex: &str) -> Option<Duration> {
     status.success().then(|| begun.elapsed())
 }
 
-fn best<T>(mut run: impl FnMut() -> Option<(Duration, T)>) -> Option<(Duration, T)> {
-    (0..5).filter_map(|_| run()).min_by_key(|(time, _)| *time)
-}
-
 fn main() {
     let mib = std::env::var("MODRACE_BENCH_MIB")
         .ok()
@@ -126,20 +122,30 @@ fn main() {
         .collect::<Vec<_>>()
         .join("|");
 
-    let (ours, crashes) = best(|| Some(scan(&path))).expect("a run");
+    // In turns, and the best of each: a busy machine must not hit only one.
+    let mut ours = Duration::MAX;
+    let mut theirs = None;
+    let mut crashes = 0;
+    for _ in 0..5 {
+        let (time, found) = scan(&path);
+        ours = ours.min(time);
+        crashes = found;
+        if let Some(time) = ripgrep(&path, &regex) {
+            theirs = Some(theirs.map_or(time, |best: Duration| best.min(time)));
+        }
+    }
     println!(
         "modrace  {:>8.0} MiB/s  ({crashes} crashes in {size:.0} MiB)",
         size / ours.as_secs_f64()
     );
-    match best(|| ripgrep(&path, &regex).map(|time| (time, ()))) {
-        Some((theirs, ())) => {
-            println!("ripgrep  {:>8.0} MiB/s", size / theirs.as_secs_f64());
-            println!(
-                "ratio    {:>8.2}  (at least 0.50 is wanted)",
-                theirs.as_secs_f64() / ours.as_secs_f64()
-            );
-        }
-        None => println!("ripgrep  not installed: no ratio"),
+    if let Some(theirs) = theirs {
+        println!("ripgrep  {:>8.0} MiB/s", size / theirs.as_secs_f64());
+        println!(
+            "ratio    {:>8.2}  (at least 0.50 is wanted)",
+            theirs.as_secs_f64() / ours.as_secs_f64()
+        );
+    } else {
+        println!("ripgrep  not installed: no ratio");
     }
     let _kept_if_locked = std::fs::remove_file(&path);
 }

@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::{Failure, OrFail};
 use crate::model::ExitCode;
+use crate::trial::journal::JOURNAL_FOLDER;
 
+/// The unit as it is shipped, for a modrace and a journal in their usual places.
+const EXAMPLE: &str = include_str!("../../../examples/modrace-resume.service");
 const NAME: &str = "modrace-resume.service";
 const FOLDER: &str = "/etc/systemd/system";
 const WANTED_BY: &str = "multi-user.target.wants";
@@ -15,25 +18,9 @@ const WANTED_BY: &str = "multi-user.target.wants";
 /// The unit's text.
 pub(in crate::cli) fn text(journal: &Path) -> String {
     let program = std::env::current_exe().unwrap_or_else(|_| "/usr/local/bin/modrace".into());
-    format!(
-        "# Completes the report of a run that crashed this machine, and makes the\n\
-         # trials that are left. Does nothing where no run is under way.\n\
-         [Unit]\n\
-         Description=modrace: recover from a crash and go on\n\
-         ConditionPathExistsGlob={journal}/*.journal\n\
-         After=local-fs.target\n\
-         \n\
-         [Service]\n\
-         Type=oneshot\n\
-         ExecStart={program} recover --resume --journal {journal}\n\
-         # Crashed, inconclusive: results, not failures of the unit.\n\
-         SuccessExitStatus=1 5\n\
-         \n\
-         [Install]\n\
-         WantedBy=multi-user.target\n",
-        journal = journal.display(),
-        program = program.display(),
-    )
+    EXAMPLE
+        .replace("/usr/local/bin/modrace", &program.display().to_string())
+        .replace(JOURNAL_FOLDER, &journal.display().to_string())
 }
 
 /// Installs and enables it.
@@ -64,4 +51,21 @@ pub(super) fn remove() {
 fn places() -> (PathBuf, PathBuf) {
     let folder = Path::new(FOLDER);
     (folder.join(NAME), folder.join(WANTED_BY).join(NAME))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_names_this_program_and_the_journal_asked_for() {
+        let text = text(Path::new("/srv/journal"));
+        let program = std::env::current_exe().unwrap();
+        assert!(text.contains(&format!(
+            "ExecStart={} recover --resume --journal /srv/journal\n",
+            program.display()
+        )));
+        assert!(text.contains("ConditionPathExistsGlob=/srv/journal/*.journal\n"));
+        assert!(!text.contains(JOURNAL_FOLDER));
+    }
 }

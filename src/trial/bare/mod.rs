@@ -145,6 +145,7 @@ impl BareTrials<'_> {
             heartbeat: Duration::from_secs_f64(self.begin.heartbeat_s),
             pace: Pace::new(start),
             asked_to_stop: None,
+            crashed: false,
         };
         let duration_s = self.begin.report.settings.duration_s;
         let ended = watch.until_ended(Duration::from_secs_f64(duration_s), stop, tell)?;
@@ -159,10 +160,8 @@ impl BareTrials<'_> {
         };
         self.journal
             .append(&Record::Outcome(Box::new(trial.clone())))?;
-        if !reboot_needed {
-            // After a crash the copies may still be open in the dead racer.
-            let _left_for_cleanup = fs::remove_dir_all(&self.folder);
-        }
+        // Plain files: a dead racer that has them open does not mind.
+        let _left_for_cleanup = fs::remove_dir_all(&self.folder);
         Ok(Done {
             trial,
             interrupted: ended == Ended::Interrupted,
@@ -247,6 +246,7 @@ struct Watching<'a> {
     heartbeat: Duration,
     pace: Pace,
     asked_to_stop: Option<Instant>,
+    crashed: bool,
 }
 
 impl Watching<'_> {
@@ -359,7 +359,7 @@ impl Watching<'_> {
 
     /// True if a crash begins that had not begun before.
     fn read_log(&mut self, tell: &mut dyn FnMut(Told)) -> Result<bool, BareError> {
-        let mut crashed = false;
+        let mut begins = false;
         for entry in self.kmsg.read().map_err(BareError::Kmsg)? {
             match entry {
                 Entry::Lost(records) => {
@@ -370,17 +370,21 @@ impl Watching<'_> {
                 }
                 Entry::Record(record) => {
                     let glance = self.witness.on_kmsg(&record);
-                    if let Some(sign) = glance.sign {
+                    // The lines of a crash are in the report; here they would
+                    // bury what is said about it.
+                    let shown = glance.show.filter(|_| !self.crashed);
+                    if let Some(sign) = glance.sign.filter(|_| !self.crashed) {
                         self.crash_begins(&sign, &record, tell)?;
-                        crashed = true;
+                        self.crashed = true;
+                        begins = true;
                     }
-                    if let Some(text) = glance.show {
+                    if let Some(text) = shown {
                         tell(Told::Kernel(text));
                     }
                 }
             }
         }
-        Ok(crashed)
+        Ok(begins)
     }
 
     /// Nothing comes before this: no module is touched from here on, and what

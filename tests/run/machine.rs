@@ -1,0 +1,339 @@
+//! A machine that stands in for a bare one: QEMU with a disk and an ERST that
+//! survive its reboots, a small user land, and a script of commands for each
+//! boot. Nobody watches from outside but these tests.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use modrace::kernel::{cache::Cache, kbuild};
+use modrace::model::Report;
+use modrace::vm::initramfs::Initramfs;
+
+/// Longest time for one boot: the hosts of tests are loaded.
+const PATIENCE: Duration = Duration::from_secs(240);
+/// Two machines at once would measure each other.
+static MACHINE: Mutex<()> = Mutex::new(());
+
+const INIT: &str = r#"#!/bin/busybox sh
+/bin/busybox --install -s /bin
+export PATH=/bin:/sbin HOME=/
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+mount -t securityfs securityfs /sys/kernel/security 2>/dev/null
+mkdir -p /tmp /run /data /var
+mount -t ext4 /dev/vda /data 2>/dev/null
+mkdir -p /data/lib
+ln -s /data/lib /var/lib
+cd /data
+sh /script
+sync
+umount /data
+echo GUEST-ENDED
+reboot -f
+"#;
+
+/// A machine with its disk.
+pub(crate) struct Machine {
+    folder: tempfile::TempDir,
+    image: PathBuf,
+    module: Option<PathBuf>,
+    append: String,
+    _alone: MutexGuard<'static, ()>,
+}
+
+/// What one boot left to read.
+#[derive(Debug)]
+pub(crate) struct Boot {
+    /// The console's text.
+    pub(crate) console: String,
+}
+
+impl Machine {
+    /// A machine with a lab kernel and the dummy module for it.
+    pub(crate) fn lab(name: &str) -> Self {
+        let cache = Cache::from_env().unwrap();
+        let kernel = modrace::cli::kernel_arg::resolve(&format!("lab:{name}"), &cache)
+            .unwrap_or_else(|failure| panic!("{failure:?}"));
+        let kdir = kernel.kdir.expect("a lab kernel has a build tree");
+        let module = kbuild::build_dummy(&kdir, &cache, &false.into()).unwrap();
+        Self::new(kernel.image, Some(module))
+    }
+
+    /// A machine with Debian's stock kernel, which does not find the disk.
+    pub(crate) fn stock() -> Self {
+        let cache = Cache::from_env().unwrap();
+        let releases = fs::read_dir("/lib/modules").unwrap().flatten();
+        let release = releases
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .find(|name| name.ends_with("-cloud-amd64"))
+            .expect("scripts/fetch-stock-kernel brings it");
+        let kernel = modrace::cli::kernel_arg::resolve(&release, &cache)
+            .unwrap_or_else(|failure| panic!("{failure:?}"));
+        let kdir = kernel.kdir.expect("its headers");
+        let module = kbuild::build_dummy(&kdir, &cache, &false.into()).unwrap();
+        Self::new(kernel.image, Some(module))
+    }
+
+    /// A machine with this kernel, which need not know the disk.
+    pub(crate) fn new(image: PathBuf, module: Option<PathBuf>) -> Self {
+        let alone = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = tempfile::tempdir().unwrap();
+        let machine = Self {
+            folder,
+            image,
+            module,
+            // On a loaded host an emulated timer may fail its test at boot.
+            append: "panic=-1 no_timer_check".to_owned(),
+            _alone: alone,
+        };
+        let made = Command::new("/sbin/mke2fs")
+            .args(["-q", "-F", "-t", "ext4", "-E", "lazy_itable_init=0"])
+            .arg(machine.disk())
+            .arg("32M")
+            .status()
+            .expect("mke2fs, of e2fsprogs");
+        assert!(made.success());
+        let erst = File::create(machine.folder.path().join("erst")).unwrap();
+        erst.set_len(1 << 20).unwrap();
+        machine
+    }
+
+    fn disk(&self) -> PathBuf {
+        self.folder.path().join("disk")
+    }
+
+    /// Boots, runs the script, and waits for the machine's end.
+    pub(crate) fn boot(&self, script: &str) -> Boot {
+        let mut running = self.start(script);
+        running.wait_for_end();
+        running.read()
+    }
+
+    /// Boots and runs the script; the caller decides when it ends.
+    pub(crate) fn start(&self, script: &str) -> Running {
+        let initramfs = self.folder.path().join("initramfs");
+        fs::write(&initramfs, self.initramfs(script)).unwrap();
+        let console = self.folder.path().join("console");
+        let erst = self.folder.path().join("erst");
+        let mut command = Command::new("qemu-system-x86_64");
+        command
+            .args(["-nodefaults", "-no-user-config", "-no-reboot"])
+            .args(["-display", "none", "-machine", "pc", "-cpu", "qemu64"])
+            .args(["-accel", "tcg,thread=multi", "-smp", "4", "-m", "512"])
+            .arg("-kernel")
+            .arg(&self.image)
+            .arg("-initrd")
+            .arg(&initramfs)
+            .arg("-append")
+            .arg(format!(
+                "console=ttyS0 printk.time=1 loglevel=7 rdinit=/init {}",
+                self.append
+            ))
+            .arg("-serial")
+            .arg(format!("file:{}", console.display()))
+            .arg("-drive")
+            .arg(format!(
+                "file={},format=raw,if=virtio",
+                self.disk().display()
+            ))
+            .arg("-object")
+            .arg(format!(
+                "memory-backend-file,id=erst,share=on,size=1M,mem-path={}",
+                erst.display()
+            ))
+            .args(["-device", "acpi-erst,memdev=erst"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        Running {
+            child: command.spawn().expect("qemu-system-x86_64"),
+            console,
+            started: Instant::now(),
+        }
+    }
+
+    fn initramfs(&self, script: &str) -> Vec<u8> {
+        let mut archive = Initramfs::new();
+        for folder in ["bin", "sbin", "dev", "proc", "sys", "etc"] {
+            archive.folder(folder).unwrap();
+        }
+        archive.device("dev/console", 5, 1).unwrap();
+        archive.device("dev/null", 1, 3).unwrap();
+        let program = |path: &Path| fs::read(path).unwrap();
+        let busybox = ["/bin/busybox", "/usr/bin/busybox"]
+            .iter()
+            .map(Path::new)
+            .find(|path| path.exists())
+            .expect("busybox-static");
+        for (name, bytes) in [
+            ("bin/busybox", program(busybox)),
+            (
+                "bin/modrace",
+                program(Path::new(env!("CARGO_BIN_EXE_modrace"))),
+            ),
+        ] {
+            archive.file(name, 0o755, &bytes).unwrap();
+        }
+        if let Some(module) = &self.module {
+            archive
+                .file("dummy_module.ko", 0o644, &fs::read(module).unwrap())
+                .unwrap();
+        }
+        let users = b"root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n";
+        archive.file("etc/passwd", 0o644, users).unwrap();
+        archive
+            .file("etc/group", 0o644, b"root:x:0:\nnobody:x:65534:\n")
+            .unwrap();
+        archive.file("init", 0o755, INIT.as_bytes()).unwrap();
+        archive.file("script", 0o755, script.as_bytes()).unwrap();
+        archive.finish().unwrap()
+    }
+
+    /// Names in a folder on the disk. The machine must be off.
+    pub(crate) fn names(&self, folder: &str) -> Vec<String> {
+        let _with_the_journal_replayed = self.file("/nothing");
+        let output = Command::new("/sbin/debugfs")
+            .arg("-R")
+            .arg(format!("ls -p {folder}"))
+            .arg(self.folder.path().join("copy"))
+            .output()
+            .expect("debugfs, of e2fsprogs");
+        // /inode/mode/uid/gid/name/size/
+        String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .filter_map(|line| line.split('/').nth(5).map(str::to_owned))
+            .collect()
+    }
+
+    /// A file on the disk, by its path there. The machine must be off.
+    pub(crate) fn file(&self, path: &str) -> Option<Vec<u8>> {
+        // A copy, with the filesystem's own journal replayed as a boot would.
+        let copy = self.folder.path().join("copy");
+        fs::copy(self.disk(), &copy).unwrap();
+        let checked = Command::new("/sbin/e2fsck")
+            .args(["-p", "-E", "journal_only"])
+            .arg(&copy)
+            .stdout(Stdio::null())
+            .status();
+        checked.expect("e2fsck, of e2fsprogs");
+        let out = self.folder.path().join("out");
+        let _from_before = fs::remove_file(&out);
+        let dumped = Command::new("/sbin/debugfs")
+            .arg("-R")
+            .arg(format!("dump {path} {}", out.display()))
+            .arg(&copy)
+            .stderr(Stdio::null())
+            .stdout(Stdio::null())
+            .status();
+        dumped.expect("debugfs, of e2fsprogs");
+        fs::read(&out).ok()
+    }
+
+    /// The report on the disk.
+    pub(crate) fn report(&self) -> Report {
+        let bytes = self.file("/report.json").expect("a report on the disk");
+        serde_json::from_slice(&bytes).expect("a whole report")
+    }
+}
+
+/// A machine that is on.
+pub(crate) struct Running {
+    child: Child,
+    console: PathBuf,
+    started: Instant,
+}
+
+impl Running {
+    /// What the console says so far.
+    pub(crate) fn console(&self) -> String {
+        let bytes = fs::read(&self.console).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Waits until the console says this.
+    pub(crate) fn wait_for(&mut self, text: &str) {
+        while !self.console().contains(text) {
+            assert!(
+                self.child.try_wait().unwrap().is_none() && self.started.elapsed() < PATIENCE,
+                "the console never said `{text}`:\n{}",
+                self.console()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn wait_for_end(&mut self) {
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(
+                self.started.elapsed() < PATIENCE,
+                "the machine did not end:\n{}",
+                self.console()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Pulls the plug.
+    pub(crate) fn cut_the_power(mut self) -> Boot {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.read()
+    }
+
+    fn read(&self) -> Boot {
+        let console = self.console();
+        if std::env::var_os("MODRACE_TEST_CONSOLE").is_some() {
+            let _closed = writeln!(std::io::stderr(), "{console}");
+        }
+        Boot { console }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ended_already = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+impl Boot {
+    /// What follows a word at a line's beginning, such as `EXIT=`.
+    pub(crate) fn value(&self, word: &str) -> Option<&str> {
+        self.console
+            .lines()
+            .find_map(|line| line.trim_end().strip_prefix(word))
+    }
+
+    /// Fails with the console if the text is not there.
+    pub(crate) fn says(&self, text: &str) {
+        assert!(
+            self.console.contains(text),
+            "no `{text}` in:\n{}",
+            self.console
+        );
+    }
+
+    /// Fails with the console if the text is there.
+    pub(crate) fn does_not_say(&self, text: &str) {
+        assert!(
+            !self.console.contains(text),
+            "`{text}` in:\n{}",
+            self.console
+        );
+    }
+
+    /// printk's time of the last line with this text, seconds.
+    pub(crate) fn time_of(&self, text: &str) -> f64 {
+        let line = self
+            .console
+            .lines()
+            .rfind(|line| line.contains(text) && line.starts_with('['))
+            .unwrap_or_else(|| panic!("no `{text}` in:\n{}", self.console));
+        let stamp = line.split(['[', ']']).nth(1).unwrap();
+        stamp.trim().parse().unwrap()
+    }
+}

@@ -23,6 +23,10 @@ use crate::trial::story::{Evidence, Machine, OpenTrial, Story};
 
 /// Complete the report of a run that crashed this machine
 #[derive(Debug, clap::Args)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of the command line"
+)]
 pub(super) struct Args {
     /// Where the journal was kept
     #[arg(long, value_name = "DIR", default_value = JOURNAL_FOLDER)]
@@ -83,7 +87,7 @@ fn one(path: &Path, resume: bool, json: bool, ui: &Ui) -> Result<ExitCode, Failu
     let (journal, found) = Journal::resume(path).map_err(|error| match error {
         JournalError::InUse(_) => Failure::new(ExitCode::Unsupported, error)
             .hint("wait for its end, or end it: it cleans up on SIGTERM"),
-        error => Failure::new(ExitCode::Broken, error),
+        JournalError::Io { .. } => Failure::new(ExitCode::Broken, error),
     })?;
     if found.torn_bytes > 0 {
         ui.note(&format!(
@@ -181,10 +185,10 @@ fn settle(course: &mut Course, open: &OpenTrial, ui: &Ui) -> Result<(), Failure>
         .append(&Record::Outcome(Box::new(trial)))
         .or_fail(ExitCode::Broken)?;
     // Only now is the text safe elsewhere.
-    if let Some(log) = decided.map(|index| &logs[index]) {
-        if let Err(error) = pstore::remove(&log.records) {
-            ui.note(&format!("a pstore record could not be removed: {error}"));
-        }
+    if let Some(log) = decided.map(|index| &logs[index])
+        && let Err(error) = pstore::remove(&log.records)
+    {
+        ui.note(&format!("a pstore record could not be removed: {error}"));
     }
     Ok(())
 }

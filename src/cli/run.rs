@@ -24,6 +24,10 @@ use crate::trial::journal::{self, Begin, FORMAT, JOURNAL_FOLDER, Journal, Record
 
 /// Race the kernel that this machine runs: meant to crash it
 #[derive(Debug, clap::Args)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of the command line"
+)]
 #[command(mut_arg("trials", |arg| arg.default_value("1")))]
 pub(super) struct Args {
     #[command(flatten)]

@@ -12,7 +12,7 @@ use super::config::KernelConfig;
 
 /// An image of disposable machines carries this file.
 pub const DISPOSABLE_MARK: &str = "/etc/modrace-disposable";
-/// `PROC_PID_INIT_INO` and `PROC_USER_INIT_INO`, include/linux/proc_ns.h: the
+/// `PROC_PID_INIT_INO` and `PROC_USER_INIT_INO`, `include/linux/proc_ns.h`: the
 /// namespaces that a machine boots into.
 const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 const FIRST_USER_NAMESPACE: &str = "user:[4026531837]";
@@ -23,6 +23,7 @@ pub const TAINT_DIE: u64 = 1 << 7;
 
 /// What decides whether a race may begin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Facts {
     /// Whether the process runs as root.
     pub root: bool,
@@ -200,10 +201,10 @@ fn container() -> Option<String> {
         ("/proc/self/ns/pid", FIRST_PID_NAMESPACE),
         ("/proc/self/ns/user", FIRST_USER_NAMESPACE),
     ] {
-        if let Ok(namespace) = fs::read_link(file) {
-            if namespace != Path::new(first) {
-                return Some(format!("a namespace of its own, {}", namespace.display()));
-            }
+        if let Ok(namespace) = fs::read_link(file)
+            && namespace != Path::new(first)
+        {
+            return Some(format!("a namespace of its own, {}", namespace.display()));
         }
     }
     for mark in [

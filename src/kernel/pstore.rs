@@ -90,14 +90,13 @@ pub fn new_logs(known: &[PathBuf]) -> Vec<FoundLog> {
     let mut logs = dumps(&files);
     for file in &files {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with("vmcore-dmesg") || name.starts_with("dmesg.") {
-            if let Ok(bytes) = fs::read(file) {
-                logs.push(FoundLog {
-                    source: format!("kdump: {}", file.display()),
-                    bytes,
-                    records: Vec::new(),
-                });
-            }
+        let is_kdump = name.starts_with("vmcore-dmesg") || name.starts_with("dmesg.");
+        if let Some(bytes) = is_kdump.then(|| fs::read(file).ok()).flatten() {
+            logs.push(FoundLog {
+                source: format!("kdump: {}", file.display()),
+                bytes,
+                records: Vec::new(),
+            });
         }
     }
     logs
@@ -140,11 +139,14 @@ fn walk(folder: &Path, depth: u32, files: &mut Vec<PathBuf>) {
     }
 }
 
+/// The pieces of a dump by their number: the file, and its text.
+type Parts = BTreeMap<u64, (PathBuf, Vec<u8>)>;
+
 /// pstore's records joined to dumps. Each record is a piece of a dump, and
 /// says in its first line which: `Panic#2 Part1`. Part 1 is the newest piece
 /// (`pstore_dump()` in fs/pstore/platform.c).
 fn dumps(files: &[PathBuf]) -> Vec<FoundLog> {
-    let mut pieces: BTreeMap<(u64, String), BTreeMap<u64, (PathBuf, Vec<u8>)>> = BTreeMap::new();
+    let mut pieces: BTreeMap<(u64, String), Parts> = BTreeMap::new();
     for file in files {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         if !name.starts_with("dmesg-") {
@@ -158,7 +160,7 @@ fn dumps(files: &[PathBuf]) -> Vec<FoundLog> {
                 .insert(part, (file.clone(), text.to_vec()));
         }
     }
-    let join = |((count, reason), parts): (_, BTreeMap<u64, (PathBuf, Vec<u8>)>)| {
+    let join = |((count, reason), parts): (_, Parts)| {
         let mut log = FoundLog {
             source: format!("pstore: {reason}#{count}"),
             bytes: Vec::new(),

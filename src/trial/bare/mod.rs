@@ -156,7 +156,7 @@ impl BareTrials<'_> {
         let conclusion = witness.conclude(&ended, &last, taint() & !taint_before, duration_s);
         let trial = Trial {
             wall_s: start.elapsed().as_secs_f64(),
-            ..record(index, seed, conclusion, &last)
+            ..trial_of(index, seed, conclusion, &last)
         };
         self.journal
             .append(&Record::Outcome(Box::new(trial.clone())))?;
@@ -378,8 +378,8 @@ impl Watching<'_> {
                         self.crashed = true;
                         begins = true;
                     }
-                    if let Some(text) = shown {
-                        tell(Told::Kernel(text));
+                    if let Some(message) = shown {
+                        tell(Told::Kernel(message));
                     }
                 }
             }
@@ -419,7 +419,9 @@ impl Watching<'_> {
             signals: vec![format!("kmsg: {}", sign.text)],
             notes: vec!["written at the first line of the crash".to_owned()],
         };
-        tell(Told::Crashed(Box::new(record_of(self, conclusion, &seen))));
+        tell(Told::Crashed(Box::new(trial_of(
+            self.index, self.seed, conclusion, &seen,
+        ))));
         Ok(())
     }
 
@@ -459,11 +461,7 @@ impl Watching<'_> {
     }
 }
 
-fn record_of(watching: &Watching<'_>, conclusion: Conclusion, seen: &Snapshot) -> Trial {
-    record(watching.index, watching.seed, conclusion, seen)
-}
-
-fn record(index: u32, seed: u64, conclusion: Conclusion, seen: &Snapshot) -> Trial {
+fn trial_of(index: u32, seed: u64, conclusion: Conclusion, counts: &Snapshot) -> Trial {
     let crashed = conclusion.outcome == Outcome::Crashed;
     Trial {
         index,
@@ -471,13 +469,13 @@ fn record(index: u32, seed: u64, conclusion: Conclusion, seen: &Snapshot) -> Tri
         outcome: conclusion.outcome,
         reason: conclusion.reason,
         exposure_s: conclusion.exposure_s,
-        cycles: seen.cycles,
-        reads: seen.reads,
+        cycles: counts.cycles,
+        reads: counts.reads,
         time_to_crash_s: conclusion.time_to_crash_s,
         time_to_crash_bounds_s: None,
-        cycles_to_crash: crashed.then_some(seen.cycles + 1),
+        cycles_to_crash: crashed.then_some(counts.cycles + 1),
         crash: conclusion.crash,
-        counters: seen.counters.clone(),
+        counters: counts.counters.clone(),
         signals: conclusion.signals,
         notes: conclusion.notes,
         bad_lines: Vec::new(),

@@ -182,13 +182,13 @@ impl Witness {
         duration_s: f64,
     ) -> Judgement {
         if died {
-            let lost = if self.lost > 0 {
+            let hint = if self.lost > 0 {
                 "; messages were lost"
             } else {
                 ""
             };
             return broken(format!(
-                "the kernel is tainted by a death (D), but its log shows none{lost}"
+                "the kernel is tainted by a death (D), but its log shows none{hint}"
             ));
         }
         let raced = last.race_start_ns > 0;

@@ -69,6 +69,9 @@ impl Racer {
             .arg(COMMAND)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            // Ours would stay open in a racer that never ends, and whoever
+            // reads it would wait for ever.
+            .stderr(Stdio::piped())
             // A group of its own: Ctrl-C is for the watcher, who passes it on.
             .process_group(0);
         die_with_parent(&mut command);
@@ -119,6 +122,16 @@ impl Racer {
         // Ends with WouldBlock, or with the racer.
         let _so_far = self.pipe.read_to_end(&mut bytes);
         bytes
+    }
+
+    /// The last line that it complained of, if it did.
+    pub fn complaint(&mut self) -> Option<String> {
+        let pipe = self.child.stderr.as_mut()?;
+        fcntl(&*pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).ok()?;
+        let mut bytes = Vec::new();
+        let _so_far = pipe.read_to_end(&mut bytes);
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        text.lines().last().map(str::to_owned)
     }
 
     /// Asks it to end the race and clean up.

@@ -30,7 +30,8 @@ mount -t ext4 /dev/vda /data 2>/dev/null
 mkdir -p /data/lib
 ln -s /data/lib /var/lib
 cd /data
-sh /script
+# No terminal: lines, not a bar. And whoever reads must not wait for the dead.
+sh /script 2>&1 | cat
 sync
 umount /data
 echo GUEST-ENDED
@@ -328,12 +329,13 @@ impl Boot {
 
     /// printk's time of the last line with this text, seconds.
     pub(crate) fn time_of(&self, text: &str) -> f64 {
-        let line = self
-            .console
-            .lines()
-            .rfind(|line| line.contains(text) && line.starts_with('['))
-            .unwrap_or_else(|| panic!("no `{text}` in:\n{}", self.console));
-        let stamp = line.split(['[', ']']).nth(1).unwrap();
-        stamp.trim().parse().unwrap()
+        let stamp_of = |line: &str| {
+            let before = line.split(text).next()?.trim_end().strip_suffix(']')?;
+            before.rsplit('[').next()?.trim().parse().ok()
+        };
+        let mut lines = self.console.lines().rev();
+        lines
+            .find_map(|line| line.contains(text).then(|| stamp_of(line)).flatten())
+            .unwrap_or_else(|| panic!("no stamped `{text}` in:\n{}", self.console))
     }
 }

@@ -280,8 +280,9 @@ impl Watching<'_> {
                     return Ok(Ended::Sign);
                 }
                 if self.witness.finished().is_none() {
+                    let complaint = self.racer.complaint().unwrap_or_default();
                     return Ok(Ended::Gone(format!(
-                        "the racer ended without a result ({status})"
+                        "the racer ended without a result ({status}) {complaint}"
                     )));
                 }
                 continue;

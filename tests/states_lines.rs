@@ -92,7 +92,7 @@ proptest! {
         let listed = if users.is_empty() {
             "-".to_owned()
         } else {
-            users.iter().map(|user| format!("{user},")).collect()
+            users.join(",") + ","
         };
         let flags = taints.as_ref().map_or(String::new(), |taints| format!(" ({taints}+)"));
         let text = format!(

@@ -22,7 +22,7 @@ use crate::model::{
 use crate::report::states_text;
 use crate::report::write::{ReportFile, to_json};
 use crate::trial::states::{
-    HoldError, StatesError, StatesVm, check_console, check_observed, observe_all,
+    HoldError, StatesError, StatesVm, check_console, check_observed, fit, observe_all,
 };
 
 /// Check how a kernel shows a module that is loading, live and unloading
@@ -126,6 +126,7 @@ impl Work<'_> {
             mut environment,
             module,
         } = preparation.side(kernel)?;
+        fit(&module).map_err(hold_failure)?;
         let vm = StatesVm {
             qemu: &trials.qemu,
             spec: &trials.spec,
@@ -202,6 +203,7 @@ impl Work<'_> {
             &self.cache,
             self.stop,
         )?;
+        fit(&module).map_err(hold_failure)?;
         let folder = tempfile::tempdir().or_fail(ExitCode::Broken)?;
         let path = folder.path().join("module.ko");
         std::fs::write(&path, module.bytes()).or_fail(ExitCode::Broken)?;
@@ -308,9 +310,17 @@ fn failure(error: StatesError) -> Failure {
 
 fn hold_failure(error: HoldError) -> Failure {
     let code = match &error {
-        HoldError::NoParameters(_) | HoldError::Loaded(_) => ExitCode::Usage,
+        HoldError::NoParameters(_) | HoldError::Untainted(_) | HoldError::Loaded(_) => {
+            ExitCode::Usage
+        }
         HoldError::Load(..) => ExitCode::Unsupported,
         _ => ExitCode::Broken,
     };
-    Failure::new(code, error)
+    let wrong_module = matches!(error, HoldError::NoParameters(_) | HoldError::Untainted(_));
+    let failure = Failure::new(code, error);
+    if wrong_module {
+        failure.hint("leave --module out, and the dummy module is built for the kernel")
+    } else {
+        failure
+    }
 }

@@ -58,18 +58,8 @@ pub fn perform(
     recorder.enter(Phase::Setup);
     beat(recorder);
     let taint_before = tainted();
-    let mut knobs = Vec::new();
-    let mut bad_lines = Vec::new();
-    let ended = run(
-        plan,
-        module,
-        folder,
-        recorder,
-        stop,
-        &mut knobs,
-        &mut bad_lines,
-        say,
-    );
+    let mut found = Found::default();
+    let ended = run(plan, module, folder, recorder, stop, &mut found, say);
     let (ending, reason) = match ended {
         Ok(()) => (Ending::Survived, String::new()),
         Err(unfit) => (unfit.ending, unfit.reason),
@@ -84,10 +74,17 @@ pub fn perform(
         counters: seen.counters,
         taint_before,
         taint_after: tainted(),
-        knobs,
-        bad_lines,
+        knobs: found.knobs,
+        bad_lines: found.bad_lines,
     })));
     recorder.enter(Phase::Done);
+}
+
+/// What a race leaves to be told, however it ended.
+#[derive(Default)]
+struct Found {
+    knobs: Vec<Knob>,
+    bad_lines: Vec<BadLine>,
 }
 
 fn run(
@@ -96,8 +93,7 @@ fn run(
     folder: &Path,
     recorder: &'static Recorder,
     stop: &AtomicBool,
-    knobs: &mut Vec<Knob>,
-    bad_lines: &mut Vec<BadLine>,
+    found: &mut Found,
     say: &mut dyn FnMut(GuestMessage),
 ) -> Result<(), Unfit> {
     let settings = &plan.settings;
@@ -130,10 +126,10 @@ fn run(
         RaceError::NoProgram(_) => unsupported(error.to_string()),
         _ => broken(error.to_string()),
     })?;
-    *knobs = race.knobs();
+    found.knobs = race.knobs();
     say(GuestMessage::Racing(Racing {
         start_ns: recorder.race_start_ns.load(Ordering::Relaxed),
-        knobs: knobs.clone(),
+        knobs: found.knobs.clone(),
         techniques: race
             .techniques
             .iter()
@@ -148,9 +144,9 @@ fn run(
         thread::sleep(HEARTBEAT.min(deadline.saturating_duration_since(Instant::now())));
         quit_early = recorder.snapshot().stages.contains(&Stage::Ended);
     }
-    *bad_lines = race.bad_lines();
+    found.bad_lines = race.bad_lines();
     let (restored, stuck) = race.end(PATIENCE);
-    *knobs = restored;
+    found.knobs = restored;
     if quit_early {
         let errno = recorder.snapshot().counters.errors.last_errno.unwrap_or(0);
         let errno = i32::try_from(errno).map_or(Errno::UnknownErrno, Errno::from_raw);

@@ -8,6 +8,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod near_miss;
 mod outcomes;
+mod states;
 mod support;
 mod trouble;

@@ -6,7 +6,7 @@ use crate::model::{Crash, Held, Observed, StateCheck, StateSource};
 use crate::procfs::modules::{Line, Sign, State, parse_line};
 
 /// `MODULES_VADDR` and `MODULES_END` on x86-64
-/// (Documentation/x86/x86_64/mm.rst); with KASLR the area begins higher.
+/// (`Documentation/x86/x86_64/mm.rst`); with KASLR the area begins higher.
 const MODULE_AREA_X86_64: std::ops::Range<u64> = 0xffff_ffff_a000_0000..0xffff_ffff_ff60_0000;
 /// Modules lie on pages of their own (`module_alloc()`).
 const PAGE: u64 = 4096;
@@ -55,16 +55,13 @@ pub fn check_observed(seen: &[Observed]) -> Vec<StateCheck> {
         .collect()
 }
 
-fn check_one(seen: &Observed, live: Option<&Line<'_>>) -> Vec<StateCheck> {
+fn check_one(seen: &Observed, when_live: Option<&Line<'_>>) -> Vec<StateCheck> {
     let mut checks = Checks {
         held: seen.held,
         line: seen.lines.first().map(String::as_str),
         done: Vec::new(),
     };
-    let (count, listed) = (
-        seen.lines.len(),
-        if seen.held == Held::Unloaded { 0 } else { 1 },
-    );
+    let (count, listed) = (seen.lines.len(), usize::from(seen.held != Held::Unloaded));
     checks.proc(
         "lines of the module",
         &listed.to_string(),
@@ -75,7 +72,7 @@ fn check_one(seen: &Observed, live: Option<&Line<'_>>) -> Vec<StateCheck> {
         match parse_line(text.as_bytes()) {
             Ok(line) => {
                 checks.proc("form of the line", "whole", "whole");
-                fields(seen, &line, live, &mut checks);
+                fields(seen, &line, when_live, &mut checks);
             }
             Err(error) => checks.proc("form of the line", "whole", &error.to_string()),
         }
@@ -95,7 +92,7 @@ fn initstate(seen: &Observed, checks: &mut Checks<'_>) {
     checks.same(StateSource::Sysfs, "initstate", expected, shown);
 }
 
-fn fields(seen: &Observed, line: &Line<'_>, live: Option<&Line<'_>>, checks: &mut Checks<'_>) {
+fn fields(seen: &Observed, line: &Line<'_>, when_live: Option<&Line<'_>>, checks: &mut Checks<'_>) {
     let (state, sign) = match seen.held {
         Held::Init => (State::Loading, Sign::Coming),
         Held::Exit => (State::Unloading, Sign::Going),
@@ -107,8 +104,8 @@ fn fields(seen: &Observed, line: &Line<'_>, live: Option<&Line<'_>>, checks: &mu
     taints(seen, line, checks);
     refcount(seen, line, checks);
     checks.proc("users", "-", line.start.users);
-    size(seen, line, live, checks);
-    address(seen, line, live, checks);
+    size(seen, line, when_live, checks);
+    address(seen, line, when_live, checks);
 }
 
 fn named(text: &str) -> &str {
@@ -181,9 +178,9 @@ fn at_least(release: &str, wanted: (u32, u32)) -> bool {
 }
 
 /// Init memory counts until `do_init_module()` has freed it.
-fn size(seen: &Observed, line: &Line<'_>, live: Option<&Line<'_>>, checks: &mut Checks<'_>) {
-    let Some(live) = live else { return };
-    let (size, core) = (line.start.size, live.start.size);
+fn size(seen: &Observed, line: &Line<'_>, when_live: Option<&Line<'_>>, checks: &mut Checks<'_>) {
+    let Some(when_live) = when_live else { return };
+    let (size, core) = (line.start.size, when_live.start.size);
     let shown = size.to_string();
     if seen.held == Held::Init {
         let expected = format!("more than {core}, its size when live");
@@ -194,7 +191,12 @@ fn size(seen: &Observed, line: &Line<'_>, live: Option<&Line<'_>>, checks: &mut 
     }
 }
 
-fn address(seen: &Observed, line: &Line<'_>, live: Option<&Line<'_>>, checks: &mut Checks<'_>) {
+fn address(
+    seen: &Observed,
+    line: &Line<'_>,
+    when_live: Option<&Line<'_>>,
+    checks: &mut Checks<'_>,
+) {
     let shown = format!("{:#018x}", line.address);
     let source = StateSource::ProcModules;
     // kallsyms_show_value(): at 2 nobody is shown an address; we are root.
@@ -212,8 +214,8 @@ fn address(seen: &Observed, line: &Line<'_>, live: Option<&Line<'_>>, checks: &m
     };
     let ok = inside && line.address.is_multiple_of(PAGE);
     checks.add(source, "address", &expected, &shown, ok);
-    if let Some(live) = live.filter(|_| seen.held != Held::Live) {
-        let expected = format!("{:#018x}", live.address);
+    if let Some(when_live) = when_live.filter(|_| seen.held != Held::Live) {
+        let expected = format!("{:#018x}", when_live.address);
         checks.proc("address, the same as when live", &expected, &shown);
     }
 }

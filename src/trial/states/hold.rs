@@ -47,6 +47,9 @@ pub enum HoldError {
     /// The module has no parameters to hold it.
     #[error("the module {0} has no parameters hold_init_ms and hold_exit_ms to hold it with")]
     NoParameters(String),
+    /// `m_show()` prints no flags for a module that taints nothing.
+    #[error("the module {0} is marked as in-tree: it taints nothing, so its flags are not shown")]
+    Untainted(String),
     /// Loaded already, by somebody else.
     #[error("the module {0} is loaded already; unload it first: rmmod {0}")]
     Loaded(String),
@@ -72,6 +75,23 @@ fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> HoldError {
         what: what.into(),
         source,
     }
+}
+
+/// Whether a module can be held, and shows its flags when it is.
+pub fn fit(image: &ModuleImage) -> Result<(), HoldError> {
+    let has = |name: &str| {
+        image
+            .modinfo()
+            .iter()
+            .any(|(tag, value)| tag == "parmtype" && value.split(':').next() == Some(name))
+    };
+    if !has("hold_init_ms") || !has("hold_exit_ms") {
+        return Err(HoldError::NoParameters(image.name().to_owned()));
+    }
+    if image.intree() {
+        return Err(HoldError::Untainted(image.name().to_owned()));
+    }
+    Ok(())
 }
 
 /// Goes through the states once and hands on what is seen of each. `disposable`
@@ -150,15 +170,7 @@ impl Subject {
     /// Opens the module file, or a copy of it under another name.
     fn open(module: &Path, copy: Option<(&str, &Path)>) -> Result<Self, HoldError> {
         let image = ModuleImage::open(module)?;
-        let has = |name: &str| {
-            image
-                .modinfo()
-                .iter()
-                .any(|(tag, value)| tag == "parmtype" && value.split(':').next() == Some(name))
-        };
-        if !has("hold_init_ms") || !has("hold_exit_ms") {
-            return Err(HoldError::NoParameters(image.name().to_owned()));
-        }
+        fit(&image)?;
         let (path, name) = match copy {
             None => (module.to_owned(), image.name()),
             Some((name, folder)) => {

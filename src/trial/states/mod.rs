@@ -10,7 +10,7 @@ mod vm;
 use std::path::Path;
 
 pub use check::{check_console, check_observed};
-pub use hold::{HoldError, observe_all};
+pub use hold::{HoldError, fit, observe_all};
 pub use vm::{StatesError, StatesVm};
 
 use super::protocol::{GuestMessage, Task};

@@ -93,7 +93,8 @@ struct Heard {
     environment: Option<Environment>,
     states: Vec<Observed>,
     held: bool,
-    ended: Option<Option<String>>,
+    ended: bool,
+    failed: Option<String>,
     crashed_at: Option<Instant>,
 }
 
@@ -101,10 +102,12 @@ impl StatesVm<'_> {
     /// What `/proc/modules` and sysfs show in every state, and where.
     pub fn observe(&self) -> Result<(Environment, Vec<Observed>), StatesError> {
         let heard = self.boot(Task::States)?;
-        match (heard.environment, heard.ended) {
-            (_, Some(Some(reason))) => Err(StatesError::Guest(reason)),
-            (Some(environment), Some(None)) => Ok((environment, heard.states)),
-            _ => Err(silent("looking at the module's states", &heard.console)),
+        if let Some(reason) = heard.failed {
+            return Err(StatesError::Guest(reason));
+        }
+        match heard.environment.filter(|_| heard.ended) {
+            Some(environment) => Ok((environment, heard.states)),
+            None => Err(silent("looking at the module's states", &heard.console)),
         }
     }
 
@@ -112,7 +115,7 @@ impl StatesVm<'_> {
     /// sysrq-c while the module is held.
     pub fn crash_in(&self, held: Held) -> Result<Vec<Crash>, StatesError> {
         let heard = self.boot(Task::CrashIn(held))?;
-        if let Some(Some(reason)) = heard.ended {
+        if let Some(reason) = heard.failed {
             return Err(StatesError::Guest(reason));
         }
         if heard.held && died_of_sysrq(&heard.console) {
@@ -194,7 +197,10 @@ impl Heard {
                 GuestMessage::Hello { environment, .. } => self.environment = Some(*environment),
                 GuestMessage::State(seen) => self.states.push(*seen),
                 GuestMessage::Held => self.held = true,
-                GuestMessage::StatesEnded { failed } => self.ended = Some(failed),
+                GuestMessage::StatesEnded { failed } => {
+                    self.ended = true;
+                    self.failed = failed;
+                }
                 _ => {}
             }
         }

@@ -18,12 +18,13 @@ demo: deps build ## panic a vulnerable kernel in a VM, see the fixed one survive
 
 test: deps-test ## the whole test suite, VM tests included
 	$(CARGO) build --locked
-	$(DEBUG) lab build fixed vulnerable
+	$(DEBUG) lab build fixed vulnerable fixed-disk vulnerable-disk
 	$(CARGO) test --locked
 
 test-all: deps-test ## the same, and what takes many minutes
 	$(CARGO) build --locked
-	$(DEBUG) lab build fixed vulnerable fixed-preempt vulnerable-preempt vulnerable-kasan
+	$(DEBUG) lab build fixed vulnerable fixed-preempt vulnerable-preempt vulnerable-kasan \
+		fixed-disk vulnerable-disk
 	$(CARGO) test --locked -- --include-ignored
 
 bench: deps build ## time to crash of the vulnerable kernel, 20 trials

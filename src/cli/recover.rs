@@ -165,9 +165,10 @@ fn settle(course: &mut Course, open: &OpenTrial, ui: &Ui) -> Result<(), Failure>
             bytes: &log.bytes,
         })
         .collect();
-    let (mut trial, decided) = open.decide(course.begin.heartbeat_s, &evidence, machine);
-    if let Some(log) = decided.map(|index| &logs[index]) {
-        trial.console = keep(course, open.start.index, log)?;
+    let (mut trial, showing) = open.decide(course.begin.heartbeat_s, &evidence, machine);
+    let showing: Vec<&FoundLog> = showing.into_iter().map(|index| &logs[index]).collect();
+    if !showing.is_empty() {
+        trial.console = keep(course, open.start.index, &showing)?;
     }
     ui.note(&format!(
         "trial {}: {}: {}",
@@ -185,11 +186,12 @@ fn settle(course: &mut Course, open: &OpenTrial, ui: &Ui) -> Result<(), Failure>
         .append(&Record::Outcome(Box::new(trial)))
         .or_fail(ExitCode::Broken)?;
     // Only now is the text safe elsewhere.
-    if let Some(log) = decided.map(|index| &logs[index])
-        && let Err(error) = pstore::remove(&log.records)
-    {
-        ui.note(&format!("a pstore record could not be removed: {error}"));
+    for log in showing {
+        if let Err(error) = pstore::remove(&log.records) {
+            ui.note(&format!("a pstore record could not be removed: {error}"));
+        }
     }
+    let _absent = fs::remove_dir_all(copies(course.journal.path()));
     Ok(())
 }
 
@@ -206,8 +208,9 @@ fn this_boot() -> Vec<FoundLog> {
         .collect()
 }
 
-/// Keeps the log that decided beside the report. Returns its name there.
-fn keep(course: &Course, index: u32, log: &FoundLog) -> Result<Option<String>, Failure> {
+/// Keeps the logs that show the crash beside the report, in one file, the one
+/// that decided first. Returns its name there.
+fn keep(course: &Course, index: u32, logs: &[&FoundLog]) -> Result<Option<String>, Failure> {
     let Some(file) = &course.file else {
         return Ok(None);
     };
@@ -216,7 +219,10 @@ fn keep(course: &Course, index: u32, log: &FoundLog) -> Result<Option<String>, F
     let write = || {
         fs::create_dir_all(&folder)?;
         let mut file = File::create(&path)?;
-        file.write_all(&log.bytes)?;
+        for log in logs {
+            writeln!(file, "# {}", log.source)?;
+            file.write_all(&log.bytes)?;
+        }
         file.sync_all()?;
         File::open(&folder)?.sync_all()
     };
@@ -247,6 +253,5 @@ fn put_back(course: &Course, open: &OpenTrial, ui: &Ui) -> Result<(), Failure> {
     for path in tuning::put_back(&course.begin.knobs) {
         ui.note(&format!("{path} could not be put back"));
     }
-    let _absent = fs::remove_dir_all(copies(course.journal.path()));
     Ok(())
 }

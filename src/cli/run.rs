@@ -104,6 +104,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
         plan::bare_settings(&args.race, cpus.len(), 0)?;
     }
     refuse(&facts, true)?;
+    nothing_unfinished(&args.journal)?;
     let machine = uname::environment("");
     let release = machine.kernel.release.clone().unwrap_or_default();
     let named = candidate::named(args, &release)?;
@@ -111,7 +112,6 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
         &facts,
         named.as_ref().is_some_and(|named| named.image.signed()),
     )?;
-    nothing_unfinished(&args.journal)?;
     let candidate = match named {
         Some(candidate) => candidate,
         None => candidate::dummy(args, &release, &stop)?,

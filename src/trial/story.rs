@@ -148,19 +148,24 @@ impl OpenTrial {
         &self.start.old_logs
     }
 
-    /// The outcome of this trial. Returns which piece of evidence decided it.
+    /// The outcome of this trial. Returns which pieces of evidence show its
+    /// crash; the first of them decided it.
     pub fn decide(
         &self,
         heartbeat_s: f64,
         evidence: &[Evidence<'_>],
         machine: Machine,
-    ) -> (Trial, Option<usize>) {
+    ) -> (Trial, Vec<usize>) {
+        let mut decided = None;
+        let mut showing = Vec::new();
         for (index, log) in evidence.iter().enumerate() {
             if let Some(trial) = self.from_log(log, heartbeat_s) {
-                return (trial, Some(index));
+                showing.push(index);
+                decided.get_or_insert(trial);
             }
         }
-        (self.without_log(heartbeat_s, machine, evidence), None)
+        let trial = decided.unwrap_or_else(|| self.without_log(heartbeat_s, machine, evidence));
+        (trial, showing)
     }
 
     /// A crash of this trial in a log.

@@ -96,6 +96,8 @@ impl Machine {
             .args(["-q", "-F", "-t", "ext4", "-E", "lazy_itable_init=0"])
             .arg(machine.disk())
             .arg("32M")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .status()
             .expect("mke2fs, of e2fsprogs");
         assert!(made.success());

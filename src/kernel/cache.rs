@@ -211,6 +211,10 @@ mod tests {
 
     /// As after `kill -9`: the lock's file is closed without being unlocked.
     #[test]
+    #[allow(
+        clippy::used_underscore_binding,
+        reason = "held for its drop alone, but for here"
+    )]
     fn a_lock_outlives_its_holder_while_a_started_program_runs() {
         use std::os::fd::AsRawFd;
         let dir = tempfile::tempdir().unwrap();

@@ -64,13 +64,12 @@ fn serve() -> io::Result<()> {
         return Ok(());
     }
     // The page is never given back: a dead worker may still point to it.
-    let page: &'static Recorder = match page {
-        Ok(page) => Box::leak(Box::new(page)),
-        Err(_) => {
-            let page = Box::leak(Recorder::new());
-            tick(page, Arc::clone(&agent))?;
-            page
-        }
+    let page: &'static Recorder = if let Ok(page) = page {
+        Box::leak(Box::new(page))
+    } else {
+        let page = Box::leak(Recorder::new());
+        tick(page, Arc::clone(&agent))?;
+        page
     };
     if plan.task != Task::Race {
         let mut say = |message| agent.say(&message);

@@ -86,7 +86,7 @@ fn static_program(path: &Path) -> Result<Vec<u8>, PackError> {
 }
 
 /// Whether an ELF program asks for no interpreter, that is, for no dynamic
-/// linker (ELF gABI, program header PT_INTERP).
+/// linker (ELF gABI, program header `PT_INTERP`).
 fn is_static(bytes: &[u8]) -> bool {
     let Ok(file) = object::File::parse(bytes) else {
         return false;

@@ -268,7 +268,7 @@ impl Log {
         std::fs::create_dir_all(logs).map_err(|error| Ended::file(logs, &error))?;
         let file = File::create(&path).map_err(|error| Ended::file(&path, &error))?;
         // The report stands beside the folder of logs.
-        let folder = logs.file_name().map(Path::new).unwrap_or(logs);
+        let folder = logs.file_name().map_or(logs, Path::new);
         let name = folder
             .join(path.file_name().unwrap_or_default())
             .display()

@@ -167,7 +167,7 @@ fn what_is_no_kernel_is_named() {
     ] {
         let ended = bench.vm(&["--kernel", kernel]);
         assert!(
-            matches!(ended.code, Some(2 | 3 | 4)),
+            matches!(ended.code, Some(2..=4)),
             "{kernel}: {:?}",
             ended.code
         );

@@ -287,8 +287,14 @@ impl Watch {
             }
             return None;
         };
-        if self.heart_is_watched() && now - self.last_beat.1 > budgets.stall_s {
-            return Some(format!("no heartbeat for {:.0} s", now - self.last_beat.1));
+        let silent = if self.heart_is_watched() {
+            now - self.last_beat.1
+        } else {
+            0.0
+        };
+        let no_heartbeat = || format!("no heartbeat for {silent:.0} s");
+        if silent > budgets.stall_s {
+            return Some(no_heartbeat());
         }
         let Some(race_at) = self.race_at else {
             if now - hello_at > budgets.setup_s {
@@ -306,6 +312,10 @@ impl Watch {
             .is_none_or(|seen| seen.phase == Phase::Race);
         let since_cycle = now - self.last_cycle.1.max(race_at);
         if racing && since_cycle > budgets.stall_s {
+            // A heart that stopped a moment after the last cycle is the cause.
+            if silent > budgets.stall_s / 2.0 {
+                return Some(no_heartbeat());
+            }
             return Some(format!(
                 "no load/unload cycle came back for {since_cycle:.0} s{}",
                 self.stages()

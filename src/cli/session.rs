@@ -17,7 +17,7 @@ use crate::model::{
 };
 use crate::report;
 use crate::report::write::{ReportFile, to_json};
-use crate::stats::{run_stats, verdict_alone};
+use crate::stats::{run_stats, verdict_alone, verdict_of_run};
 
 /// A report before the first trial.
 pub(super) fn blank(
@@ -70,15 +70,19 @@ pub(super) fn update(report: &mut Report) {
     report.stats = run_stats(&report.trials);
     report.updated = now();
     (report.verdict, report.verdict_reason) =
-        verdict_alone(&report.trials, report.settings.trials, true);
+        verdict_of_run(&report.settings, &report.trials, &report.states, true);
 }
 
 /// Writes the last word into the report; returns the process's exit code.
 pub(super) fn conclude(report: &mut Report, interrupted: bool) -> ExitCode {
     report.complete = !interrupted;
     report.updated = now();
-    (report.verdict, report.verdict_reason) =
-        verdict_alone(&report.trials, report.settings.trials, report.complete);
+    (report.verdict, report.verdict_reason) = verdict_of_run(
+        &report.settings,
+        &report.trials,
+        &report.states,
+        report.complete,
+    );
     exit_code(report)
 }
 

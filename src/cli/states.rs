@@ -17,10 +17,11 @@ use crate::kernel::cache::Cache;
 use crate::kernel::config::KernelConfig;
 use crate::kernel::uname;
 use crate::model::{
-    Accel, Environment, ExitCode, Held, Observed, Oracle, Report, Settings, StateCheck, Verdict,
+    Accel, Environment, ExitCode, Held, Observed, Oracle, Report, Settings, Verdict,
 };
 use crate::report::states_text;
 use crate::report::write::{ReportFile, to_json};
+use crate::stats::verdict_of_run;
 use crate::trial::states::{
     HoldError, StatesError, StatesVm, check_console, check_observed, fit, observe_all,
 };
@@ -248,28 +249,17 @@ fn letters(seen: &[Observed]) -> String {
 
 /// States that are right are no pass: nothing was raced.
 fn conclude(report: &mut Report, whole: bool) -> ExitCode {
-    let failed: Vec<&StateCheck> = report.states.iter().filter(|check| !check.ok).collect();
     let total = report.states.len();
-    let (verdict, reason, exit) = match failed.first() {
-        Some(first) => {
-            let reason = format!(
-                "{} of {total} checks of the module's states failed; the first: {} {}: expected \
-                 `{}`, seen `{}`",
-                failed.len(),
-                first.held.as_str(),
-                first.what,
-                first.expected,
-                first.seen
-            );
-            (Verdict::Fail, reason, ExitCode::Crashed)
-        }
-        None if whole && total > 0 => {
+    let judged = verdict_of_run(&report.settings, &[], &report.states, true);
+    let (verdict, reason, exit) = match judged {
+        (Verdict::Fail, reason) => (Verdict::Fail, reason, ExitCode::Crashed),
+        _ if whole && total > 0 => {
             let reason = format!(
                 "all {total} checks of the module's states are as expected; nothing was raced"
             );
             (Verdict::Inconclusive, reason, ExitCode::Survived)
         }
-        None => {
+        _ => {
             let reason = format!("{total} checks are as expected, others could not be made");
             (Verdict::Inconclusive, reason, ExitCode::Inconclusive)
         }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::model::{Comparison, Report, Run, Settings, Source, Tool};
-use crate::stats::{StatsError, compare, run_stats, verdict_alone, verdict_compared};
+use crate::stats::{StatsError, compare, run_stats, verdict_compared, verdict_of_run};
 
 /// Settings that change how long a run takes, not what a trial does.
 const VOLATILE_SETTINGS: &[&str] = &["trials", "jobs"];
@@ -105,7 +105,12 @@ pub fn merge(reports: Vec<Named>, tool: Tool, command: Vec<String>) -> Result<Re
     }
     pooled.settings.trials = asked;
     pooled.stats = run_stats(&pooled.trials);
-    (pooled.verdict, pooled.verdict_reason) = verdict_alone(&pooled.trials, asked, pooled.complete);
+    (pooled.verdict, pooled.verdict_reason) = verdict_of_run(
+        &pooled.settings,
+        &pooled.trials,
+        &pooled.states,
+        pooled.complete,
+    );
     pooled.merged_from = sources.into_iter().map(|(_, source)| source).collect();
     pooled.tool = tool;
     pooled.command = command;

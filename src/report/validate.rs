@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use crate::model::{Report, Trial, Verdict, trial_seed};
-use crate::stats::{compare, run_stats, verdict_alone};
+use crate::stats::{compare, run_stats, verdict_of_run};
 
 /// Two numbers closer than this share are the same: the last digits of a sum
 /// are the machine's.
@@ -66,8 +66,12 @@ pub fn validate(report: &Report) -> Vec<Mismatch> {
 /// The verdict must follow from outcomes or from the comparison. What else goes
 /// into it (a run cut short, a control that does not fit) can only weaken it.
 fn check_verdict(report: &Report, found: &mut Vec<Mismatch>) {
-    let asked = report.settings.trials;
-    let (alone, _) = verdict_alone(&report.trials, asked, report.complete);
+    let (alone, _) = verdict_of_run(
+        &report.settings,
+        &report.trials,
+        &report.states,
+        report.complete,
+    );
     let conclusion = report
         .comparison
         .as_ref()

@@ -6,7 +6,7 @@
 use super::exponential::mean_above;
 use super::figures::seconds;
 use super::run::run_stats;
-use crate::model::{Comparison, CrashClass, Outcome, Trial, Verdict};
+use crate::model::{Comparison, CrashClass, Oracle, Outcome, Settings, StateCheck, Trial, Verdict};
 
 /// The verdict on a run of `asked` trials, and why in one sentence. `finished`
 /// is false for a run that was cut short: that shows less than was asked for.
@@ -29,6 +29,46 @@ pub fn verdict_compared(alone: (Verdict, String), comparison: &Comparison) -> (V
         }
         Verdict::Fail | Verdict::Broken => alone,
     }
+}
+
+/// The same with all that a run's verdict hangs on besides its trials: the
+/// states that it checked, and the oracle that it asked.
+pub fn verdict_of_run(
+    settings: &Settings,
+    trials: &[Trial],
+    states: &[StateCheck],
+    finished: bool,
+) -> (Verdict, String) {
+    let (verdict, reason) = verdict_alone(trials, settings.trials, finished);
+    if let (true, Some(failed)) = (verdict != Verdict::Fail, failed_states(states)) {
+        return (Verdict::Fail, failed);
+    }
+    // An untainted module cannot crash the kernel, so its silence is no pass; it
+    // counts beside a kernel that does show near misses.
+    if (verdict, settings.oracle) == (Verdict::Pass, Oracle::NearMiss) {
+        let cycles: u64 = trials.iter().map(|trial| trial.cycles).sum();
+        let reason = format!(
+            "no near miss in {cycles} cycles, and no control: count them on a kernel without the \
+             fix, with the same settings"
+        );
+        return (Verdict::Inconclusive, reason);
+    }
+    (verdict, reason)
+}
+
+/// Which checks of the module's states failed, in one sentence.
+fn failed_states(states: &[StateCheck]) -> Option<String> {
+    let failed = states.iter().filter(|check| !check.ok);
+    let first = failed.clone().next()?;
+    Some(format!(
+        "{} of {} checks of the module's states failed; the first: {} {}: expected `{}`, seen `{}`",
+        failed.count(),
+        states.len(),
+        first.held.as_str(),
+        first.what,
+        first.expected,
+        first.seen
+    ))
 }
 
 fn of_the_trials(trials: &[Trial], asked: u32) -> (Verdict, String) {
@@ -203,6 +243,40 @@ mod tests {
         trials[1].counters.lines.near_misses = 0;
         trials[1].counters.lines.torn = 1;
         assert_eq!(verdict_alone(&trials, 2, true).0, Verdict::Fail);
+    }
+
+    #[test]
+    fn a_near_miss_oracles_silence_is_no_pass_and_a_wrong_state_is_a_fail() {
+        let clean = vec![trial(Outcome::Survived, 10.0); 2];
+        let mut settings: Settings = serde_json::from_value(serde_json::json!({
+            "trials": 2, "duration_s": 10.0, "jobs": 1, "smp": 2, "mem_mib": 256,
+            "accel": "tcg", "loaders": 1, "readers": 1, "strategy": "head",
+            "chaos": "auto", "background_modules": 0, "append": ""
+        }))
+        .unwrap();
+        assert_eq!(
+            verdict_of_run(&settings, &clean, &[], true).0,
+            Verdict::Pass
+        );
+        let wrong = StateCheck {
+            held: crate::model::Held::Init,
+            source: crate::model::StateSource::ProcModules,
+            what: "flag".to_owned(),
+            expected: "+".to_owned(),
+            seen: "-".to_owned(),
+            line: None,
+            ok: false,
+        };
+        let (verdict, reason) = verdict_of_run(&settings, &clean, &[wrong], true);
+        assert_eq!(verdict, Verdict::Fail);
+        assert!(
+            reason.contains("in init flag: expected `+`, seen `-`"),
+            "{reason}"
+        );
+        settings.oracle = Oracle::NearMiss;
+        let (verdict, reason) = verdict_of_run(&settings, &clean, &[], true);
+        assert_eq!(verdict, Verdict::Inconclusive);
+        assert!(reason.starts_with("no near miss in 200 cycles"), "{reason}");
     }
 
     #[test]

@@ -159,7 +159,7 @@ impl OpenTrial {
         let mut decided = None;
         let mut showing = Vec::new();
         for (index, log) in evidence.iter().enumerate() {
-            if let Some(trial) = self.from_log(log, heartbeat_s) {
+            if let Some(trial) = self.crash_in(log, heartbeat_s) {
                 showing.push(index);
                 decided.get_or_insert(trial);
             }
@@ -169,7 +169,7 @@ impl OpenTrial {
     }
 
     /// A crash of this trial in a log.
-    fn from_log(&self, log: &Evidence<'_>, heartbeat_s: f64) -> Option<Trial> {
+    fn crash_in(&self, log: &Evidence<'_>, heartbeat_s: f64) -> Option<Trial> {
         let ends = |crash: &Crash| crash.ends_trial && crash.severity != Severity::Warning;
         let mark_s = last_mark_s(log.bytes);
         let journaled_s = self.racing.as_ref().and_then(|racing| racing.log_start_s);

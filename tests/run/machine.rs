@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(240);
 /// Two machines at once would measure each other.
 static MACHINE: Mutex<()> = Mutex::new(());
 
-const INIT: &str = r#"#!/bin/busybox sh
+const INIT: &str = r"#!/bin/busybox sh
 /bin/busybox --install -s /bin
 export PATH=/bin:/sbin HOME=/
 mount -t proc proc /proc
@@ -36,7 +36,7 @@ sync
 umount /data
 echo GUEST-ENDED
 reboot -f
-"#;
+";
 
 /// A machine with its disk.
 pub(crate) struct Machine {

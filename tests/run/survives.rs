@@ -34,7 +34,13 @@ fn survived(duration: &str, seconds: f64) {
     assert_eq!(trial.outcome, Outcome::Survived);
     assert!(trial.exposure_s >= 0.99 * seconds, "{trial:?}");
     assert!(trial.cycles > 0 && trial.counters.sightings.live > 0);
-    assert!(report.environment.knobs.iter().all(|knob| knob.path != ""));
+    assert!(
+        report
+            .environment
+            .knobs
+            .iter()
+            .all(|knob| !knob.path.is_empty())
+    );
     assert_eq!(report.environment.accel.as_deref(), Some("none"));
 }
 
@@ -65,4 +71,25 @@ fn sigterm_ends_it_cleanly_with_a_partial_report() {
     let trial = &report.trials[0];
     assert!(trial.reason.contains("interrupted"), "{trial:?}");
     assert!(trial.exposure_s > 1.0 && trial.cycles > 0, "{trial:?}");
+}
+
+#[test]
+fn an_installed_module_is_raced_by_its_name_and_by_the_reports_own_recipe() {
+    let machine = Machine::lab("fixed-disk");
+    let boot = machine.boot(&format!(
+        "{LOOK}look before\ntree=/lib/modules/$(uname -r)\nmkdir -p $tree/extra\n\
+         cp /dummy_module.ko $tree/extra\necho extra/dummy_module.ko: > $tree/modules.dep\n\
+         modrace run --disposable --module-name dummy-module --report /data/report.json \
+         --duration 5s --strategy as-reported --cpus 0-1 --json > /data/stdout.json\n\
+         echo EXIT=$?\n{COMPARE}"
+    ));
+    assert_eq!(boot.value("EXIT="), Some("0"), "{}", boot.console);
+    assert_eq!(boot.value("SAME="), Some("yes"), "{}", boot.console);
+    let report = machine.report();
+    assert_eq!(report.settings.smp, 2);
+    assert_eq!(report.module.as_ref().unwrap().name, "dummy_module");
+    assert_eq!(report.trials[0].outcome, Outcome::Survived);
+    let printed = machine.file("/stdout.json").unwrap();
+    let printed: modrace::model::Report = serde_json::from_slice(&printed).unwrap();
+    assert_eq!(printed.trials, report.trials);
 }

@@ -5,6 +5,8 @@
 //! does) and prints nothing.
 
 mod pace;
+#[cfg(test)]
+mod tests;
 mod watching;
 mod witness;
 

@@ -84,6 +84,24 @@ fn without_a_panic_the_report_is_there_before_the_exit_and_the_process_leaves() 
 }
 
 #[test]
+fn a_kernel_that_stays_up_damaged_is_rebooted_for_the_next_trial() {
+    let machine = Machine::lab("vulnerable-disk");
+    let first = machine.boot(&format!(
+        "{RUN} --trials 2 --duration 120s --on-crash stay --rearm\necho EXIT=$?"
+    ));
+    first.says("rebooting, to make the remaining trials");
+    first.does_not_say("EXIT=");
+    // The report did not wait for the recovery.
+    assert_eq!(machine.report().trials[0].outcome, Outcome::Crashed);
+    let second = machine.boot("modrace recover --resume\necho EXIT=$?\necho LEFT=$(ls /var/lib)");
+    assert_eq!(second.value("EXIT="), Some("1"), "{}", second.console);
+    assert_eq!(second.value("LEFT="), Some(""), "{}", second.console);
+    let report = machine.report();
+    assert_eq!(report.stats.crashes, 2, "{:?}", report.trials);
+    assert!(report.complete);
+}
+
+#[test]
 fn three_trials_on_one_machine_need_nobody() {
     let machine = Machine::lab("vulnerable-disk");
     let script = format!(

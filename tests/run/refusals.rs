@@ -29,8 +29,12 @@ fn who_may_not_race_or_has_no_headers_is_told_the_way_out() {
             &format!("insmod /dummy_module.ko; {race} --disposable"),
         ),
         step("UNKNOWN", "modrace run --disposable --module-name nonsense"),
+        step(
+            "UNIT",
+            &format!("rmmod dummy_module; {race} --disposable --rearm --install-unit"),
+        ),
         step("USAGE", "modrace run --disposable --cpus 99"),
-        "rmmod dummy_module\ntouch /etc/modrace-disposable\n".to_owned(),
+        "touch /etc/modrace-disposable\n".to_owned(),
         step("MARKED", &format!("{race} --report /data/report.json")),
         "echo LEFT=$(cat /proc/modules)$(ls /var/lib)\n".to_owned(),
     ]
@@ -51,6 +55,7 @@ fn who_may_not_race_or_has_no_headers_is_told_the_way_out() {
         "apt-get install linux-headers-",
     );
     refused(&boot, "LOADED", "is loaded already", "rmmod dummy_module");
+    refused(&boot, "UNIT", "not booted by systemd", "recover --resume");
     refused(&boot, "UNKNOWN", "modules.dep", "depmod");
     assert_eq!(boot.value("USAGE="), Some("2"), "{}", boot.console);
     // With the image's mark it is not refused.

@@ -4,8 +4,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::reboot::{RebootMode, reboot};
 
@@ -17,6 +19,9 @@ use crate::model::{Event, ExitCode, Knob, Outcome, Report, Snapshot, Trial};
 use crate::report::write::{ReportFile, WriteError};
 use crate::trial::bare::{BareTrials, Done, Told};
 use crate::trial::journal::{Begin, Journal, Record};
+
+/// Longest wait for other files to reach the disk before a reboot.
+const SYNC_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A run on this machine.
 pub(in crate::cli) struct Course {
@@ -210,8 +215,18 @@ fn status(index: u32, seen: &Snapshot) -> String {
 /// Reboots at once: services that are to be stopped first may hang in the dead
 /// kernel. Returns only if that failed.
 fn restart() -> Failure {
-    nix::unistd::sync();
-    std::thread::sleep(Duration::from_millis(200));
+    // What was measured is on the disk; this is for everybody else's files. In
+    // a dead kernel it may never return.
+    let synced = Arc::new(AtomicBool::new(false));
+    let done = Arc::clone(&synced);
+    let _nobody_waits_for_it = thread::Builder::new().spawn(move || {
+        nix::unistd::sync();
+        done.store(true, Ordering::Relaxed);
+    });
+    let deadline = Instant::now() + SYNC_PATIENCE;
+    while !synced.load(Ordering::Relaxed) && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(20));
+    }
     let refused = reboot(RebootMode::RB_AUTOBOOT);
     Failure::message(
         ExitCode::Broken,

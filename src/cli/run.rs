@@ -28,7 +28,12 @@ use crate::trial::journal::{self, Begin, FORMAT, JOURNAL_FOLDER, Journal, Record
     clippy::struct_excessive_bools,
     reason = "each is an option of the command line"
 )]
-#[command(mut_arg("trials", |arg| arg.default_value("1")))]
+#[command(mut_arg("trials", |arg| {
+    arg.default_value("1").help("Trials, each from a clean state")
+}))]
+#[command(mut_arg("duration", |arg| {
+    arg.default_value("60s").help("Longest time raced in one trial, such as 30s, 5m or 1h")
+}))]
 pub(super) struct Args {
     #[command(flatten)]
     race: RaceArgs,

@@ -354,7 +354,11 @@ impl OpenTrial {
             counters: beat.counters,
             signals: setup.signals,
             notes: setup.notes,
-            bad_lines: Vec::new(),
+            bad_lines: self
+                .word
+                .as_ref()
+                .map(|word| word.bad_lines.clone())
+                .unwrap_or_default(),
             console: None,
             wall_s: beat.unix_ms.saturating_sub(self.start.unix_ms) as f64 / 1e3,
         }

@@ -7,11 +7,11 @@ use std::sync::atomic::AtomicBool;
 use super::Args;
 use crate::cli::{Failure, OrFail};
 use crate::kernel::cache::Cache;
-use crate::kernel::kbuild::{self, KbuildError};
+use crate::kernel::kbuild::{self, KbuildError, Variant};
 use crate::kernel::module_image::ModuleImage;
 use crate::kernel::module_tree::{self, TreeError};
 use crate::kernel::preflight;
-use crate::model::ExitCode;
+use crate::model::{ExitCode, Oracle};
 
 /// A module to race.
 pub(super) struct Candidate {
@@ -40,7 +40,13 @@ pub(super) fn dummy(args: &Args, release: &str, stop: &AtomicBool) -> Result<Can
         .clone()
         .unwrap_or_else(|| preflight::running_kdir(release));
     let cache = Cache::from_env().or_fail(ExitCode::Broken)?;
-    let built = kbuild::build_dummy(&kdir, &cache, stop).map_err(|error| match &error {
+    let variant = match args.race.oracle.into() {
+        Oracle::Crash => Variant::Dummy,
+        Oracle::NearMiss => Variant::Twin,
+    };
+    let built =
+        kbuild::build_variant(&kdir, variant, &cache, stop).map_err(|error| {
+            match &error {
         KbuildError::NotAKdir { .. } => Failure::new(ExitCode::Unsupported, error).hint(format!(
             "install the kernel's headers: apt-get install linux-headers-{release} (Debian, \
              Ubuntu) or dnf install kernel-devel-{release} (Fedora, RHEL); or name the build \
@@ -54,7 +60,8 @@ pub(super) fn dummy(args: &Args, release: &str, stop: &AtomicBool) -> Result<Can
             .hint("boot a kernel that has it, or use modrace vm"),
         KbuildError::Interrupted => Failure::new(ExitCode::Interrupted, error),
         _ => Failure::new(ExitCode::Broken, error),
-    })?;
+    }
+        })?;
     open(&built, Vec::new())
 }
 

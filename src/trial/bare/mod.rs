@@ -140,9 +140,14 @@ impl BareTrials<'_> {
         watch.let_it_finish(&ended, tell)?;
         let last = watch.racer.snapshot();
         let witness = std::mem::take(&mut watch.witness);
+        let bad_lines = witness
+            .finished()
+            .map(|finished| finished.bad_lines.clone())
+            .unwrap_or_default();
         let conclusion = witness.conclude(&ended, &last, taint() & !taint_before, duration_s);
         let trial = Trial {
             wall_s: start.elapsed().as_secs_f64(),
+            bad_lines,
             ..trial_of(index, seed, conclusion, &last)
         };
         self.journal

@@ -30,6 +30,9 @@ pub(super) struct RaceArgs {
     /// Chaos techniques: auto, none, or names from `modrace list chaos`
     #[arg(long, value_name = "LIST", default_value = "auto", value_parser = chaos)]
     pub(super) chaos: ChaosChoice,
+    /// Arms that `--strategy auto` chooses from, by name [default: all]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = arm)]
+    pub(super) arms: Vec<String>,
     /// Load N other modules first, so that the list is as long as a real one
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(super) background_modules: u32,
@@ -132,6 +135,15 @@ fn strategy(typed: &str) -> Result<Strategy, String> {
         .find(|(_, name, _)| *name == typed)
         .map(|&(strategy, _, _)| strategy)
         .ok_or_else(|| format!("known strategies: {}", known()))
+}
+
+fn arm(typed: &str) -> Result<String, String> {
+    let known: Vec<&str> = crate::race::ARMS.iter().map(|row| row.name).collect();
+    if known.contains(&typed) {
+        Ok(typed.to_owned())
+    } else {
+        Err(format!("known arms: {}", known.join(", ")))
+    }
 }
 
 fn chaos(typed: &str) -> Result<ChaosChoice, String> {

@@ -5,6 +5,7 @@ use clap::ValueEnum;
 use super::{Failure, ui::Ui};
 use crate::crash::SIGNATURES;
 use crate::model::{ExitCode, Strategy};
+use crate::race::{ARMS, chaos::TECHNIQUES};
 use crate::report::FORMATS;
 
 /// Print one of the tables that modrace works from
@@ -18,6 +19,10 @@ pub(super) struct Args {
 enum Table {
     /// How readers read
     Strategies,
+    /// What `--strategy auto` chooses from
+    Arms,
+    /// Chaos techniques
+    Chaos,
     /// What the crash scanner recognises
     Signatures,
     /// Forms of a report
@@ -30,6 +35,8 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
             .iter()
             .map(|&(_, name, help)| (name, help))
             .collect(),
+        Table::Arms => ARMS.iter().map(|row| (row.name, row.help)).collect(),
+        Table::Chaos => TECHNIQUES.iter().map(|row| (row.name, row.help)).collect(),
         Table::Signatures => SIGNATURES.iter().map(|row| (row.name, row.title)).collect(),
         Table::Formats => FORMATS
             .iter()

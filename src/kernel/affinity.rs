@@ -15,9 +15,14 @@ pub fn allowed_cpus() -> Result<Vec<usize>, Errno> {
 
 /// Pins the calling thread to one CPU.
 pub fn pin_to(cpu: usize) -> Result<(), Errno> {
+    pin_thread(0, cpu)
+}
+
+/// Pins thread `tid` (0: the caller) to one CPU.
+pub fn pin_thread(tid: i32, cpu: usize) -> Result<(), Errno> {
     let mut set = CpuSet::new();
     set.set(cpu)?;
-    sched_setaffinity(Pid::from_raw(0), &set)
+    sched_setaffinity(Pid::from_raw(tid), &set)
 }
 
 /// Keeps the calling thread, and those that it starts, to these CPUs.

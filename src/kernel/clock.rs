@@ -19,3 +19,11 @@ pub fn spin_ns(ns: u64) {
         std::hint::spin_loop();
     }
 }
+
+/// Sleeps until the monotonic clock shows `at_ns`.
+pub fn sleep_until(at_ns: u64) {
+    let ns = at_ns.saturating_sub(monotonic_ns());
+    if ns > 0 {
+        std::thread::sleep(Duration::from_nanos(ns));
+    }
+}

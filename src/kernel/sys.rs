@@ -67,14 +67,20 @@ pub fn die_with_parent(command: &mut Command) {
     }
 }
 
-/// Gives the calling thread real-time priority `priority` (1 to 99) under
-/// `SCHED_FIFO`.
-pub fn become_fifo(priority: i32) -> io::Result<()> {
+/// Gives thread `tid` (0: the caller) real-time priority 1 to 99 under
+/// `SCHED_FIFO`, or makes it an ordinary thread again.
+pub fn set_priority(tid: i32, fifo: Option<i32>) -> io::Result<()> {
     // SAFETY: sched_param is plain data, for which zero is a valid value.
     let mut param: libc::sched_param = unsafe { std::mem::zeroed() };
-    param.sched_priority = priority;
-    // SAFETY: pid 0 is the caller; the pointer is valid for the call.
-    let failed = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const param) };
+    param.sched_priority = fifo.unwrap_or(0);
+    let policy = if fifo.is_some() {
+        libc::SCHED_FIFO
+    } else {
+        libc::SCHED_OTHER
+    };
+    // SAFETY: the pointer is valid for the call; a thread that is gone, or not
+    // ours to change, is an error.
+    let failed = unsafe { libc::sched_setscheduler(tid, policy, &raw const param) };
     if failed == 0 {
         Ok(())
     } else {

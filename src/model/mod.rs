@@ -24,8 +24,8 @@ pub use event::Event;
 pub use lines::{BadLine, LineCounts, LineFault};
 pub use outcome::{ExitCode, Outcome, Verdict};
 pub use record::{
-    Counters, ErrorCounts, Interval, Report, RunStats, SCHEMA, Sightings, Summary, Termination,
-    Tool, Trial,
+    AimRecord, Counters, ErrorCounts, Interval, Report, RunStats, SCHEMA, Sightings, Summary,
+    Termination, Tool, Trial,
 };
 pub use recorder::{
     MAX_WORKERS, Phase, RECORDER_BYTES, RECORDER_MAGIC, Recorder, Slot, Snapshot, Stage, bump,

@@ -103,6 +103,9 @@ pub struct Trial {
     /// The first examples of lines that cannot be.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bad_lines: Vec<BadLine>,
+    /// What `auto` was doing at the end, and what it had learned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aim: Option<AimRecord>,
     /// The signals that the outcome rests on.
     pub signals: Vec<String>,
     /// Things worth knowing that change no outcome.
@@ -111,6 +114,20 @@ pub struct Trial {
     pub console: Option<String>,
     /// Wall time of the trial with boot and shutdown, seconds.
     pub wall_s: f64,
+}
+
+/// What a reader of `auto` was doing at the end of a trial. At a crash, that is
+/// what hit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AimRecord {
+    /// The active arm.
+    pub arm: String,
+    /// The delay into an unload at which readers see the module going, ns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learned_ns: Option<u64>,
+    /// The shortest unload, ns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unload_ns: Option<u64>,
 }
 
 /// What was counted in a trial besides cycles and reads.

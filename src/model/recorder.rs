@@ -132,6 +132,12 @@ pub struct Slot {
     pub duplicate: AtomicU64,
     /// See [`LineCounts::near_misses`].
     pub near_misses: AtomicU64,
+    /// The reader's active arm, by its index in the table, from 1; 0: none.
+    pub arm: AtomicU64,
+    /// The delay into an unload that the reader has learned, ns; 0: none.
+    pub learned_ns: AtomicU64,
+    /// The shortest unload of the reader's loader, ns; 0: none came back.
+    pub unload_ns: AtomicU64,
 }
 
 impl Slot {
@@ -255,6 +261,14 @@ impl Recorder {
                 .map(|slot| Stage::from_word(slot.stage.load(Ordering::Relaxed)))
                 .take_while(|stage| *stage != Stage::Unused)
                 .collect(),
+            aim: self
+                .slots
+                .iter()
+                .map(|slot| {
+                    [&slot.arm, &slot.learned_ns, &slot.unload_ns]
+                        .map(|word| word.load(Ordering::Relaxed))
+                })
+                .find(|[arm, ..]| *arm != 0),
         }
     }
 }
@@ -282,6 +296,9 @@ pub struct Snapshot {
     pub counters: Counters,
     /// What each worker was doing.
     pub stages: Vec<Stage>,
+    /// Of the first reader that strikes: [`Slot::arm`], [`Slot::learned_ns`]
+    /// and [`Slot::unload_ns`].
+    pub aim: Option<[u64; 3]>,
 }
 
 impl Snapshot {

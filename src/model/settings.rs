@@ -26,6 +26,9 @@ pub struct Settings {
     pub strategy: Strategy,
     /// Which chaos techniques perturb the race.
     pub chaos: ChaosChoice,
+    /// Arms that `auto` chooses from; empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arms: Vec<String>,
     /// Other modules loaded before the race, so that the list is as long as a
     /// real system's.
     pub background_modules: u32,

@@ -10,19 +10,29 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
+use super::arms::{Schedule, Shape};
 use super::chaos::{self, Arena, Armed};
 use super::gate::Gate;
-use super::line_check::{Examples, Watched};
+use super::line_check::{Examples, LineCheck, Watched};
 use super::lineup::{Lineup, Role, Seat};
 use super::loader;
+use super::moments::Moments;
 use super::processes::{self, Programs};
-use super::reader::{self, ReaderPlan};
+use super::reader::{self, Listing};
+use super::striker::Striker;
 use crate::kernel::module::ModuleFile;
 use crate::kernel::{affinity, clock, sys};
-use crate::model::{BadLine, ChaosChoice, Knob, Phase, Recorder, Stage, Strategy, trial_seed};
+use crate::model::{
+    BadLine, ChaosChoice, Knob, Phase, Recorder, Slot, Stage, Strategy, trial_seed,
+};
 
 /// Longest wait for the workers to reach the gate.
 const GATE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Reads of each reader before the gate.
+const WARM_UP_READS: u32 = 200;
+/// What readers read.
+const TARGET: &str = "/proc/modules";
 
 /// What is raced.
 #[derive(Debug)]
@@ -33,6 +43,8 @@ pub struct RaceSpec {
     pub chaos: ChaosChoice,
     /// Who sits where.
     pub lineup: Lineup,
+    /// Arms that `auto` chooses from; empty: all.
+    pub arms: Vec<String>,
     /// Modules to load, shared out among the loaders.
     pub modules: Vec<ModuleFile>,
     /// Their taint letters.
@@ -96,6 +108,7 @@ impl Race {
             .collect();
         let watched = watched(&names, &spec.taints, &spec.lineup, recorder);
         let examples = Arc::new(Examples::default());
+        let moments: Vec<Arc<Moments>> = modules.iter().map(|_| Arc::default()).collect();
         let mut race = Self {
             recorder,
             examples: Arc::clone(&examples),
@@ -112,14 +125,14 @@ impl Race {
                 seat: *seat,
                 module: Arc::clone(&modules[index % modules.len()]),
                 programs: programs.clone(),
-                plan: ReaderPlan {
-                    target: Path::new("/proc/modules"),
-                    strategy: spec.strategy,
-                    names: names.clone(),
-                    watched: watched.clone(),
-                    examples: Arc::clone(&examples),
-                    seed: trial_seed(spec.seed, u32::try_from(index).unwrap_or(u32::MAX)),
-                },
+                moments: Arc::clone(&moments[index % modules.len()]),
+                shares_cpu: spec.strategy == Strategy::Auto && spec.lineup.shares_cpu(seat),
+                strategy: spec.strategy,
+                schedule: Schedule::new(spec.seed, &spec.arms),
+                names: names.clone(),
+                seed: trial_seed(spec.seed, u32::try_from(index).unwrap_or(u32::MAX)),
+                watched: watched.clone(),
+                examples: Arc::clone(&examples),
                 gate: Arc::clone(&gate),
                 stop: Arc::clone(&stop),
             };
@@ -140,6 +153,12 @@ impl Race {
         }
         let arena = Arena {
             reader_cpus: spec.lineup.reader_cpus(),
+            shares_cpu: spec
+                .lineup
+                .seats
+                .iter()
+                .any(|seat| spec.lineup.shares_cpu(seat)),
+            moments: (spec.strategy == Strategy::Auto).then(|| moments.clone()),
             seed: spec.seed,
         };
         for technique in chaos::chosen(&spec.chaos, spec.strategy) {
@@ -239,7 +258,14 @@ struct Worker {
     seat: Seat,
     module: Arc<ModuleFile>,
     programs: Option<Programs>,
-    plan: ReaderPlan,
+    moments: Arc<Moments>,
+    shares_cpu: bool,
+    strategy: Strategy,
+    schedule: Schedule,
+    names: Vec<String>,
+    watched: Vec<Watched>,
+    examples: Arc<Examples>,
+    seed: u64,
     gate: Arc<Gate>,
     stop: Arc<AtomicBool>,
 }
@@ -252,19 +278,29 @@ impl Worker {
             let _wherever_it_runs_it_races = affinity::pin_to(cpu);
         }
         sys::exact_timers();
+        if self.seat.role == Role::Reader && self.programs.is_none() {
+            self.warm_up();
+        }
         self.gate.wait();
-        let cycles = || self.recorder.cycles();
         let done = match (self.seat.role, &self.programs) {
             (Role::Loader, None) => {
-                loader::run(&self.module, slot, &self.stop);
+                loader::run(
+                    &self.module,
+                    &self.moments,
+                    self.shares_cpu,
+                    slot,
+                    &self.stop,
+                );
                 Ok(())
             }
-            (Role::Reader, None) => reader::run(&self.plan, slot, cycles, &self.stop),
+            (Role::Reader, None) => self.read(slot),
             (Role::Loader, Some(programs)) => {
                 processes::load_loop(programs, &self.module, slot, &self.stop)
             }
             (Role::Reader, Some(programs)) => {
-                processes::read_loop(programs, &self.plan, slot, &self.stop)
+                let target = Path::new(TARGET);
+                let check = self.line_check();
+                processes::read_loop(programs, target, &self.names, check, slot, &self.stop)
             }
         };
         if let Err(error) = done {
@@ -276,6 +312,46 @@ impl Worker {
             slot.last_errno
                 .store(errno.unwrap_or(u64::MAX), Ordering::Relaxed);
             slot.enter(Stage::Ended);
+        }
+    }
+
+    /// Reads a little, uncounted, before anything is loaded: first reads are
+    /// many times slower than later ones, above all in emulation.
+    fn warm_up(&self) {
+        let uncounted = Slot::default();
+        if let Ok(mut listing) = Listing::open(
+            Path::new(TARGET),
+            &self.names,
+            LineCheck::new(Vec::new(), Arc::default()),
+            &uncounted,
+        ) {
+            for _ in 0..WARM_UP_READS {
+                let _the_race_will_tell = listing.read(Shape::Head);
+            }
+        }
+    }
+
+    fn line_check(&self) -> LineCheck {
+        LineCheck::new(self.watched.clone(), Arc::clone(&self.examples))
+    }
+
+    fn read(&self, slot: &Slot) -> std::io::Result<()> {
+        let cycles = || self.recorder.cycles();
+        let listing = Listing::open(Path::new(TARGET), &self.names, self.line_check(), slot)?;
+        match self.strategy {
+            Strategy::Full => reader::run(listing, Shape::Whole, cycles, &self.stop),
+            Strategy::Head | Strategy::AsReported => {
+                reader::run(listing, Shape::Head, cycles, &self.stop)
+            }
+            Strategy::Auto => Striker {
+                moments: &self.moments,
+                schedule: &self.schedule,
+                module: self.module.name(),
+                shares_cpu: self.shares_cpu,
+                seed: self.seed,
+                slot,
+            }
+            .run(listing, cycles, &self.stop),
         }
     }
 }

@@ -48,6 +48,13 @@ impl Lineup {
         }
     }
 
+    /// Whether a worker of the other role is pinned to the same CPU.
+    pub fn shares_cpu(&self, seat: &Seat) -> bool {
+        self.seats
+            .iter()
+            .any(|other| other.role != seat.role && other.cpu.is_some() && other.cpu == seat.cpu)
+    }
+
     /// The CPUs that readers sit on, each once.
     pub fn reader_cpus(&self) -> Vec<usize> {
         let mut cpus: Vec<usize> = self
@@ -78,6 +85,9 @@ mod tests {
     fn one_cpu_is_shared() {
         let lineup = Lineup::new(Strategy::Head, 1, 1, &[5]);
         assert!(lineup.seats.iter().all(|seat| seat.cpu == Some(5)));
+        assert!(lineup.seats.iter().all(|seat| lineup.shares_cpu(seat)));
+        let apart = Lineup::new(Strategy::Head, 1, 1, &[5, 6]);
+        assert!(!apart.seats.iter().any(|seat| apart.shares_cpu(seat)));
     }
 
     #[test]

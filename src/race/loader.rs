@@ -5,11 +5,23 @@ use std::thread;
 
 use nix::errno::Errno;
 
+use super::moments::{LOADER_PRIORITY, Moments, READER_PRIORITY};
 use crate::kernel::module::ModuleFile;
+use crate::kernel::{clock, sys};
 use crate::model::{Slot, Stage, bump};
 
+/// Time between the announcement of an unload and the unload, ns, where the
+/// reader needs the loader's CPU to hear of it.
+const LEAD_NS: u64 = 300_000;
+
 /// Cycles until told to stop, and leaves the module unloaded.
-pub(super) fn run(module: &ModuleFile, slot: &Slot, stop: &AtomicBool) {
+pub(super) fn run(
+    module: &ModuleFile,
+    moments: &Moments,
+    shares_cpu: bool,
+    slot: &Slot,
+    stop: &AtomicBool,
+) {
     while !stop.load(Ordering::Relaxed) {
         slot.enter(Stage::Loading);
         slot.begin_load();
@@ -25,7 +37,28 @@ pub(super) fn run(module: &ModuleFile, slot: &Slot, stop: &AtomicBool) {
             }
         }
         slot.enter(Stage::Unloading);
-        match module.unload() {
+        if shares_cpu {
+            // Between two real-time threads: the reader interrupts it, and
+            // while the reader is held back, nobody else comes before it.
+            let _goes_on_without = sys::set_priority(0, Some(LOADER_PRIORITY));
+            let reader = moments.reader_tid.load(Ordering::Relaxed);
+            if reader != 0 {
+                let _goes_on_without = sys::set_priority(reader, Some(READER_PRIORITY));
+            }
+            moments.begin();
+            // Timers fire late in emulation, by as long as an unload takes: a
+            // strike that is to come early in it is armed before it.
+            clock::spin_ns(LEAD_NS);
+        } else {
+            moments.summon(stop);
+            moments.begin();
+        }
+        let unloaded = module.unload();
+        moments.end();
+        if shares_cpu {
+            let _it_is_ordinary_already = sys::set_priority(0, None);
+        }
+        match unloaded {
             // Only a load of our own makes a cycle.
             Ok(()) if loaded.is_ok() => bump(&slot.cycles),
             Ok(()) => {}

@@ -2,14 +2,20 @@
 //! listing, released together by a gate and perturbed by chaos techniques.
 //! Says what it counts on the flight recorder; judges nothing.
 
+mod aim;
+mod arms;
 pub mod chaos;
 mod engine;
 mod gate;
 mod line_check;
 mod lineup;
 mod loader;
+mod moments;
 mod processes;
 mod reader;
+mod striker;
+mod uevent;
 
+pub use arms::{ARMS, Arm};
 pub use engine::{Race, RaceError, RaceSpec};
 pub use lineup::{Lineup, Role, Seat};

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::reader::{ReaderPlan, note, sighting};
+use super::line_check::LineCheck;
+use super::reader::{note, sighting};
 use crate::kernel::module::ModuleFile;
 use crate::model::{Slot, Stage, bump};
 
@@ -69,16 +70,17 @@ pub(super) fn load_loop(
 /// `while true; do cat TARGET; done`
 pub(super) fn read_loop(
     programs: &Programs,
-    plan: &ReaderPlan,
+    target: &Path,
+    names: &[String],
+    mut check: LineCheck,
     slot: &Slot,
     stop: &AtomicBool,
 ) -> io::Result<()> {
-    let mut check = plan.line_check();
     while !stop.load(Ordering::Relaxed) {
         slot.enter(Stage::Reading);
         check.before_read();
         let cat = quiet(&programs.cat)
-            .arg(plan.target)
+            .arg(target)
             .stdout(Stdio::piped())
             .output()?;
         slot.enter(Stage::Idle);
@@ -87,7 +89,7 @@ pub(super) fn read_loop(
         check.lines(&cat.stdout, false, slot);
         let mut seen = false;
         for line in cat.stdout.split_inclusive(|&byte| byte == b'\n') {
-            if let Some(state) = sighting(line, &plan.names) {
+            if let Some(state) = sighting(line, names) {
                 seen = note(slot, Some(state));
             }
         }

@@ -1,5 +1,5 @@
 //! A reader: makes the kernel run `m_show()` on the module that is being torn
-//! down, and notes the state that it sees.
+//! down, and notes the state that it sees. Free running here; `striker` aims.
 //!
 //! A head read asks for less than one record. `seq_read()` stops as soon as it
 //! can satisfy the call, so exactly one record is formatted: the first, and new
@@ -7,139 +7,144 @@
 //! module that the loader has just loaded, however long the list is.
 
 use std::fs::File;
-use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::sys::uio::pread;
-use rand::{RngExt, SeedableRng};
-use rand_xoshiro::Xoshiro256PlusPlus;
 
-use super::line_check::{Examples, LineCheck, Watched};
-use crate::kernel::clock::spin_ns;
-use crate::model::{Slot, Stage, Strategy, bump};
+use super::arms::Shape;
+use super::line_check::LineCheck;
+use crate::model::{Slot, Stage, bump};
 use crate::procfs::modules::{State, state_of, state_prefix_len};
 
 /// Reads without a sighting after which a reader doubts its open file.
 const DOUBT_AFTER_READS: u32 = 256;
 /// Cycles that the loaders must have made meanwhile for the doubt to be fair.
 const DOUBT_AFTER_CYCLES: u64 = 16;
-/// Longest pause before a head read under `auto`, ns. A reader that never
-/// pauses can fall into step with the loader and starve it of the mutex.
-const LONGEST_PAUSE_NS: u64 = 50_000;
 
-/// What a reader needs to know.
-#[derive(Debug)]
-pub(super) struct ReaderPlan {
-    /// The file that lists modules.
-    pub(super) target: &'static Path,
-    /// How to read it.
-    pub(super) strategy: Strategy,
-    /// Names of the modules that are raced.
-    pub(super) names: Vec<String>,
-    /// Seed of the pauses.
-    pub(super) seed: u64,
-    /// The same modules, for the check of their lines.
-    pub(super) watched: Vec<Watched>,
-    /// Where examples of bad lines go.
-    pub(super) examples: Arc<Examples>,
+/// An open listing of modules, and what is looked for in it.
+pub(super) struct Listing<'a> {
+    path: &'static Path,
+    file: File,
+    names: &'a [String],
+    check: LineCheck,
+    slot: &'a Slot,
+    head: Vec<u8>,
+    page: Vec<u8>,
+    unseen: u32,
+    cycles_when_lost: u64,
 }
 
-impl ReaderPlan {
-    pub(super) fn line_check(&self) -> LineCheck {
-        LineCheck::new(self.watched.clone(), Arc::clone(&self.examples))
+impl<'a> Listing<'a> {
+    /// Opens it.
+    pub(super) fn open(
+        path: &'static Path,
+        names: &'a [String],
+        check: LineCheck,
+        slot: &'a Slot,
+    ) -> std::io::Result<Self> {
+        let head_len = names
+            .iter()
+            .map(|name| state_prefix_len(name))
+            .min()
+            .unwrap_or(1);
+        Ok(Self {
+            path,
+            file: File::open(path)?,
+            names,
+            check,
+            slot,
+            head: vec![0; head_len],
+            page: vec![0; 64 * 1024],
+            unseen: 0,
+            cycles_when_lost: 0,
+        })
     }
-}
 
-/// Reads until told to stop.
-pub(super) fn run(
-    plan: &ReaderPlan,
-    slot: &Slot,
-    cycles: impl Fn() -> u64,
-    stop: &AtomicBool,
-) -> io::Result<()> {
-    let mut rng = Xoshiro256PlusPlus::seed_from_u64(plan.seed);
-    let mut file = File::open(plan.target)?;
-    let head_len = plan
-        .names
-        .iter()
-        .map(|name| state_prefix_len(name))
-        .min()
-        .unwrap_or(1);
-    let mut head = vec![0; head_len];
-    let mut page = vec![0; 64 * 1024];
-    let mut check = plan.line_check();
-    let mut unseen = 0;
-    let mut cycles_when_lost = 0;
-    while !stop.load(Ordering::Relaxed) {
-        if plan.strategy == Strategy::Auto {
-            spin_ns(rng.random_range(0..LONGEST_PAUSE_NS));
-        }
-        slot.enter(Stage::Reading);
-        let seen = match plan.strategy {
-            Strategy::Full => read_whole(&file, &mut page, &plan.names, &mut check, slot)?,
-            Strategy::Auto | Strategy::Head | Strategy::AsReported => {
-                check.before_read();
-                let length = retry(|| pread(file.as_fd(), &mut head, 0))?;
-                check.head(&head[..length], slot);
-                note(slot, sighting(&head[..length], &plan.names))
+    /// Reads once and counts; the state in which our module was seen.
+    pub(super) fn read(&mut self, shape: Shape) -> Result<Option<State>, Errno> {
+        self.slot.enter(Stage::Reading);
+        let seen = match shape {
+            Shape::Whole => self.read_whole()?,
+            Shape::Head => {
+                self.check.before_read();
+                let length = retry(|| pread(self.file.as_fd(), &mut self.head, 0))?;
+                self.check.head(&self.head[..length], self.slot);
+                let seen = sighting(&self.head[..length], self.names);
+                note(self.slot, seen);
+                seen
             }
         };
-        slot.enter(Stage::Idle);
-        bump(&slot.reads);
-        if seen {
-            unseen = 0;
-        } else {
-            if unseen == 0 {
-                cycles_when_lost = cycles();
+        self.slot.enter(Stage::Idle);
+        bump(&self.slot.reads);
+        Ok(seen)
+    }
+
+    /// One pass over the whole file. Counts one sighting per record of ours;
+    /// returns the first.
+    fn read_whole(&mut self) -> Result<Option<State>, Errno> {
+        let mut offset = 0;
+        let mut first = None;
+        loop {
+            self.check.before_read();
+            let length = retry(|| pread(self.file.as_fd(), &mut self.page, offset))?;
+            if length == 0 {
+                break;
             }
-            unseen += 1;
-            // Before 4.x a seq_file that met an unformed module as the only
-            // one keeps returning nothing for ever; a new file does not.
-            if unseen >= DOUBT_AFTER_READS && cycles() >= cycles_when_lost + DOUBT_AFTER_CYCLES {
-                file = File::open(plan.target)?;
-                bump(&slot.reopens);
-                unseen = 0;
+            self.check.lines(&self.page[..length], true, self.slot);
+            offset += i64::try_from(length).map_err(|_| Errno::EOVERFLOW)?;
+            // seq_file hands out whole records.
+            for line in self.page[..length].split_inclusive(|&byte| byte == b'\n') {
+                if let Some(state) = sighting(line, self.names) {
+                    note(self.slot, Some(state));
+                    first.get_or_insert(state);
+                }
             }
         }
+        if first.is_none() {
+            note(self.slot, None);
+        }
+        Ok(first)
     }
-    slot.enter(Stage::Ended);
-    Ok(())
+
+    /// Opens the file anew where it no longer shows what it should.
+    ///
+    /// Before 4.x a `seq_file` that met an unformed module as the only one
+    /// keeps returning nothing for ever; a new file does not.
+    pub(super) fn doubt(&mut self, seen: bool, cycles: u64) -> std::io::Result<()> {
+        if seen {
+            self.unseen = 0;
+            return Ok(());
+        }
+        if self.unseen == 0 {
+            self.cycles_when_lost = cycles;
+        }
+        self.unseen += 1;
+        if self.unseen >= DOUBT_AFTER_READS && cycles >= self.cycles_when_lost + DOUBT_AFTER_CYCLES
+        {
+            self.file = File::open(self.path)?;
+            bump(&self.slot.reopens);
+            self.unseen = 0;
+        }
+        Ok(())
+    }
 }
 
-/// One pass over the whole file. Counts one sighting per record of ours.
-fn read_whole(
-    file: &File,
-    page: &mut [u8],
-    names: &[String],
-    check: &mut LineCheck,
-    slot: &Slot,
-) -> Result<bool, Errno> {
-    let mut offset = 0;
-    let mut seen = false;
-    loop {
-        check.before_read();
-        let length = retry(|| pread(file.as_fd(), page, offset))?;
-        if length == 0 {
-            break;
-        }
-        check.lines(&page[..length], true, slot);
-        offset += i64::try_from(length).map_err(|_| Errno::EOVERFLOW)?;
-        // seq_file hands out whole records.
-        for line in page[..length].split_inclusive(|&byte| byte == b'\n') {
-            if let Some(state) = sighting(line, names) {
-                note(slot, Some(state));
-                seen = true;
-            }
-        }
+/// Reads without a pause until told to stop.
+pub(super) fn run(
+    mut listing: Listing<'_>,
+    shape: Shape,
+    cycles: impl Fn() -> u64,
+    stop: &AtomicBool,
+) -> std::io::Result<()> {
+    while !stop.load(Ordering::Relaxed) {
+        let seen = listing.read(shape)?;
+        listing.doubt(seen.is_some(), cycles())?;
     }
-    if !seen {
-        note(slot, None);
-    }
-    Ok(seen)
+    listing.slot.enter(Stage::Ended);
+    Ok(())
 }
 
 /// The state in which the first line of `text` shows one of `names`.

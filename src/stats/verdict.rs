@@ -200,6 +200,7 @@ mod tests {
             crash: None,
             counters: Counters::default(),
             bad_lines: Vec::new(),
+            aim: None,
             signals: Vec::new(),
             notes: Vec::new(),
             console: None,

@@ -118,6 +118,7 @@ fn run(
         strategy: settings.strategy,
         chaos: settings.chaos.clone(),
         lineup: Lineup::new(settings.strategy, settings.loaders, settings.readers, &cpus),
+        arms: settings.arms.clone(),
         modules: raced,
         taints,
         seed: plan.seed,

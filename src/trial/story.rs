@@ -359,6 +359,7 @@ impl OpenTrial {
                 .as_ref()
                 .map(|word| word.bad_lines.clone())
                 .unwrap_or_default(),
+            aim: None,
             console: None,
             wall_s: beat.unix_ms.saturating_sub(self.start.unix_ms) as f64 / 1e3,
         }

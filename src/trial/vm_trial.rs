@@ -12,10 +12,13 @@ use super::campaign::Interrupted;
 use super::pack::{self, PackError};
 use super::protocol::{Task, TrialPlan};
 use super::watch::{Budgets, Conclusion, Step, Watch};
+use crate::kernel::affinity;
 use crate::model::{
-    Accel, BadLine, Environment, Event, Knob, Outcome, Settings, Snapshot, Trial, trial_seed,
+    Accel, AimRecord, BadLine, Environment, Event, Knob, Outcome, Phase, Settings, Snapshot, Trial,
+    trial_seed,
 };
-use crate::vm::{Qemu, Vm, VmEvent, VmSpec};
+use crate::race::ARMS;
+use crate::vm::{Qemu, QmpEvent, Vm, VmEvent, VmSpec};
 
 /// Longest wait for an event before the watch is asked again.
 const TURN: Duration = Duration::from_millis(20);
@@ -137,6 +140,7 @@ impl VmTrials {
         let mut watch = Watch::new(budgets(&self.settings, self.spec.accel));
         let start = Instant::now();
         let mut told = start;
+        let mut cpu_threads = Vec::new();
         loop {
             if stop.load(Ordering::Relaxed) {
                 return Err(Ended::Interrupted);
@@ -150,10 +154,19 @@ impl VmTrials {
                 }
                 Some(VmEvent::ConsoleClosed) => watch.on_console_closed(),
                 Some(VmEvent::Agent(bytes)) => watch.on_agent(&bytes, now),
-                Some(VmEvent::Qmp(event)) => watch.on_qmp(&event),
+                Some(VmEvent::Qmp(event)) => {
+                    if let QmpEvent::CpuThreads(threads) = &event {
+                        cpu_threads.clone_from(threads);
+                    }
+                    watch.on_qmp(&event);
+                }
                 None => {}
             }
-            watch.on_snapshot(vm.recorder().snapshot(), now);
+            let snapshot = vm.recorder().snapshot();
+            if snapshot.phase == Phase::Race && !cpu_threads.is_empty() {
+                keep_apart(&std::mem::take(&mut cpu_threads));
+            }
+            watch.on_snapshot(snapshot, now);
             if let Some(status) = vm.exited() {
                 watch.on_exit(status.to_string());
             }
@@ -308,6 +321,19 @@ fn drain(vm: &Vm, watch: &mut Watch, log: &mut Log, start: Instant) -> Result<()
     Ok(())
 }
 
+/// Puts the first and the last virtual CPU, where loaders and readers sit, on
+/// host CPUs of their own. A loaded host likes to put the two on one, where
+/// they never run at the same time. The others stay where the host wants them.
+fn keep_apart(threads: &[i32]) {
+    let (Ok(cpus), [first, .., last]) = (affinity::allowed_cpus(), threads) else {
+        return;
+    };
+    if let [cpu, other, ..] = cpus[..] {
+        let _a_wish_only = affinity::pin_thread(*first, cpu);
+        let _a_wish_only = affinity::pin_thread(*last, other);
+    }
+}
+
 /// Budgets on the host's clock. Generous: a loaded host is no hang.
 fn budgets(settings: &Settings, accel: Accel) -> Budgets {
     let slow = if accel == Accel::Kvm { 1.0 } else { 4.0 };
@@ -362,11 +388,22 @@ fn record(
         crash: conclusion.crash,
         counters: counts.counters.clone(),
         bad_lines,
+        aim: counts.aim.and_then(aim),
         signals: conclusion.signals,
         notes,
         console,
         wall_s: 0.0,
     }
+}
+
+/// The words of the page, in words.
+pub(super) fn aim([arm, learned_ns, unload_ns]: [u64; 3]) -> Option<AimRecord> {
+    let index = usize::try_from(arm).ok()?.checked_sub(1)?;
+    Some(AimRecord {
+        arm: ARMS.get(index)?.name.to_owned(),
+        learned_ns: Some(learned_ns).filter(|&ns| ns != 0),
+        unload_ns: Some(unload_ns).filter(|&ns| ns != 0),
+    })
 }
 
 fn broken(index: u32, seed: u64, reason: String) -> Trial {
@@ -384,6 +421,7 @@ fn broken(index: u32, seed: u64, reason: String) -> Trial {
         crash: None,
         counters: crate::model::Counters::default(),
         bad_lines: Vec::new(),
+        aim: None,
         signals: Vec::new(),
         notes: Vec::new(),
         console: None,

@@ -165,7 +165,7 @@ impl Qemu {
         listen("agent", agent, send.clone(), VmEvent::Agent, None)?;
         listen_qmp(qmp, send)?;
         // A QEMU that died at once is seen by whoever polls it.
-        let _dead_already = vm.qmp.negotiate();
+        let _dead_already = vm.qmp.negotiate().and_then(|()| vm.qmp.query_cpus());
         Ok(vm)
     }
 }

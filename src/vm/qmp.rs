@@ -10,6 +10,8 @@ use serde_json::Value;
 /// A line of QMP, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QmpEvent {
+    /// The threads of the virtual CPUs, in their order.
+    CpuThreads(Vec<i32>),
     /// QEMU's greeting with its version.
     Greeting(String),
     /// The guest's kernel told pvpanic that it panicked.
@@ -66,6 +68,10 @@ impl QmpEvent {
                 RunState::Stopped
             });
         }
+        if let Some(cpus) = value["return"].as_array() {
+            let threads = cpus.iter().filter_map(|cpu| cpu["thread-id"].as_i64());
+            return Self::CpuThreads(threads.filter_map(|id| i32::try_from(id).ok()).collect());
+        }
         match value["event"].as_str() {
             Some("GUEST_PANICKED") => Self::GuestPanicked,
             Some("SHUTDOWN") => Self::Shutdown(match value["data"]["reason"].as_str() {
@@ -96,6 +102,12 @@ impl QmpSender {
     /// Asks whether the CPUs run; the answer comes as [`QmpEvent::Status`].
     pub(super) fn query_status(&mut self) -> io::Result<()> {
         self.execute("query-status")
+    }
+
+    /// Asks for the threads of the virtual CPUs; the answer comes as
+    /// [`QmpEvent::CpuThreads`].
+    pub(super) fn query_cpus(&mut self) -> io::Result<()> {
+        self.execute("query-cpus-fast")
     }
 
     fn execute(&mut self, command: &str) -> io::Result<()> {
@@ -134,6 +146,10 @@ mod tests {
             (
                 r#"{"return": {"status": "running", "singlestep": false, "running": true}}"#,
                 QmpEvent::Status(RunState::Running),
+            ),
+            (
+                r#"{"return": [{"thread-id": 25627, "cpu-index": 0}, {"thread-id": 25628, "cpu-index": 1}]}"#,
+                QmpEvent::CpuThreads(vec![25627, 25628]),
             ),
             ("not json", QmpEvent::Other),
         ];

@@ -5,6 +5,9 @@ mod preempter;
 mod rcu_expedited;
 
 use std::io;
+use std::sync::Arc;
+
+use super::moments::Moments;
 
 use crate::model::{ChaosChoice, Knob, Strategy};
 
@@ -13,6 +16,10 @@ use crate::model::{ChaosChoice, Knob, Strategy};
 pub struct Arena {
     /// CPUs that readers sit on.
     pub reader_cpus: Vec<usize>,
+    /// Whether a loader has to run on one of them.
+    pub shares_cpu: bool,
+    /// The loaders' clocks, where readers strike by them.
+    pub(super) moments: Option<Vec<Arc<Moments>>>,
     /// Seed of its random choices.
     pub seed: u64,
 }

@@ -19,6 +19,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use super::{Arena, Armed, Technique};
 use crate::kernel::{affinity, clock, sys};
 use crate::model::Knob;
+use crate::race::moments::{Moments, PREEMPTER_PRIORITY};
 
 pub(super) const TECHNIQUE: Technique = Technique {
     name: "preempter",
@@ -32,6 +33,9 @@ const LONGEST_SLEEP_NS: u64 = 200_000;
 /// Longest time that the CPU is kept, ns: an unload fits in.
 const LONGEST_SPIN_NS: u64 = 300_000;
 
+/// Latest moment of an aimed preemption, ns after the strike began.
+const LATEST_NS: u64 = 60_000;
+
 struct Preempters {
     stop: Arc<AtomicBool>,
 }
@@ -43,16 +47,23 @@ fn arm(arena: &Arena) -> io::Result<Box<dyn Armed>> {
         let stop = Arc::clone(&stop);
         let ready = ready.clone();
         let seed = arena.seed.wrapping_add(index as u64);
+        let moments = arena
+            .moments
+            .as_ref()
+            .map(|moments| Arc::clone(&moments[index % moments.len()]));
+        let shares_cpu = arena.shares_cpu;
         thread::Builder::new()
             .name(format!("preempter/{cpu}"))
             .spawn(move || {
                 let armed = affinity::pin_to(cpu).map_err(io::Error::from);
-                let armed = armed.and_then(|()| sys::become_fifo(1));
+                let armed = armed.and_then(|()| sys::set_priority(0, Some(PREEMPTER_PRIORITY)));
                 let go_on = armed.is_ok();
                 let _nobody_listens = ready.send(armed);
                 drop(ready);
-                if go_on {
-                    preempt(seed, &stop);
+                match moments {
+                    _ if !go_on => {}
+                    None => preempt(seed, &stop),
+                    Some(moments) => aimed(&moments, shares_cpu, seed, &stop),
                 }
             })?;
     }
@@ -71,6 +82,30 @@ fn preempt(seed: u64, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         thread::sleep(Duration::from_nanos(rng.random_range(0..LONGEST_SLEEP_NS)));
         clock::spin_ns(rng.random_range(0..LONGEST_SPIN_NS));
+    }
+}
+
+/// Preempts the reader in every strike, soon after it began.
+fn aimed(moments: &Moments, shares_cpu: bool, seed: u64, stop: &AtomicBool) {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let mut strike = 0;
+    sys::exact_timers();
+    moments.preempter_is_me();
+    while let Some((number, at_ns)) = moments.next_strike(strike, stop) {
+        strike = number;
+        clock::sleep_until(at_ns + rng.random_range(0..LATEST_NS));
+        if !moments.is_latest_strike(number) {
+            continue;
+        }
+        if shares_cpu {
+            // The loader has this CPU until it needs the mutex that the reader
+            // holds; that is after the store. It gives the reader its priority
+            // back before the next unload.
+            let reader = moments.reader_tid.load(Ordering::Relaxed);
+            let _gone = sys::set_priority(reader, None);
+        } else {
+            clock::spin_ns(rng.random_range(0..LONGEST_SPIN_NS));
+        }
     }
 }
 

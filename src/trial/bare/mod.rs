@@ -24,6 +24,7 @@ use self::witness::{Ended, Witness};
 use super::journal::{Begin, Journal, JournalError, Record, TrialStart, unix_ms};
 use super::protocol::{Racing, Task, TrialPlan};
 use super::racer::{Racer, RacerPlan};
+use super::vm_trial::aim;
 use super::watch::Conclusion;
 use crate::kernel::kmsg::Kmsg;
 use crate::kernel::preflight::taint;
@@ -180,6 +181,7 @@ fn trial_of(index: u32, seed: u64, conclusion: Conclusion, counts: &Snapshot) ->
         signals: conclusion.signals,
         notes: conclusion.notes,
         bad_lines: Vec::new(),
+        aim: counts.aim.and_then(aim),
         console: None,
         wall_s: 0.0,
     }

@@ -215,7 +215,7 @@ impl Watch {
                     });
                 }
             }
-            QmpEvent::Greeting(_) | QmpEvent::Other => {}
+            QmpEvent::Greeting(_) | QmpEvent::CpuThreads(_) | QmpEvent::Other => {}
         }
     }
 
@@ -389,6 +389,7 @@ impl Watch {
                 }
                 self.progress(tick.now_ns, tick.cycles, now);
                 self.last_seen = Some(Snapshot {
+                    aim: None,
                     present: false,
                     phase: if tick.race_start_ns > 0 {
                         Phase::Race

@@ -52,6 +52,7 @@ fn snapshot(phase: Phase, heartbeat: u64) -> Snapshot {
         reads: heartbeat * 100,
         counters: Counters::default(),
         stages: Vec::new(),
+        aim: None,
     }
 }
 

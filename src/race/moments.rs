@@ -1,0 +1,257 @@
+//! What a loader tells the readers of its own clock: when an unload begins,
+//! that it is under way, and how long it took. Holds no policy: who reads when
+//! is decided by `aim` and `arms`.
+
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use crate::kernel::clock;
+
+/// Longest nap of a sleeping worker before it looks at the stop flag again.
+const NAP: Duration = Duration::from_millis(100);
+
+/// Longest wait of a loader for its readers, ns.
+const PATIENCE_NS: u64 = 30_000_000;
+/// Time that both wait awake for each other, ns, before both sleep again.
+const ATTEMPT_NS: u64 = 400_000;
+/// Time in which a running reader must be seen to move, ns.
+const LOOK_NS: u64 = 30_000;
+/// Moves that must be seen.
+const BEATS: u32 = 4;
+/// Sleep between two looks.
+const NOT_YET: Duration = Duration::from_micros(300);
+
+/// Real-time priorities where loader and reader share a CPU, in ascending
+/// order: the reader interrupts the loader, the preempter both.
+pub(super) const LOADER_PRIORITY: i32 = 1;
+pub(super) const READER_PRIORITY: i32 = 2;
+pub(super) const PREEMPTER_PRIORITY: i32 = 3;
+
+/// One loader's clock. The loader is the only writer of its words.
+#[derive(Debug, Default)]
+pub(super) struct Moments {
+    /// Odd while an unload is under way; two more with each cycle.
+    epoch: AtomicU64,
+    began_ns: AtomicU64,
+    /// The shortest unload so far, ns.
+    shortest_ns: AtomicU64,
+    strike_ns: AtomicU64,
+    strikes: AtomicU64,
+    /// The reader's thread id, for whoever preempts it.
+    pub(super) reader_tid: AtomicI32,
+    preempter: Mutex<Option<Thread>>,
+    /// Unloads announced.
+    summons: AtomicU64,
+    /// Counts up while a reader waits awake.
+    pulse: AtomicU64,
+    sleepers: Mutex<Vec<Thread>>,
+}
+
+/// One unload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unload {
+    epoch: u64,
+    /// When it began, on the monotonic clock.
+    pub(super) began_ns: u64,
+}
+
+impl Unload {
+    /// Its number, from 0.
+    pub(super) fn number(self) -> u64 {
+        self.epoch / 2
+    }
+}
+
+impl Moments {
+    /// The loader is about to call `delete_module`.
+    pub(super) fn begin(&self) {
+        self.began_ns
+            .store(clock::monotonic_ns(), Ordering::Relaxed);
+        self.epoch.fetch_add(1, Ordering::Release);
+        self.wake();
+    }
+
+    /// Calls the readers and waits until one of them and the loader are seen to
+    /// run at the same time. A hypervisor that gives two CPUs one core in turn,
+    /// or has just taken the reader's away, would let the unload pass with
+    /// nobody looking. Gives up after a while: not every machine can.
+    pub(super) fn summon(&self, stop: &AtomicBool) -> bool {
+        let deadline = clock::monotonic_ns() + PATIENCE_NS;
+        while !stop.load(Ordering::Relaxed) && clock::monotonic_ns() < deadline {
+            self.summons.fetch_add(1, Ordering::Release);
+            self.wake();
+            let give_up = clock::monotonic_ns() + ATTEMPT_NS;
+            while clock::monotonic_ns() < give_up {
+                if self.reader_runs() {
+                    return true;
+                }
+            }
+            // Who has slept is given a core soon, and seldom the reader's.
+            thread::sleep(NOT_YET);
+        }
+        false
+    }
+
+    /// Whether a waiting reader is seen to move now.
+    fn reader_runs(&self) -> bool {
+        let start = clock::monotonic_ns();
+        let mut last = self.pulse.load(Ordering::Relaxed);
+        let mut beats = 0;
+        let mut now = start;
+        while now < start + LOOK_NS {
+            let pulse = self.pulse.load(Ordering::Relaxed);
+            beats += u32::from(pulse != last);
+            last = pulse;
+            now = clock::monotonic_ns();
+            if beats >= BEATS {
+                // A loader that was itself away in between has seen nothing.
+                return now < start + LOOK_NS;
+            }
+        }
+        false
+    }
+
+    fn wake(&self) {
+        let sleepers = self.sleepers.lock().unwrap_or_else(PoisonError::into_inner);
+        sleepers.iter().for_each(Thread::unpark);
+    }
+
+    /// The call has returned.
+    pub(super) fn end(&self) {
+        let began_ns = self.began_ns.load(Ordering::Relaxed);
+        let lasted_ns = clock::monotonic_ns().saturating_sub(began_ns);
+        let shortest_ns = self.shortest_ns.load(Ordering::Relaxed);
+        if shortest_ns == 0 || lasted_ns < shortest_ns {
+            self.shortest_ns.store(lasted_ns, Ordering::Relaxed);
+        }
+        self.epoch.fetch_add(1, Ordering::Release);
+    }
+
+    /// Whether that unload is still under way.
+    pub(super) fn lasts(&self, unload: Unload) -> bool {
+        self.epoch.load(Ordering::Acquire) == unload.epoch
+    }
+
+    /// How long the shortest unload took, ns; 0 before the first. Longer ones
+    /// were interrupted, by us or by the machine's other work.
+    pub(super) fn shortest_ns(&self) -> u64 {
+        self.shortest_ns.load(Ordering::Relaxed)
+    }
+
+    /// Has the calling thread woken at the beginning of every unload.
+    pub(super) fn wake_me(&self) {
+        let mut sleepers = self.sleepers.lock().unwrap_or_else(PoisonError::into_inner);
+        sleepers.push(thread::current());
+    }
+
+    /// Waits for an unload that is not `before`: asleep where the loader needs
+    /// this CPU; elsewhere awake for a moment whenever the loader calls, since
+    /// a wake-up may take longer than all of the unload.
+    pub(super) fn next(
+        &self,
+        before: Option<Unload>,
+        asleep: bool,
+        stop: &AtomicBool,
+    ) -> Option<Unload> {
+        let mut answered = self.summons.load(Ordering::Acquire).saturating_sub(1);
+        while !stop.load(Ordering::Relaxed) {
+            if let Some(unload) = self.under_way(before) {
+                return Some(unload);
+            }
+            let summons = self.summons.load(Ordering::Acquire);
+            if asleep || summons == answered {
+                thread::park_timeout(NAP);
+                continue;
+            }
+            answered = summons;
+            let give_up = clock::monotonic_ns() + ATTEMPT_NS;
+            while clock::monotonic_ns() < give_up {
+                // No `pause` here: TCG leaves its loop for it.
+                for _ in 0..16 {
+                    self.pulse.fetch_add(1, Ordering::Relaxed);
+                    if let Some(unload) = self.under_way(before) {
+                        return Some(unload);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    fn under_way(&self, before: Option<Unload>) -> Option<Unload> {
+        let epoch = self.epoch.load(Ordering::Acquire);
+        let fresh = epoch % 2 == 1 && before.is_none_or(|before| before.epoch != epoch);
+        fresh.then(|| Unload {
+            epoch,
+            began_ns: self.began_ns.load(Ordering::Relaxed),
+        })
+    }
+
+    /// The reader will strike at `at_ns`; whoever preempts it is told.
+    pub(super) fn will_strike(&self, at_ns: u64) {
+        self.strike_ns.store(at_ns, Ordering::Release);
+        self.strikes.fetch_add(1, Ordering::Release);
+        let preempter = self
+            .preempter
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = preempter.as_ref() {
+            thread.unpark();
+        }
+    }
+
+    /// Waits, asleep, for a strike after number `before`: its number and time.
+    pub(super) fn next_strike(&self, before: u64, stop: &AtomicBool) -> Option<(u64, u64)> {
+        while !stop.load(Ordering::Relaxed) {
+            let strikes = self.strikes.load(Ordering::Acquire);
+            if strikes != before {
+                return Some((strikes, self.strike_ns.load(Ordering::Acquire)));
+            }
+            thread::park_timeout(NAP);
+        }
+        None
+    }
+
+    /// Whether no strike came after this one.
+    pub(super) fn is_latest_strike(&self, number: u64) -> bool {
+        self.strikes.load(Ordering::Acquire) == number
+    }
+
+    /// The calling thread preempts this loader's reader.
+    pub(super) fn preempter_is_me(&self) {
+        let mut preempter = self
+            .preempter
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *preempter = Some(thread::current());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unload_is_handed_out_once_and_lasts_until_its_end() {
+        let moments = Moments::default();
+        let stop = AtomicBool::new(false);
+        moments.begin();
+        let first = moments.next(None, false, &stop).unwrap();
+        assert!(moments.lasts(first));
+        assert_eq!(first.number(), 0);
+        moments.end();
+        assert!(!moments.lasts(first));
+        moments.begin();
+        let second = moments.next(Some(first), false, &stop).unwrap();
+        assert_eq!(second.number(), 1);
+        assert!(second.began_ns >= first.began_ns);
+    }
+
+    #[test]
+    fn who_waits_for_an_unload_is_stopped() {
+        let stop = AtomicBool::new(true);
+        assert_eq!(Moments::default().next(None, true, &stop), None);
+    }
+}

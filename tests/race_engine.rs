@@ -1,0 +1,97 @@
+//! The engine on real kernels, in VMs: what a user sees of it. Needs the lab
+//! kernels (`modrace lab build vulnerable vulnerable-preempt fixed`) and a
+//! minute, so these run when asked for: `cargo test -- --ignored`.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::process::Command;
+
+use modrace::model::{Outcome, Report};
+
+fn race(arguments: &[&str]) -> Report {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("report.json");
+    Command::new(env!("CARGO_BIN_EXE_modrace"))
+        .args(["vm", "--quiet", "--accel", "tcg", "--jobs", "1", "--report"])
+        .arg(&file)
+        .args(arguments)
+        .output()
+        .unwrap();
+    serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap()
+}
+
+#[test]
+#[ignore = "boots a VM with a lab kernel"]
+fn a_vulnerable_kernel_crashes_within_few_cycles_and_the_arm_is_named() {
+    let report = race(&[
+        "--kernel",
+        "lab:vulnerable",
+        "--smp",
+        "2",
+        "--trials",
+        "3",
+        "--duration",
+        "20s",
+    ]);
+    for trial in &report.trials {
+        assert_eq!(trial.outcome, Outcome::Crashed, "{}", trial.reason);
+        assert!(trial.cycles_to_crash.unwrap() <= 300, "{trial:?}");
+        let arm = &trial.aim.as_ref().unwrap().arm;
+        assert!(modrace::race::ARMS.iter().any(|row| row.name == *arm));
+    }
+    assert_eq!(report.trials.len(), 3);
+}
+
+#[test]
+#[ignore = "boots a VM with a lab kernel"]
+fn one_cpu_with_full_preemption_crashes_too() {
+    let report = race(&[
+        "--kernel",
+        "lab:vulnerable-preempt",
+        "--smp",
+        "1",
+        "--trials",
+        "1",
+        "--duration",
+        "60s",
+    ]);
+    assert_eq!(report.trials[0].outcome, Outcome::Crashed);
+}
+
+#[test]
+#[ignore = "boots a VM with a lab kernel"]
+fn a_fixed_kernel_survives_and_gets_its_knobs_back() {
+    let report = race(&[
+        "--kernel",
+        "lab:fixed",
+        "--smp",
+        "2",
+        "--trials",
+        "1",
+        "--duration",
+        "5s",
+    ]);
+    let trial = &report.trials[0];
+    assert_eq!(trial.outcome, Outcome::Survived, "{}", trial.reason);
+    assert!(trial.cycles >= 25, "the loader was starved: {trial:?}");
+    assert!(
+        trial.counters.sightings.unloading > 0,
+        "the aim was off: {trial:?}"
+    );
+    let knobs = &report.environment.knobs;
+    assert!(
+        !knobs.is_empty() && knobs.iter().all(|knob| knob.restored),
+        "{knobs:?}"
+    );
+}
+
+#[test]
+fn an_unknown_arm_lists_the_known_ones() {
+    let output = Command::new(env!("CARGO_BIN_EXE_modrace"))
+        .args(["vm", "--kernel", "lab:fixed", "--arms", "nonsense"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("head-at-once"), "{text}");
+}

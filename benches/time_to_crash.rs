@@ -360,7 +360,7 @@ fn write_reports(args: &Args, rows: &[Row], table: &str) -> Result<(), Failure> 
     )?;
     let text = format!(
         "# {}\n\n`{command}`\n\nA trial without a crash counts with all of its time. Void trials gave no result. \
-         stress-ng is not among the ways: the host's does not know `--module`.\n\n{table}",
+         stress-ng is not among the ways: this bench does not pack it.\n\n{table}",
         args.name
     );
     std::fs::write(root.join(format!("{}.md", args.name)), text)?;

@@ -2,7 +2,7 @@
 //! that it is under way, and how long it took. Holds no policy: who reads when
 //! is decided by `aim` and `arms`.
 
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
@@ -14,6 +14,8 @@ const NAP: Duration = Duration::from_millis(100);
 
 /// Longest wait of a loader for its readers, ns.
 const PATIENCE_NS: u64 = 30_000_000;
+/// The wait is halved each time that it was in vain, at most so often.
+const MOST_HALVINGS: u32 = 5;
 /// Time that both wait awake for each other, ns, before both sleep again.
 const ATTEMPT_NS: u64 = 400_000;
 /// Time in which a running reader must be seen to move, ns.
@@ -42,6 +44,8 @@ pub(super) struct Moments {
     /// The reader's thread id, for whoever preempts it.
     pub(super) reader_tid: AtomicI32,
     preempter: Mutex<Option<Thread>>,
+    /// Unloads in a row for which no reader was seen in time.
+    missed: AtomicU32,
     /// Unloads announced.
     summons: AtomicU64,
     /// Counts up while a reader waits awake.
@@ -78,19 +82,31 @@ impl Moments {
     /// or has just taken the reader's away, would let the unload pass with
     /// nobody looking. Gives up after a while: not every machine can.
     pub(super) fn summon(&self, stop: &AtomicBool) -> bool {
-        let deadline = clock::monotonic_ns() + PATIENCE_NS;
+        let nobody = self
+            .sleepers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty();
+        if nobody {
+            return false;
+        }
+        let missed = self.missed.load(Ordering::Relaxed);
+        let deadline = clock::monotonic_ns() + (PATIENCE_NS >> missed.min(MOST_HALVINGS));
         while !stop.load(Ordering::Relaxed) && clock::monotonic_ns() < deadline {
             self.summons.fetch_add(1, Ordering::Release);
             self.wake();
             let give_up = clock::monotonic_ns() + ATTEMPT_NS;
             while clock::monotonic_ns() < give_up {
                 if self.reader_runs() {
+                    self.missed.store(0, Ordering::Relaxed);
                     return true;
                 }
             }
             // Who has slept is given a core soon, and seldom the reader's.
             thread::sleep(NOT_YET);
         }
+        // A machine on which they never run together gets its cycles anyway.
+        self.missed.store(missed + 1, Ordering::Relaxed);
         false
     }
 
@@ -247,6 +263,13 @@ mod tests {
         let second = moments.next(Some(first), false, &stop).unwrap();
         assert_eq!(second.number(), 1);
         assert!(second.began_ns >= first.began_ns);
+    }
+
+    #[test]
+    fn a_loader_without_a_reader_does_not_wait() {
+        let start = clock::monotonic_ns();
+        assert!(!Moments::default().summon(&AtomicBool::new(false)));
+        assert!(clock::monotonic_ns() - start < PATIENCE_NS);
     }
 
     #[test]

@@ -343,7 +343,7 @@ fn budgets(settings: &Settings, accel: Accel) -> Budgets {
         duration_s: settings.duration_s,
         stall_s: 30.0,
         settle_s: 15.0 * slow,
-        linger_s: 10.0,
+        linger_s: 10.0 * slow,
         answer_s: 5.0,
     }
 }

@@ -16,6 +16,9 @@ const ENOUGH: f64 = 0.99;
 /// Disagreement of two clocks, seconds, above which the log's is not believed.
 pub(in crate::trial) const CLOCK_TOLERANCE_S: f64 = 1.0;
 
+/// Silence of the heart, seconds, that confirms a report.
+const SILENT_HEART_S: f64 = 2.0;
+
 /// An outcome with its reason.
 pub(in crate::trial) type Judgement = (Outcome, String);
 
@@ -154,6 +157,9 @@ impl Watch {
         if let Some(CalledOff::Stalled(why)) = &self.called_off {
             signals.push(format!("flight recorder: {why}"));
         }
+        if crash.is_some() && self.heart_stopped() {
+            signals.push("flight recorder: the heart has stopped".to_owned());
+        }
         if let Some((finished, _)) = &self.finished {
             signals.push(format!("guest: {:?}", finished.ending).to_lowercase());
             if finished.taint_after & TAINT_DIE != 0 {
@@ -169,21 +175,23 @@ impl Watch {
     }
 
     /// Whether anything but the console says that the kernel died.
-    fn death_is_confirmed(&self, last: &Snapshot) -> bool {
+    fn death_is_confirmed(&self) -> bool {
         let reset = matches!(
             self.shutdown,
             Some(Shutdown::GuestReset | Shutdown::GuestPanic)
         );
         let stalled = matches!(self.called_off, Some(CalledOff::Stalled(_)));
         let hurt = self.finished().is_some_and(newly_hurt);
-        // The report lingered and no word came after it: the guest is gone.
-        let gone = self.finished.is_none()
+        self.panicked || reset || stalled || hurt || self.heart_stopped()
+    }
+
+    /// Whether the guest has gone silent behind a report: a third of a second
+    /// of missing heartbeats would be load, two seconds at the end are not.
+    fn heart_stopped(&self) -> bool {
+        self.finished.is_none()
             && self.exit.is_none()
-            && last.present
-            && last.phase < Phase::Done
-            && last.heartbeat == self.last_beat.0
-            && self.signs.iter().any(|(_, at)| *at > self.last_beat.1);
-        self.panicked || reset || stalled || hurt || gone
+            && self.heart_is_watched()
+            && self.asked_at - self.last_beat.1 > SILENT_HEART_S
     }
 
     fn judge_crash(&self, crash: &Crash, last: &Snapshot, signals: &[String]) -> Judgement {
@@ -196,7 +204,7 @@ impl Watch {
         if crash.title.contains("Attempted to kill init") {
             return broken(format!("the guest's own init died: {}", crash.title));
         }
-        if !self.death_is_confirmed(last) {
+        if !self.death_is_confirmed() {
             return broken(format!(
                 "the console shows `{}`, and nothing else agrees: {}",
                 crash.title,

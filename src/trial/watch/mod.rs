@@ -117,6 +117,8 @@ pub struct Watch {
     last_seen: Option<Snapshot>,
     suspicion: Option<Suspicion>,
     called_off: Option<CalledOff>,
+    /// When `next` was last asked.
+    asked_at: f64,
 }
 
 impl Watch {
@@ -147,6 +149,7 @@ impl Watch {
             last_seen: None,
             suspicion: None,
             called_off: None,
+            asked_at: 0.0,
         }
     }
 
@@ -238,6 +241,7 @@ impl Watch {
 
     /// What to do now.
     pub fn next(&mut self, now: f64) -> Step {
+        self.asked_at = now;
         if self.exit.is_some() && self.console_closed || self.called_off.is_some() {
             return Step::End;
         }

@@ -150,6 +150,23 @@ fn a_report_that_nothing_confirms_is_broken() {
 }
 
 #[test]
+fn a_report_and_a_heart_that_stopped_behind_it_are_a_crash() {
+    let mut watch = racing();
+    watch.on_console(PANIC.as_bytes(), 5.0);
+    assert_eq!(watch.next(10.2), Step::End);
+    let end = watch.conclude(&snapshot(Phase::Race, 30), "");
+    assert_eq!(end.outcome, Outcome::Crashed, "{}", end.reason);
+
+    // The heart beats on: nothing confirms the report.
+    let mut watch = racing();
+    watch.on_console(PANIC.as_bytes(), 5.0);
+    watch.on_snapshot(snapshot(Phase::Race, 300), 10.0);
+    assert_eq!(watch.next(10.2), Step::End);
+    let end = watch.conclude(&snapshot(Phase::Race, 310), "");
+    assert_eq!(end.outcome, Outcome::Broken, "{}", end.reason);
+}
+
+#[test]
 fn a_panic_event_without_a_report_is_broken_not_survived() {
     let mut watch = racing();
     watch.on_qmp(&QmpEvent::GuestPanicked);

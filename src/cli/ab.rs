@@ -9,9 +9,9 @@ use super::args::{MachineArgs, RaceArgs};
 use super::kernel_arg::KERNEL_HELP;
 use super::side::{Preparation, Side};
 use super::ui::{Ui, progress::Progress};
-use super::{Failure, OrFail, control, plan, session, stop};
+use super::{Failure, OrFail, control, plan, session, states, stop};
 use crate::kernel::cache::Cache;
-use crate::model::{Event, ExitCode, Outcome, Report, Run, RunStats, Trial, Verdict};
+use crate::model::{Event, ExitCode, Oracle, Outcome, Report, Run, RunStats, Trial, Verdict};
 use crate::report::write::ReportFile;
 use crate::stats::{Next, Plan, UnderWay, compare, run_stats, verdict_compared, verdict_of_run};
 use crate::trial::{Schedule, Turn, VmTrial, campaign};
@@ -44,6 +44,9 @@ pub(super) struct Args {
     /// The most exposure that either kernel gets
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
     max_exposure: std::time::Duration,
+    /// Do not look at the candidate's module states first
+    #[arg(long)]
+    no_states: bool,
     #[command(flatten)]
     machine: MachineArgs,
     #[command(flatten)]
@@ -82,11 +85,18 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
     let mut report = session::blank(
         candidate.environment.clone(),
         &candidate.module,
-        settings,
+        settings.clone(),
         seed,
         started,
     );
     report.stop_rule = Some(plan.sentence());
+    // A fix that breaks what /proc/modules and oopses show is no fix. Another
+    // module than ours cannot be held in a state.
+    let ours = args.race.module.is_none() && report.settings.oracle == Oracle::Crash;
+    if ours && !args.no_states {
+        let logs = logs.as_ref().map(|logs| logs.join("states"));
+        report.states = states::look(&candidate, &args.candidate, &preparation, logs)?.checks;
+    }
     ui.note(&plan.sentence());
     let mut pairing = Pairing {
         plan,

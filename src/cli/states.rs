@@ -17,7 +17,7 @@ use crate::kernel::cache::Cache;
 use crate::kernel::config::KernelConfig;
 use crate::kernel::uname;
 use crate::model::{
-    Accel, Environment, ExitCode, Held, Observed, Oracle, Report, Settings, Verdict,
+    Accel, Environment, ExitCode, Held, Observed, Oracle, Report, Settings, StateCheck, Verdict,
 };
 use crate::report::states_text;
 use crate::report::write::{ReportFile, to_json};
@@ -122,62 +122,20 @@ impl Work<'_> {
             ui: self.ui,
             accel: OnceCell::new(),
         };
-        let Side {
-            trials,
-            mut environment,
-            module,
-        } = preparation.side(kernel)?;
-        fit(&module).map_err(hold_failure)?;
-        let vm = StatesVm {
-            qemu: &trials.qemu,
-            spec: &trials.spec,
-            base: &trials.base,
-            settings: &self.settings,
-            logs: self
-                .args
-                .report
-                .clone()
-                .map(|path| ReportFile::at(path).logs()),
-            stop: self.stop,
-        };
-        self.ui.note("the module in /proc/modules, in each state");
-        let (guest, seen) = vm.observe().map_err(failure)?;
-        adopt(&mut environment, guest);
-        let mut checks = check_observed(&seen);
-        let prints = self.prints_its_list(kernel)?;
-        for held in CRASHED_IN.into_iter().filter(|_| prints) {
-            self.ui
-                .note(&format!("sysrq-c while the module is {}", held.as_str()));
-            let crashes = vm.crash_in(held).map_err(failure)?;
-            let taints = letters(&seen);
-            checks.extend(check_console(held, module.name(), &taints, &crashes));
-        }
-        let mut report =
-            session::blank(environment, &module, self.settings.clone(), 0, self.started);
-        adopt_module(&mut report, &seen);
-        report.states = checks;
-        Ok((report, prints))
-    }
-
-    /// Whether the kernel has what prints the list: `print_modules()` is called
-    /// by `__warn()`, which is nothing without `CONFIG_BUG`.
-    fn prints_its_list(&self, kernel: &str) -> Result<bool, Failure> {
-        let config = kernel_arg::resolve(kernel, &self.cache)?.config;
-        let config = config.and_then(|path| KernelConfig::open(&path).ok());
-        // Of a kernel without its configuration at hand, assume the usual.
-        let Some(config) = config else {
-            return Ok(true);
-        };
-        let missing = ["BUG", "MAGIC_SYSRQ"]
-            .into_iter()
-            .find(|option| !config.is_yes(option));
-        if let Some(option) = missing {
-            self.ui.note(&format!(
-                "the list of modules on the console is not checked: the kernel is built without \
-                 CONFIG_{option}"
-            ));
-        }
-        Ok(missing.is_none())
+        let side = preparation.side(kernel)?;
+        let logs = self
+            .args
+            .report
+            .clone()
+            .map(|path| ReportFile::at(path).logs());
+        let looked = look(&side, kernel, &preparation, logs)?;
+        let mut environment = side.environment;
+        adopt(&mut environment, looked.guest);
+        let settings = self.settings.clone();
+        let mut report = session::blank(environment, &side.module, settings, 0, self.started);
+        adopt_module(&mut report, &looked.seen);
+        report.states = looked.checks;
+        Ok((report, looked.whole))
     }
 
     /// What can be looked at on the running kernel without harm to it.
@@ -221,6 +179,77 @@ impl Work<'_> {
         report.states = check_observed(&seen);
         Ok((report, true))
     }
+}
+
+/// What was seen of a kernel's states in VMs.
+pub(super) struct Looked {
+    guest: Environment,
+    seen: Vec<Observed>,
+    /// The checks made of it.
+    pub(super) checks: Vec<StateCheck>,
+    /// False if a part could not be looked at.
+    whole: bool,
+}
+
+/// Looks at the module's states on a kernel: one VM for `/proc/modules`, one for
+/// each sysrq-c.
+pub(super) fn look(
+    side: &Side,
+    kernel: &str,
+    preparation: &Preparation<'_>,
+    logs: Option<PathBuf>,
+) -> Result<Looked, Failure> {
+    fit(&side.module).map_err(hold_failure)?;
+    let vm = StatesVm {
+        qemu: &side.trials.qemu,
+        spec: &side.trials.spec,
+        base: &side.trials.base,
+        settings: preparation.settings,
+        logs,
+        stop: preparation.stop,
+    };
+    let ui = preparation.ui;
+    ui.note("the module in /proc/modules, in each state");
+    let (guest, seen) = vm.observe().map_err(failure)?;
+    let mut checks = check_observed(&seen);
+    let whole = prints_its_list(kernel, preparation.cache, ui)?;
+    for held in CRASHED_IN.into_iter().filter(|_| whole) {
+        ui.note(&format!("sysrq-c while the module is {}", held.as_str()));
+        let crashes = vm.crash_in(held).map_err(failure)?;
+        checks.extend(check_console(
+            held,
+            side.module.name(),
+            &letters(&seen),
+            &crashes,
+        ));
+    }
+    Ok(Looked {
+        guest,
+        seen,
+        checks,
+        whole,
+    })
+}
+
+/// Whether the kernel has what prints the list: `print_modules()` is called
+/// by `__warn()`, which is nothing without `CONFIG_BUG`.
+fn prints_its_list(kernel: &str, cache: &Cache, ui: &Ui) -> Result<bool, Failure> {
+    let config = kernel_arg::resolve(kernel, cache)?.config;
+    let config = config.and_then(|path| KernelConfig::open(&path).ok());
+    // Of a kernel without its configuration at hand, assume the usual.
+    let Some(config) = config else {
+        return Ok(true);
+    };
+    let missing = ["BUG", "MAGIC_SYSRQ"]
+        .into_iter()
+        .find(|option| !config.is_yes(option));
+    if let Some(option) = missing {
+        ui.note(&format!(
+            "the list of modules on the console is not checked: the kernel is built without \
+             CONFIG_{option}"
+        ));
+    }
+    Ok(missing.is_none())
 }
 
 /// What the guest says of itself, beside what only the host knows.

@@ -37,8 +37,11 @@ impl VmSpec {
     ///
     /// `oops=panic panic=-1` turns the first oops into a reset, which QEMU
     /// reports on QMP whatever the console printed: a second signal.
+    /// `no_timer_check`: on a loaded host an emulated timer can be too slow for
+    /// the kernel's own test of it (`check_timer()`), which then panics.
     pub fn cmdline(&self) -> String {
-        let base = "console=ttyS0 printk.time=1 loglevel=7 oops=panic panic=-1 rdinit=/init";
+        let base = "console=ttyS0 printk.time=1 loglevel=7 oops=panic panic=-1 no_timer_check \
+                    rdinit=/init";
         if self.append.is_empty() {
             base.to_owned()
         } else {

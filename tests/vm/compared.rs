@@ -43,6 +43,7 @@ fn the_fix_is_confirmed_once_the_needed_exposure_is_met() {
             .iter()
             .all(|trial| trial.outcome == Outcome::Survived)
     );
+    assert!(report.states.len() > 60 && report.states.iter().all(|check| check.ok));
     // Both kernels were raced with the same seeds.
     let pairs = report.trials.iter().zip(&baseline.trials);
     assert!(
@@ -69,7 +70,7 @@ fn the_fix_is_confirmed_once_the_needed_exposure_is_met() {
 #[test]
 fn a_candidate_that_crashes_is_no_fix() {
     let bench = Bench::new();
-    let ended = ab(&bench, "lab:vulnerable", "lab:vulnerable", &[]);
+    let ended = ab(&bench, "lab:vulnerable", "lab:vulnerable", &["--no-states"]);
     assert_eq!(ended.code, Some(1), "{} {}", ended.stdout, ended.stderr);
     let comparison = ended.report().comparison.as_ref().unwrap();
     assert_eq!(comparison.conclusion, Conclusion::CandidateCrashed);
@@ -82,7 +83,7 @@ fn without_a_crash_of_the_baseline_nothing_is_shown() {
         &bench,
         "lab:fixed",
         "lab:fixed",
-        &["--max-exposure", "3s", "--duration", "3s"],
+        &["--no-states", "--max-exposure", "3s", "--duration", "3s"],
     );
     assert_eq!(ended.code, Some(5), "{} {}", ended.stdout, ended.stderr);
     assert_eq!(ended.report().verdict, Verdict::Inconclusive);

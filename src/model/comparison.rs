@@ -58,6 +58,9 @@ pub struct Comparison {
     pub cycles: Option<Evidence>,
     /// Crash counts compared.
     pub fisher: FisherRecord,
+    /// Near misses compared; None unless lines were read for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub near_misses: Option<NearMissRecord>,
     /// Survival curves compared; None when a run has no trial.
     pub log_rank: Option<LogRankRecord>,
 }
@@ -153,6 +156,29 @@ pub struct FisherRecord {
     pub p_value: f64,
     /// Clean trials that the confidence needs; None when no number would do.
     pub needed_trials: Option<u32>,
+}
+
+/// Two Poisson rates of near misses, in load/unload cycles: `UNFORMED` set
+/// inside `m_show()`, seen on a module that it cannot crash.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NearMissRecord {
+    /// Near misses of the baseline.
+    pub baseline: u64,
+    /// Cycles of the baseline.
+    pub baseline_cycles: u64,
+    /// Near misses of the candidate.
+    pub candidate: u64,
+    /// Cycles of the candidate.
+    pub candidate_cycles: u64,
+    /// Clean cycles that the confidence needs. None without a near miss of the
+    /// baseline.
+    pub needed_cycles: Option<f64>,
+    /// p value of "the candidate's rate is no lower".
+    pub p_value: Option<f64>,
+    /// Baseline's rate over the candidate's. None unless both have some.
+    pub rate_ratio: Option<f64>,
+    /// Its 95 % confidence interval.
+    pub rate_ratio_ci95: Option<Interval>,
 }
 
 /// The log-rank test.

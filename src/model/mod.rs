@@ -15,8 +15,8 @@ mod settings;
 mod states;
 
 pub use comparison::{
-    Comparison, Conclusion, Evidence, ExponentialityRecord, FisherRecord, LogRankRecord, Run,
-    Source,
+    Comparison, Conclusion, Evidence, ExponentialityRecord, FisherRecord, LogRankRecord,
+    NearMissRecord, Run, Source,
 };
 pub use crash::{Crash, CrashClass, CrashKind, FollowOn, Frame, LinkedModule, Severity};
 pub use environment::{Environment, KernelRecord, Knob, ModuleRecord};

@@ -49,6 +49,18 @@ pub(super) fn rows(comparison: &Comparison) -> Rows {
             p_value(fisher.p_value)
         ),
     ));
+    if let Some(found) = &comparison.near_misses {
+        let of = |hits: u64, cycles: u64| format!("{hits} in {cycles}");
+        let text = format!(
+            "{} against {} cycles, {}",
+            of(found.baseline, found.baseline_cycles),
+            of(found.candidate, found.candidate_cycles),
+            found
+                .p_value
+                .map_or_else(|| "not comparable".to_owned(), p_value)
+        );
+        rows.push(("near misses", text));
+    }
     if let Some(test) = &comparison.log_rank {
         let how = if test.exhaustive { "all" } else { "random" };
         rows.push((

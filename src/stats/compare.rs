@@ -12,13 +12,14 @@ use super::clean::{needed_exposure, p_value_clean, times_rarer};
 use super::figures::{p_value, percent, seconds, significant};
 use super::fisher::fisher;
 use super::log_rank::log_rank;
+use super::near_misses;
 use super::observation::{Observation, StatsError, check_level};
 use super::rates::{Rate, compare_rates};
 use super::run::{Clock, Event, counts, observations};
 use super::weibull::exponentiality;
 use crate::model::{
     Comparison, Conclusion, Evidence, ExponentialityRecord, FisherRecord, Interval, LogRankRecord,
-    Outcome, Trial,
+    NearMissRecord, Outcome, Trial,
 };
 
 /// Level at which the exponential is rejected. A false alarm costs some trials
@@ -58,6 +59,7 @@ pub fn compare(
         seconds: judge.seconds,
         cycles: judge.cycles,
         fisher: judge.fisher,
+        near_misses: judge.near_misses,
         log_rank,
     })
 }
@@ -173,6 +175,7 @@ struct Judge<'a> {
     seconds: Evidence,
     cycles: Option<Evidence>,
     fisher: FisherRecord,
+    near_misses: Option<NearMissRecord>,
 }
 
 impl<'a> Judge<'a> {
@@ -199,6 +202,7 @@ impl<'a> Judge<'a> {
             confidence,
             extrapolated: !rejected(&seconds) && !cycles.as_ref().is_some_and(rejected),
             fisher: fisher_record((&base_s, &cand_s), (&base_c, &cand_c), alpha),
+            near_misses: near_misses::near_misses(baseline, candidate, alpha)?,
             seconds,
             cycles,
         })
@@ -225,6 +229,9 @@ impl<'a> Judge<'a> {
         }
         if let Some(trial) = self.unclean() {
             return (Inconclusive, unclean_reason(trial));
+        }
+        if let Some(found) = self.near_misses.filter(|_| of.baseline_crashes == 0) {
+            return near_misses::conclude(&found, self.confidence);
         }
         if of.baseline_crashes == 0 {
             let reason = format!(

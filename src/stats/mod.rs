@@ -9,6 +9,7 @@ mod exponential;
 pub mod figures;
 mod fisher;
 mod log_rank;
+mod near_misses;
 mod observation;
 mod plan;
 mod rates;

@@ -10,6 +10,7 @@
 
 use super::compare::conclusion;
 use super::figures::{percent, seconds};
+use super::near_misses;
 use super::observation::{StatsError, check_level};
 use super::run::{Clock, Event, counts, observations};
 use crate::model::{Conclusion, Outcome, Trial};
@@ -151,12 +152,14 @@ struct Progress {
 impl Progress {
     fn of(trials: &[Trial]) -> Result<Self, StatsError> {
         let observed = observations(trials, Clock::Seconds, Event::TargetCrash)?;
-        let crashes = observed.iter().filter(|o| o.is_event()).count();
+        let crashes = observed.iter().filter(|o| o.is_event()).count() as u64;
+        // Where the module cannot crash the kernel, near misses are the events.
+        let (near_misses, _) = near_misses::total(trials);
         let mut counted = trials.iter().filter(|trial| counts(trial));
         Ok(Self {
-            crashes: u32::try_from(crashes).unwrap_or(u32::MAX),
+            crashes: u32::try_from(crashes + near_misses).unwrap_or(u32::MAX),
             exposure_s: observed.iter().map(super::Observation::exposure).sum(),
-            unclean: counted.any(|trial| trial.outcome != Outcome::Survived),
+            unclean: near_misses > 0 || counted.any(|trial| trial.outcome != Outcome::Survived),
         })
     }
 }

@@ -132,3 +132,20 @@ fn a_control_earns_a_pass_and_one_of_another_experiment_is_refused() {
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert!(ended.stderr.contains("duration_s"), "{}", ended.stderr);
 }
+
+#[test]
+fn near_misses_tell_two_kernels_apart_where_nothing_crashes() {
+    let bench = Bench::new();
+    let ended = ab(
+        &bench,
+        "lab:vulnerable",
+        "lab:fixed",
+        &["--oracle", "near-miss", "--max-exposure", "120s"],
+    );
+    assert_eq!(ended.code, Some(0), "{} {}", ended.stdout, ended.stderr);
+    let comparison = ended.report().comparison.as_ref().unwrap();
+    let found = comparison.near_misses.unwrap();
+    assert!(found.baseline >= 3 && found.candidate == 0, "{found:?}");
+    assert!(found.candidate_cycles as f64 >= found.needed_cycles.unwrap());
+    assert_eq!(ended.report().stats.crashes, 0);
+}

@@ -97,7 +97,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
         let logs = logs.as_ref().map(|logs| logs.join("states"));
         report.states = states::look(&candidate, &args.candidate, &preparation, logs)?.checks;
     }
-    ui.note(&plan.sentence());
+    ui.note(&format!("stop rule, {}", plan.sentence()));
     let mut pairing = Pairing {
         plan,
         baseline: &baseline,

@@ -67,7 +67,7 @@ impl Plan {
     /// The rule in words, to be printed before the first trial.
     pub fn sentence(&self) -> String {
         format!(
-            "stop rule, fixed beforehand: pairs of trials in random order until the baseline \
+            "fixed beforehand: pairs of trials in random order until the baseline \
              has crashed {} times (exposure S, crashes r), then the candidate alone until its \
              clean exposure reaches S((1-c)^(-1/r) - 1) at c = {}, in seconds and in cycles, \
              or until it crashes; at most {} for each kernel",

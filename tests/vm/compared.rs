@@ -83,7 +83,7 @@ fn without_a_crash_of_the_baseline_nothing_is_shown() {
         &bench,
         "lab:fixed",
         "lab:fixed",
-        &["--no-states", "--max-exposure", "3s", "--duration", "3s"],
+        &["--no-states", "--max-exposure", "20s"],
     );
     assert_eq!(ended.code, Some(5), "{} {}", ended.stdout, ended.stderr);
     assert_eq!(ended.report().verdict, Verdict::Inconclusive);

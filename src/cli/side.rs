@@ -132,23 +132,26 @@ impl Side {
     pub(super) fn learn(&self, environment: &mut Environment, module: &mut Option<ModuleRecord>) {
         let found = self.trials.found();
         if let Some(guest) = found.environment {
-            environment.kernel.release = guest.kernel.release;
-            environment.kernel.version = guest.kernel.version;
-            environment.kernel.compiler = guest.kernel.compiler;
-            environment.cpu_model = guest.cpu_model;
-            environment.cpus = guest.cpus;
-            environment.mem_mib = guest.mem_mib;
-            environment.cmdline = guest.cmdline;
-            // The configuration knows better than the version string.
-            if environment.preemption.is_none() {
-                environment.preemption = guest.preemption;
-            }
+            adopt(environment, guest);
         }
         environment.knobs = found.knobs;
         if let (Some(module), Some(taints)) = (module, found.taints) {
             module.taints = taints;
         }
     }
+}
+
+/// What the guest says of itself, beside what only the host knows.
+pub(super) fn adopt(environment: &mut Environment, guest: Environment) {
+    environment.kernel.release = guest.kernel.release;
+    environment.kernel.version = guest.kernel.version;
+    environment.kernel.compiler = guest.kernel.compiler;
+    environment.cpu_model = guest.cpu_model;
+    environment.cpus = guest.cpus;
+    environment.mem_mib = guest.mem_mib;
+    environment.cmdline = guest.cmdline;
+    // The configuration knows better than the version string.
+    environment.preemption = environment.preemption.take().or(guest.preemption);
 }
 
 fn find_qemu(path: Option<&Path>) -> Result<Qemu, Failure> {

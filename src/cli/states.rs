@@ -10,7 +10,7 @@ use clap::Parser;
 
 use super::args::{MachineArgs, RaceArgs};
 use super::kernel_arg::{self, KERNEL_HELP};
-use super::side::{Preparation, Side};
+use super::side::{Preparation, Side, adopt};
 use super::ui::Ui;
 use super::{Failure, OrFail, plan, session, stop};
 use crate::kernel::cache::Cache;
@@ -250,18 +250,6 @@ fn prints_its_list(kernel: &str, cache: &Cache, ui: &Ui) -> Result<bool, Failure
         ));
     }
     Ok(missing.is_none())
-}
-
-/// What the guest says of itself, beside what only the host knows.
-fn adopt(environment: &mut Environment, guest: Environment) {
-    environment.kernel.release = guest.kernel.release;
-    environment.kernel.version = guest.kernel.version;
-    environment.kernel.compiler = guest.kernel.compiler;
-    environment.cpu_model = guest.cpu_model;
-    environment.cpus = guest.cpus;
-    environment.mem_mib = guest.mem_mib;
-    environment.cmdline = guest.cmdline;
-    environment.preemption = environment.preemption.take().or(guest.preemption);
 }
 
 fn adopt_module(report: &mut Report, seen: &[Observed]) {

@@ -16,6 +16,7 @@ mod perform;
 mod protocol;
 mod race_clock;
 pub mod racer;
+mod record;
 pub mod states;
 pub mod story;
 mod vm_trial;

@@ -11,13 +11,10 @@ use std::time::{Duration, Instant};
 use super::campaign::Interrupted;
 use super::pack::{self, PackError};
 use super::protocol::{Task, TrialPlan};
-use super::watch::{Budgets, Conclusion, Step, Watch};
+use super::record;
+use super::watch::{Budgets, Step, Watch};
 use crate::kernel::affinity;
-use crate::model::{
-    Accel, AimRecord, BadLine, Environment, Event, Knob, Outcome, Phase, Settings, Snapshot, Trial,
-    trial_seed,
-};
-use crate::race::ARMS;
+use crate::model::{Accel, Environment, Event, Knob, Phase, Settings, Snapshot, Trial, trial_seed};
 use crate::vm::{Qemu, QmpEvent, Vm, VmEvent, VmSpec};
 
 /// Longest wait for an event before the watch is asked again.
@@ -109,7 +106,7 @@ impl VmTrials {
         let mut record = match self.watch(trial, seed, stop, tell) {
             Ok(record) => record,
             Err(Ended::Interrupted) => return Err(Interrupted),
-            Err(Ended::Broken(reason)) => broken(trial.index, seed, reason),
+            Err(Ended::Broken(reason)) => record::broken(trial.index, seed, reason),
         };
         record.wall_s = start.elapsed().as_secs_f64();
         Ok(record)
@@ -202,15 +199,14 @@ impl VmTrials {
             watch.last_seen().unwrap_or(&last).clone()
         };
         let conclusion = watch.conclude(&last, &complaint);
-        Ok(record(
-            trial.index,
-            seed,
-            conclusion,
-            &counts,
-            skipped,
-            bad_lines,
-            log.name,
-        ))
+        let mut trial = record::trial(trial.index, seed, conclusion, &counts);
+        let skipped = skipped.into_iter();
+        trial
+            .notes
+            .extend(skipped.map(|name| format!("chaos technique skipped: {name}")));
+        trial.bad_lines = bad_lines;
+        trial.console = log.name;
+        Ok(trial)
     }
 
     /// Notes what the guest said of itself.
@@ -355,76 +351,5 @@ fn progress(index: u32, seen: &Snapshot) -> Event {
         raced_s: seen.raced_s(),
         cycles: seen.cycles,
         reads: seen.reads,
-    }
-}
-
-fn record(
-    index: u32,
-    seed: u64,
-    conclusion: Conclusion,
-    counts: &Snapshot,
-    skipped: Vec<String>,
-    bad_lines: Vec<BadLine>,
-    console: Option<String>,
-) -> Trial {
-    let crashed = conclusion.outcome == Outcome::Crashed;
-    let mut notes = conclusion.notes;
-    notes.extend(
-        skipped
-            .into_iter()
-            .map(|technique| format!("chaos technique skipped: {technique}")),
-    );
-    Trial {
-        index,
-        seed,
-        outcome: conclusion.outcome,
-        reason: conclusion.reason,
-        exposure_s: conclusion.exposure_s,
-        cycles: counts.cycles,
-        reads: counts.reads,
-        time_to_crash_s: conclusion.time_to_crash_s,
-        time_to_crash_bounds_s: None,
-        cycles_to_crash: crashed.then_some(counts.cycles + 1),
-        crash: conclusion.crash,
-        counters: counts.counters.clone(),
-        bad_lines,
-        aim: counts.aim.and_then(aim),
-        signals: conclusion.signals,
-        notes,
-        console,
-        wall_s: 0.0,
-    }
-}
-
-/// The words of the page, in words.
-pub(super) fn aim([arm, learned_ns, unload_ns]: [u64; 3]) -> Option<AimRecord> {
-    let index = usize::try_from(arm).ok()?.checked_sub(1)?;
-    Some(AimRecord {
-        arm: ARMS.get(index)?.name.to_owned(),
-        learned_ns: Some(learned_ns).filter(|&ns| ns != 0),
-        unload_ns: Some(unload_ns).filter(|&ns| ns != 0),
-    })
-}
-
-fn broken(index: u32, seed: u64, reason: String) -> Trial {
-    Trial {
-        index,
-        seed,
-        outcome: Outcome::Broken,
-        reason,
-        exposure_s: 0.0,
-        cycles: 0,
-        reads: 0,
-        time_to_crash_s: None,
-        time_to_crash_bounds_s: None,
-        cycles_to_crash: None,
-        crash: None,
-        counters: crate::model::Counters::default(),
-        bad_lines: Vec::new(),
-        aim: None,
-        signals: Vec::new(),
-        notes: Vec::new(),
-        console: None,
-        wall_s: 0.0,
     }
 }

@@ -24,12 +24,11 @@ use self::witness::{Ended, Witness};
 use super::journal::{Begin, Journal, JournalError, Record, TrialStart, unix_ms};
 use super::protocol::{Racing, Task, TrialPlan};
 use super::racer::{Racer, RacerPlan};
-use super::vm_trial::aim;
-use super::watch::Conclusion;
+use super::record;
 use crate::kernel::kmsg::Kmsg;
 use crate::kernel::preflight::taint;
 use crate::kernel::pstore::{self, Pstore};
-use crate::model::{Outcome, Snapshot, Trial, trial_seed};
+use crate::model::{Snapshot, Trial, trial_seed};
 
 /// Why a trial could not be made or kept.
 #[derive(Debug, Error)]
@@ -149,7 +148,7 @@ impl BareTrials<'_> {
         let trial = Trial {
             wall_s: start.elapsed().as_secs_f64(),
             bad_lines,
-            ..trial_of(index, seed, conclusion, &last)
+            ..record::trial(index, seed, conclusion, &last)
         };
         self.journal
             .append(&Record::Outcome(Box::new(trial.clone())))?;
@@ -160,30 +159,6 @@ impl BareTrials<'_> {
             interrupted: ended == Ended::Interrupted,
             reboot_needed,
         })
-    }
-}
-
-fn trial_of(index: u32, seed: u64, conclusion: Conclusion, counts: &Snapshot) -> Trial {
-    let crashed = conclusion.outcome == Outcome::Crashed;
-    Trial {
-        index,
-        seed,
-        outcome: conclusion.outcome,
-        reason: conclusion.reason,
-        exposure_s: conclusion.exposure_s,
-        cycles: counts.cycles,
-        reads: counts.reads,
-        time_to_crash_s: conclusion.time_to_crash_s,
-        time_to_crash_bounds_s: None,
-        cycles_to_crash: crashed.then_some(counts.cycles + 1),
-        crash: conclusion.crash,
-        counters: counts.counters.clone(),
-        signals: conclusion.signals,
-        notes: conclusion.notes,
-        bad_lines: Vec::new(),
-        aim: counts.aim.and_then(aim),
-        console: None,
-        wall_s: 0.0,
     }
 }
 

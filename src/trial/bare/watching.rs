@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::pace::Pace;
 use super::witness::{Ended, Witness};
-use super::{BareError, Told, trial_of};
+use super::{BareError, Told};
 use crate::crash::{Sign, scan};
 use crate::kernel::kmsg::{Entry, Kmsg};
 use crate::kernel::preflight::{TAINT_DIE, taint};
@@ -19,6 +19,7 @@ use crate::model::{Outcome, Snapshot};
 use crate::trial::journal::{Beat, Journal, RacingMark, Record, SignRecord, unix_ms};
 use crate::trial::protocol::GuestMessage;
 use crate::trial::racer::Racer;
+use crate::trial::record;
 use crate::trial::watch::Conclusion;
 
 /// Longest wait for something to happen before the counts are looked at.
@@ -215,7 +216,7 @@ impl Watching<'_> {
             signals: vec![format!("kmsg: {}", sign.text)],
             notes: vec!["written at the first line of the crash".to_owned()],
         };
-        tell(Told::Crashed(Box::new(trial_of(
+        tell(Told::Crashed(Box::new(record::trial(
             self.index, self.seed, conclusion, &seen,
         ))));
         Ok(())

@@ -1,0 +1,65 @@
+//! From what a trial came to, and what was counted, to its record: the same
+//! for guests and for bare machines.
+
+use super::watch::Conclusion;
+use crate::model::{AimRecord, Counters, Outcome, Snapshot, Trial};
+use crate::race::ARMS;
+
+/// A trial's record.
+pub(super) fn trial(index: u32, seed: u64, conclusion: Conclusion, counts: &Snapshot) -> Trial {
+    let crashed = conclusion.outcome == Outcome::Crashed;
+    Trial {
+        index,
+        seed,
+        outcome: conclusion.outcome,
+        reason: conclusion.reason,
+        exposure_s: conclusion.exposure_s,
+        cycles: counts.cycles,
+        reads: counts.reads,
+        time_to_crash_s: conclusion.time_to_crash_s,
+        time_to_crash_bounds_s: None,
+        cycles_to_crash: crashed.then_some(counts.cycles + 1),
+        crash: conclusion.crash,
+        counters: counts.counters.clone(),
+        bad_lines: Vec::new(),
+        aim: counts.aim.and_then(aim),
+        signals: conclusion.signals,
+        notes: conclusion.notes,
+        console: None,
+        wall_s: 0.0,
+    }
+}
+
+/// The record of a trial that gave no conclusion.
+pub(super) fn broken(index: u32, seed: u64, reason: String) -> Trial {
+    Trial {
+        index,
+        seed,
+        outcome: Outcome::Broken,
+        reason,
+        exposure_s: 0.0,
+        cycles: 0,
+        reads: 0,
+        time_to_crash_s: None,
+        time_to_crash_bounds_s: None,
+        cycles_to_crash: None,
+        crash: None,
+        counters: Counters::default(),
+        bad_lines: Vec::new(),
+        aim: None,
+        signals: Vec::new(),
+        notes: Vec::new(),
+        console: None,
+        wall_s: 0.0,
+    }
+}
+
+/// The words of the page, in words.
+fn aim([arm, learned_ns, unload_ns]: [u64; 3]) -> Option<AimRecord> {
+    let index = usize::try_from(arm).ok()?.checked_sub(1)?;
+    Some(AimRecord {
+        arm: ARMS.get(index)?.name.to_owned(),
+        learned_ns: Some(learned_ns).filter(|&ns| ns != 0),
+        unload_ns: Some(unload_ns).filter(|&ns| ns != 0),
+    })
+}

@@ -113,6 +113,9 @@ fn one(path: &Path, resume: bool, json: bool, ui: &Ui) -> Result<ExitCode, Failu
         journal,
         file: None,
         json,
+        // Whoever resumes a run sets it against its control by
+        // `report compare`.
+        control: None,
     };
     course.file = Some(match &course.begin.report_path {
         Some(path) => ReportFile::resume(path.clone()),

@@ -14,6 +14,7 @@ use self::candidate::Candidate;
 use self::course::Course;
 use self::tuning::OnCrash;
 use super::args::RaceArgs;
+use super::control::ControlArgs;
 use super::ui::Ui;
 use super::{Failure, OrFail, plan, recover, session, stop};
 use crate::kernel::preflight::{Facts, running_config};
@@ -37,6 +38,8 @@ use crate::trial::journal::{self, Begin, FORMAT, JOURNAL_FOLDER, Journal, Record
 pub(super) struct Args {
     #[command(flatten)]
     race: RaceArgs,
+    #[command(flatten)]
+    control: ControlArgs,
     /// This machine may crash and lose what is not on its disk
     #[arg(long, env = "MODRACE_DISPOSABLE", value_parser = clap::builder::FalseyValueParser::new())]
     disposable: bool,
@@ -122,6 +125,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
         None => candidate::dummy(args, &release, &stop)?,
     };
     let begin = begin(args, &release, machine, &candidate)?;
+    let control = args.control.read(&begin.report.settings)?;
     announce(&begin, args, ui);
     if args.install_unit {
         unit::install(&args.journal)?;
@@ -147,6 +151,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
         journal,
         file,
         json: args.race.json,
+        control,
     }
     .run(0, &stop, ui)
 }

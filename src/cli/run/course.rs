@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sys::reboot::{RebootMode, reboot};
 
 use super::{tuning, unit};
+use crate::cli::control::Control;
 use crate::cli::ui::Ui;
 use crate::cli::ui::progress::Progress;
 use crate::cli::{Failure, OrFail, session};
@@ -30,6 +31,8 @@ pub(in crate::cli) struct Course {
     pub(in crate::cli) journal: Journal,
     pub(in crate::cli) file: Option<ReportFile>,
     pub(in crate::cli) json: bool,
+    /// The positive control of a run that is not cut short.
+    pub(in crate::cli) control: Option<Control>,
 }
 
 impl Course {
@@ -80,7 +83,11 @@ impl Course {
         ui: &Ui,
     ) -> Result<ExitCode, Failure> {
         session::update(&mut self.report);
-        let exit = session::conclude(&mut self.report, interrupted);
+        let mut exit = session::conclude(&mut self.report, interrupted);
+        if let Some(control) = self.control.take().filter(|_| !interrupted) {
+            self.report = control.apply(self.report)?;
+            exit = session::exit_code(&self.report);
+        }
         session::show_as(self.json, &self.report, self.file.take(), ui)?;
         if self.begin.rearm {
             unit::remove();

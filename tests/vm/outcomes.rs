@@ -79,7 +79,8 @@ fn the_fixed_kernel_survives_and_its_counts_are_the_flight_recorders() {
             trial.reads
         );
         let seen = &trial.counters.sightings;
-        assert!(seen.live > 0 && seen.unloading > 0, "{seen:?}");
+        // `auto` strikes at unloads only: that is where the window is.
+        assert!(seen.unloading > 0, "{seen:?}");
     }
     // The knobs of the race were put back.
     assert!(report.environment.knobs.iter().all(|knob| knob.restored));

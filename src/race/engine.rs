@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use super::arms::{Schedule, Shape};
-use super::chaos::{self, Arena, Armed};
+use super::chaos::{self, Arena, Armed, Side};
 use super::gate::Gate;
 use super::line_check::{Examples, LineCheck, Watched};
 use super::lineup::{Lineup, Role, Seat};
@@ -51,6 +51,8 @@ pub struct RaceSpec {
     pub taints: String,
     /// Seed of everything random.
     pub seed: u64,
+    /// Whether this machine is a guest that nobody else uses.
+    pub guest: bool,
 }
 
 /// Why a race did not start.
@@ -151,8 +153,15 @@ impl Race {
             gate.open();
             return Err(RaceError::NotReady(race.workers, GATE_PATIENCE));
         }
+        let reader_cpus = spec.lineup.reader_cpus();
+        let mut other_cpus = affinity::allowed_cpus().unwrap_or_default();
+        other_cpus.retain(|cpu| !reader_cpus.contains(cpu));
+        let idle = |cpu: &&usize| spec.lineup.seats.iter().all(|seat| seat.cpu != Some(**cpu));
         let arena = Arena {
-            reader_cpus: spec.lineup.reader_cpus(),
+            idle_cpus: other_cpus.iter().filter(idle).copied().collect(),
+            reader_cpus,
+            other_cpus,
+            vcpus: Vec::new(),
             shares_cpu: spec
                 .lineup
                 .seats
@@ -161,7 +170,10 @@ impl Race {
             moments: (spec.strategy == Strategy::Auto).then(|| moments.clone()),
             seed: spec.seed,
         };
-        for technique in chaos::chosen(&spec.chaos, spec.strategy) {
+        for technique in chaos::chosen(&spec.chaos, spec.strategy, spec.guest)
+            .into_iter()
+            .filter(|technique| technique.side == Side::Kernel)
+        {
             match (technique.arm)(&arena) {
                 Ok(armed) => {
                     race.armed.push(armed);
@@ -287,6 +299,7 @@ impl Worker {
                 loader::run(
                     &self.module,
                     &self.moments,
+                    &self.schedule,
                     self.shares_cpu,
                     slot,
                     &self.stop,

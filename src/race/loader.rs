@@ -5,6 +5,7 @@ use std::thread;
 
 use nix::errno::Errno;
 
+use super::arms::{ARMS, Cycle, Schedule};
 use super::moments::{LOADER_PRIORITY, Moments, READER_PRIORITY};
 use crate::kernel::module::ModuleFile;
 use crate::kernel::{clock, sys};
@@ -18,14 +19,19 @@ const LEAD_NS: u64 = 300_000;
 pub(super) fn run(
     module: &ModuleFile,
     moments: &Moments,
+    schedule: &Schedule,
     shares_cpu: bool,
     slot: &Slot,
     stop: &AtomicBool,
 ) {
     while !stop.load(Ordering::Relaxed) {
+        let cycle = ARMS[schedule.arm(moments.coming())].cycle;
         slot.enter(Stage::Loading);
         slot.begin_load();
-        let loaded = module.load();
+        let loaded = match cycle {
+            Cycle::FromMemory => module.load_from_memory(),
+            Cycle::Plain | Cycle::Blocking => module.load(),
+        };
         if let Err(errno) = loaded {
             count(slot, errno);
             // Somebody else's module of that name, or one that an earlier
@@ -53,7 +59,10 @@ pub(super) fn run(
             moments.summon(stop);
             moments.begin();
         }
-        let unloaded = module.unload();
+        let unloaded = match cycle {
+            Cycle::Blocking => module.unload_blocking(),
+            Cycle::Plain | Cycle::FromMemory => module.unload(),
+        };
         moments.end();
         if shares_cpu {
             let _it_is_ordinary_already = sys::set_priority(0, None);

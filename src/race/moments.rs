@@ -69,6 +69,11 @@ impl Unload {
 }
 
 impl Moments {
+    /// The number of the unload to come.
+    pub(super) fn coming(&self) -> u64 {
+        self.epoch.load(Ordering::Relaxed) / 2
+    }
+
     /// The loader is about to call `delete_module`.
     pub(super) fn begin(&self) {
         self.began_ns

@@ -85,7 +85,7 @@ impl Striker<'_> {
             let first = if self.shares_cpu {
                 self.strike_on_shared_cpu(&mut listing, arm.shape, strike_ns, uevent, &mut rng)?
             } else {
-                self.strike(&mut listing, arm.shape, unload, strike_ns)?
+                self.strike(&mut listing, arm, unload, strike_ns, &mut rng)?
             };
             if uevent.is_none() {
                 aim.saw(delay_ns, first);
@@ -104,18 +104,22 @@ impl Striker<'_> {
     fn strike(
         &self,
         listing: &mut Listing<'_>,
-        shape: Shape,
+        arm: &super::arms::Arm,
         unload: Unload,
         strike_ns: u64,
+        rng: &mut impl Rng,
     ) -> std::io::Result<Option<State>> {
         while clock::monotonic_ns() < strike_ns {}
         self.moments.will_strike(strike_ns);
-        let first = listing.read(shape)?;
+        let first = listing.read(arm.shape)?;
         let mut state = first;
         // Once it is gone the store has been made: what is left of the unload
         // is the loader's, and the mutex with it.
         while state.is_some() && self.moments.lasts(unload) {
-            state = listing.read(shape)?;
+            if arm.pauses {
+                clock::sleep_until(clock::monotonic_ns() + rng.random_range(0..LONGEST_WAIT_NS));
+            }
+            state = listing.read(arm.shape)?;
         }
         Ok(first)
     }

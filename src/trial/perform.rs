@@ -14,7 +14,7 @@ use super::protocol::{Ending, Finished, GuestMessage, RACE_MARK, Racing, TrialPl
 use crate::kernel::module::{BACKGROUND, ModuleFile};
 use crate::kernel::module_image::ModuleImage;
 use crate::kernel::{affinity, clock};
-use crate::model::{BadLine, Knob, Oracle, Phase, RECORDER_MAGIC, Recorder, Stage};
+use crate::model::{Accel, BadLine, Knob, Oracle, Phase, RECORDER_MAGIC, Recorder, Stage};
 use crate::race::{Lineup, Race, RaceError, RaceSpec};
 
 /// Time between two heartbeats.
@@ -122,6 +122,7 @@ fn run(
         modules: raced,
         taints,
         seed: plan.seed,
+        guest: settings.accel != Accel::None,
     };
     let race = Race::start(spec, recorder, mark_start).map_err(|error| match error {
         RaceError::NoProgram(_) => unsupported(error.to_string()),

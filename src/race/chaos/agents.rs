@@ -1,0 +1,156 @@
+//! Agents: the threads of a technique, each on a CPU of its own choice, each
+//! with its own seeded generator, perturbing round after round until disarmed.
+//! Knows nothing of what they do.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use rand::{RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+use super::Armed;
+use crate::kernel::{affinity, sys};
+use crate::model::Knob;
+
+/// Longest wait for agents to end: longer than any of them sleeps.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Longest pause between two perturbations, ns.
+const LONGEST_PAUSE_NS: u64 = 200_000;
+
+/// What an agent is given.
+pub(super) struct Agent {
+    /// Its number, from 0.
+    pub(super) index: usize,
+    /// The CPU that it runs on.
+    pub(super) cpu: usize,
+    /// Its generator.
+    pub(super) rng: Xoshiro256PlusPlus,
+    /// Set when it has to end; who sleeps long looks at it.
+    pub(super) stop: Arc<AtomicBool>,
+}
+
+impl Agent {
+    /// Sleeps for a random time between two perturbations.
+    pub(super) fn pause(&mut self) {
+        let ns = self.rng.random_range(0..LONGEST_PAUSE_NS);
+        thread::sleep(Duration::from_nanos(ns));
+    }
+}
+
+/// One round of an agent.
+pub(super) type Round = Box<dyn FnMut()>;
+
+/// Agents at work. Dropping them ends them, and waits until they have.
+pub(super) struct Agents {
+    stop: Arc<AtomicBool>,
+    ended: Receiver<io::Result<()>>,
+}
+
+impl Agents {
+    /// Starts one agent on each of `cpus`. `set_up` runs on the agent's own
+    /// thread and gives its rounds; the first error ends all of them.
+    pub(super) fn start(
+        name: &str,
+        cpus: &[usize],
+        seed: u64,
+        set_up: impl Fn(Agent) -> io::Result<Round> + Clone + Send + 'static,
+    ) -> io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (say, said) = mpsc::channel();
+        let agents = Self {
+            stop: Arc::clone(&stop),
+            ended: said,
+        };
+        for (index, &cpu) in cpus.iter().enumerate() {
+            let agent = Agent {
+                index,
+                cpu,
+                rng: Xoshiro256PlusPlus::seed_from_u64(seed.wrapping_add(index as u64)),
+                stop: Arc::clone(&stop),
+            };
+            let (stop, say, set_up) = (Arc::clone(&stop), say.clone(), set_up.clone());
+            thread::Builder::new()
+                .name(format!("{name}/{cpu}"))
+                .spawn(move || {
+                    sys::exact_timers();
+                    let round = affinity::pin_to(cpu)
+                        .map_err(io::Error::from)
+                        .and_then(|()| set_up(agent));
+                    match round {
+                        Ok(mut round) => {
+                            let _nobody_listens = say.send(Ok(()));
+                            while !stop.load(Ordering::Relaxed) {
+                                round();
+                            }
+                        }
+                        Err(error) => drop(say.send(Err(error))),
+                    }
+                })?;
+        }
+        drop(say);
+        for _ in cpus {
+            agents
+                .ended
+                .recv()
+                .map_err(|_| io::Error::other("an agent died"))??;
+        }
+        Ok(agents)
+    }
+}
+
+impl Armed for Agents {
+    fn disarm(self: Box<Self>) -> Vec<Knob> {
+        Vec::new()
+    }
+}
+
+impl Drop for Agents {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // The channel closes when the last agent has let go of it.
+        while !matches!(
+            self.ended.recv_timeout(PATIENCE),
+            Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout)
+        ) {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+
+    #[test]
+    fn agents_go_round_until_dropped_and_not_after() {
+        let cpu = affinity::allowed_cpus().unwrap()[0];
+        let rounds = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&rounds);
+        let agents = Agents::start("test", &[cpu, cpu], 7, move |mut agent| {
+            let counted = Arc::clone(&counted);
+            Ok(Box::new(move || {
+                counted.fetch_add(1, Ordering::Relaxed);
+                agent.pause();
+            }))
+        })
+        .unwrap();
+        while rounds.load(Ordering::Relaxed) < 4 {
+            thread::yield_now();
+        }
+        drop(agents);
+        let after = rounds.load(Ordering::Relaxed);
+        thread::sleep(Duration::from_millis(5));
+        assert_eq!(rounds.load(Ordering::Relaxed), after);
+    }
+
+    #[test]
+    fn one_that_cannot_be_set_up_is_an_error() {
+        let cpu = affinity::allowed_cpus().unwrap()[0];
+        let failed = Agents::start("test", &[cpu], 7, |_| Err(io::Error::other("cannot")));
+        assert_eq!(failed.err().unwrap().to_string(), "cannot");
+    }
+}

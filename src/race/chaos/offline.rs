@@ -1,0 +1,49 @@
+//! CPUs without a worker go offline for the race. A load and an unload
+//! interrupt every CPU and wait for each of them, many times
+//! (`on_each_cpu()` in `flush_tlb_kernel_range()`, `synchronize_rcu_expedited()`):
+//! fewer CPUs, shorter cycles. In a guest the idle ones have to be woken by the
+//! host each time.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::{Arena, Armed, Auto, Side, Technique};
+use crate::kernel::knob::KnobGuard;
+use crate::model::Knob;
+
+pub(super) const TECHNIQUE: Technique = Technique {
+    name: "offline",
+    help: "take CPUs without a worker offline, so that a cycle takes less time",
+    needs: "root, CONFIG_HOTPLUG_CPU, and a CPU without a worker",
+    side: Side::Kernel,
+    auto: Auto::Guests,
+    arm,
+};
+
+/// The CPUs taken offline, in that order. Dropping it brings them back.
+struct Offline(Vec<KnobGuard>);
+
+fn arm(arena: &Arena) -> io::Result<Box<dyn Armed>> {
+    let mut offline = Offline(Vec::new());
+    for cpu in &arena.idle_cpus {
+        let switch = PathBuf::from(format!("/sys/devices/system/cpu/cpu{cpu}/online"));
+        // The boot CPU has no switch on most machines.
+        if switch.exists() {
+            offline.0.push(KnobGuard::set(&switch, "0")?);
+        }
+    }
+    if offline.0.is_empty() {
+        return Err(io::Error::other("no CPU without a worker can go offline"));
+    }
+    Ok(Box::new(offline))
+}
+
+impl Armed for Offline {
+    fn knobs(&self) -> Vec<Knob> {
+        self.0.iter().map(KnobGuard::record).collect()
+    }
+
+    fn disarm(self: Box<Self>) -> Vec<Knob> {
+        self.0.into_iter().map(KnobGuard::restore).collect()
+    }
+}

@@ -28,7 +28,6 @@ fn begin(trials: u32) -> Record {
         report_path: None,
         module: "/m.ko".into(),
         dependencies: Vec::new(),
-        cpus: None,
         rearm: false,
         heartbeat_s: HEARTBEAT_S,
         knobs: Vec::new(),

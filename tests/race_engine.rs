@@ -86,6 +86,51 @@ fn a_fixed_kernel_survives_and_gets_its_knobs_back() {
 }
 
 #[test]
+fn workers_sit_on_the_cpus_asked_for() {
+    let report = race(&[
+        "--kernel",
+        "lab:vulnerable",
+        "--smp",
+        "4",
+        "--cpus",
+        "1-2",
+        "--trials",
+        "1",
+        "--duration",
+        "30s",
+    ]);
+    let trial = &report.trials[0];
+    assert_eq!(trial.outcome, Outcome::Crashed, "{}", trial.reason);
+    // The reader dies, and it sits on the last of them.
+    assert_eq!(trial.crash.as_ref().unwrap().cpu, Some(2), "{trial:?}");
+    assert_eq!(report.settings.cpus, [1, 2]);
+}
+
+#[test]
+fn cpus_that_the_guest_has_not_are_refused_with_those_that_it_has() {
+    for kernels in [
+        &["vm", "--kernel", "lab:nonsense"][..],
+        &[
+            "ab",
+            "--baseline",
+            "lab:nonsense",
+            "--candidate",
+            "nonsense",
+        ],
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_modrace"))
+            .args(kernels)
+            .args(["--smp", "4", "--cpus", "0-99"])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains("--cpus 0-99: there is no CPU 4"), "{text}");
+        assert!(text.contains("the guest has CPUs 0-3"), "{text}");
+    }
+}
+
+#[test]
 fn an_unknown_arm_lists_the_known_ones() {
     let output = Command::new(env!("CARGO_BIN_EXE_modrace"))
         .args(["vm", "--kernel", "lab:fixed", "--arms", "nonsense"])

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use crate::model::{Accel, ChaosChoice, Oracle, Strategy};
+use crate::procfs::cpus::CpuList;
 
 /// How to race, wherever that is.
 #[derive(Debug, clap::Args)]
@@ -24,6 +25,10 @@ pub(super) struct RaceArgs {
     /// Readers: workers that read /proc/modules
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(super) readers: u32,
+    /// CPUs that the workers sit on, such as 0-3,8: the guest's, or for `run`
+    /// this machine's [default: all]
+    #[arg(long, value_name = "LIST")]
+    pub(super) cpus: Option<CpuList>,
     /// How the readers read: auto, head, full or as-reported
     #[arg(long, value_name = "NAME", default_value = "auto", value_parser = strategy)]
     pub(super) strategy: Strategy,

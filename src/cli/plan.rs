@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, Hasher};
 use super::Failure;
 use super::args::{MachineArgs, RaceArgs};
 use crate::model::{Accel, ExitCode, MAX_SEED, MAX_WORKERS, Settings};
+use crate::procfs::cpus::CpuList;
 
 /// Trials of a run unless told otherwise.
 const DEFAULT_TRIALS: u32 = 5;
@@ -63,20 +64,37 @@ fn check_race(race: &RaceArgs, default_duration_s: f64) -> Result<f64, Failure> 
     Ok(duration_s)
 }
 
-/// The settings of a run on this machine, on so many CPUs.
-pub(super) fn bare_settings(
+/// The CPUs asked for, of those that there are; empty: all.
+fn check_cpus(
     race: &RaceArgs,
-    cpus: usize,
-    mem_mib: u32,
-) -> Result<Settings, Failure> {
-    let duration_s = check_race(race, DEFAULT_DURATION_S)?;
+    there_are: &[usize],
+    whose: &str,
+    way_out: &str,
+) -> Result<Vec<usize>, Failure> {
+    let Some(typed) = &race.cpus else {
+        return Ok(Vec::new());
+    };
+    let cpus = typed.as_slice();
+    match cpus.iter().find(|cpu| !there_are.contains(cpu)) {
+        None => Ok(cpus.to_vec()),
+        Some(cpu) => usage(format!(
+            "--cpus {typed}: there is no CPU {cpu}, {whose} CPUs {}",
+            CpuList::from(there_are)
+        ))
+        .map_err(|failure| failure.hint(way_out)),
+    }
+}
+
+/// What every race is asked, on a machine that is yet to be named.
+fn settings(race: &RaceArgs, default_duration_s: f64) -> Result<Settings, Failure> {
+    let duration_s = check_race(race, default_duration_s)?;
     Ok(Settings {
-        // One trial may cost the machine; more of them are asked for.
-        trials: race.trials.unwrap_or(1),
+        trials: race.trials.unwrap_or(DEFAULT_TRIALS),
         duration_s,
         jobs: 1,
-        smp: u32::try_from(cpus).unwrap_or(u32::MAX),
-        mem_mib,
+        smp: 0,
+        cpus: Vec::new(),
+        mem_mib: 0,
         accel: Accel::None,
         loaders: race.loaders,
         readers: race.readers,
@@ -89,13 +107,34 @@ pub(super) fn bare_settings(
     })
 }
 
+/// The settings of a run on this machine, of whose CPUs this process may use
+/// those `allowed`.
+pub(super) fn bare_settings(
+    race: &RaceArgs,
+    allowed: &[usize],
+    mem_mib: u32,
+) -> Result<Settings, Failure> {
+    let settings = settings(race, DEFAULT_DURATION_S)?;
+    let way_out = "cgroups and taskset decide about that";
+    let cpus = check_cpus(race, allowed, "this process may use", way_out)?;
+    let raced_on = if cpus.is_empty() { allowed } else { &cpus };
+    Ok(Settings {
+        // One trial may cost the machine; more of them are asked for.
+        trials: race.trials.unwrap_or(1),
+        smp: u32::try_from(raced_on.len()).unwrap_or(u32::MAX),
+        cpus,
+        mem_mib,
+        ..settings
+    })
+}
+
 /// The settings of a run in VMs.
 pub(super) fn vm_settings(
     race: &RaceArgs,
     machine: &MachineArgs,
     default_duration_s: f64,
 ) -> Result<Settings, Failure> {
-    let duration_s = check_race(race, default_duration_s)?;
+    let settings = settings(race, default_duration_s)?;
     at_least_one(&[
         ("--smp", machine.smp),
         ("--jobs", machine.jobs.unwrap_or(1)),
@@ -112,21 +151,15 @@ pub(super) fn vm_settings(
             machine.mem_mib
         ));
     }
+    let guests: Vec<usize> = (0..machine.smp as usize).collect();
     Ok(Settings {
-        trials: race.trials.unwrap_or(DEFAULT_TRIALS),
-        duration_s,
         jobs: machine.jobs.unwrap_or_else(|| default_jobs(machine.smp)),
         smp: machine.smp,
+        cpus: check_cpus(race, &guests, "the guest has", "--smp gives it more")?,
         mem_mib: machine.mem_mib,
         accel: machine.accel.into(),
-        loaders: race.loaders,
-        readers: race.readers,
-        strategy: race.strategy,
-        chaos: race.chaos.clone(),
-        arms: race.arms.clone(),
-        background_modules: race.background_modules,
         append: machine.append.clone(),
-        oracle: race.oracle.into(),
+        ..settings
     })
 }
 

@@ -19,7 +19,7 @@ use super::ui::Ui;
 use super::{Failure, OrFail, plan, recover, session, stop};
 use crate::kernel::preflight::{Facts, running_config};
 use crate::kernel::{affinity, uname};
-use crate::model::{Environment, ExitCode, Report, Strategy};
+use crate::model::{Environment, ExitCode, Report, Settings, Strategy};
 use crate::report::write::ReportFile;
 use crate::trial::journal::{self, Begin, FORMAT, JOURNAL_FOLDER, Journal, Record};
 
@@ -49,9 +49,6 @@ pub(super) struct Args {
     /// Race this installed module, with its dependencies in place
     #[arg(long, value_name = "NAME", conflicts_with = "module")]
     module_name: Option<String>,
-    /// Race on these CPUs only, such as 0-3,8
-    #[arg(long, value_name = "LIST", value_parser = cpu_list)]
-    cpus: Option<Cpus>,
     /// What the kernel does at an oops [default: as the machine has it]
     #[arg(long, value_enum)]
     on_crash: Option<OnCrash>,
@@ -72,33 +69,6 @@ pub(super) struct Args {
     cleanup: bool,
 }
 
-/// A list of CPUs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Cpus(Vec<usize>);
-
-/// `0-3,8`
-fn cpu_list(typed: &str) -> Result<Cpus, String> {
-    let number = |text: &str| {
-        text.trim()
-            .parse::<usize>()
-            .map_err(|_| format!("`{text}` is no CPU; a list looks like 0-3,8"))
-    };
-    let mut cpus = Vec::new();
-    for part in typed.split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last) = (number(first)?, number(last)?);
-        if first > last || last >= 4096 {
-            return Err(format!(
-                "`{part}`: from a lower to a higher CPU, below 4096"
-            ));
-        }
-        cpus.extend(first..=last);
-    }
-    cpus.sort_unstable();
-    cpus.dedup();
-    Ok(Cpus(cpus))
-}
-
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
     let ui = &ui.quiet(args.race.quiet);
     if args.cleanup {
@@ -108,8 +78,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
     let facts = Facts::gather(args.disposable);
     // Who may not race need not be told what is wrong with the module.
     if facts.root && facts.disposable {
-        let cpus = cpus(args)?;
-        plan::bare_settings(&args.race, cpus.len(), 0)?;
+        settings(args, 0)?;
     }
     refuse(&facts, true)?;
     nothing_unfinished(&args.journal)?;
@@ -182,19 +151,9 @@ fn nothing_unfinished(folder: &Path) -> Result<(), Failure> {
     }
 }
 
-/// The CPUs to race on: those typed, of those that this process may use.
-fn cpus(args: &Args) -> Result<Vec<usize>, Failure> {
+fn settings(args: &Args, mem_mib: u32) -> Result<Settings, Failure> {
     let allowed = affinity::allowed_cpus().or_fail(ExitCode::Broken)?;
-    let Some(Cpus(typed)) = &args.cpus else {
-        return Ok(allowed);
-    };
-    match typed.iter().find(|cpu| !allowed.contains(cpu)) {
-        None => Ok(typed.clone()),
-        Some(cpu) => Err(Failure::message(
-            ExitCode::Usage,
-            format!("--cpus: CPU {cpu} is not one that this process may use ({allowed:?})"),
-        )),
-    }
+    plan::bare_settings(&args.race, &allowed, mem_mib)
 }
 
 fn begin(
@@ -210,10 +169,8 @@ fn begin(
             format!("--heartbeat {heartbeat_s} s: between 50ms and 60s, please"),
         ));
     }
-    let cpus = cpus(args)?;
     let started = SystemTime::now();
-    let settings =
-        plan::bare_settings(&args.race, cpus.len(), machine.mem_mib.unwrap_or_default())?;
+    let settings = settings(args, machine.mem_mib.unwrap_or_default())?;
     let knobs = tuning::plan(args.on_crash);
     let report: Report = session::blank(
         environment(release, machine),
@@ -232,7 +189,6 @@ fn begin(
         report_path,
         module: candidate.path.clone(),
         dependencies: candidate.dependencies.clone(),
-        cpus: args.cpus.as_ref().map(|_| cpus),
         rearm: args.rearm,
         heartbeat_s,
         knobs,
@@ -301,19 +257,4 @@ fn announce(begin: &Begin, args: &Args, ui: &Ui) {
             format!(" --journal {}", args.journal.display())
         }
     ));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_list_of_cpus_is_read_as_the_kernel_writes_it() {
-        assert_eq!(cpu_list("0-3,8"), Ok(Cpus(vec![0, 1, 2, 3, 8])));
-        assert_eq!(cpu_list("2,1-2"), Ok(Cpus(vec![1, 2])));
-        for wrong in ["", "a", "3-1", "0-", "0,,1", "99999"] {
-            let error = cpu_list(wrong).unwrap_err();
-            assert!(error.contains('`'), "{wrong}: {error}");
-        }
-    }
 }

@@ -14,6 +14,9 @@ pub struct Settings {
     pub jobs: u32,
     /// Virtual CPUs of a guest; the CPUs raced on for a bare machine.
     pub smp: u32,
+    /// The CPUs that workers sit on; empty: all that there are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cpus: Vec<usize>,
     /// Memory of a guest, MiB.
     pub mem_mib: u32,
     /// The accelerator asked for.

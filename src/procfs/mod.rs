@@ -1,3 +1,4 @@
 //! Lines of `/proc` files. Pure: opening files is elsewhere.
 
+pub mod cpus;
 pub mod modules;

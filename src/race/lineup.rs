@@ -55,6 +55,11 @@ impl Lineup {
             .any(|other| other.role != seat.role && other.cpu.is_some() && other.cpu == seat.cpu)
     }
 
+    /// The CPU that the first worker of a role is pinned to.
+    pub fn first_cpu(&self, role: Role) -> Option<usize> {
+        self.seats.iter().find(|seat| seat.role == role)?.cpu
+    }
+
     /// The CPUs that readers sit on, each once.
     pub fn reader_cpus(&self) -> Vec<usize> {
         let mut cpus: Vec<usize> = self
@@ -79,6 +84,8 @@ mod tests {
         let cpus: Vec<_> = lineup.seats.iter().map(|seat| seat.cpu).collect();
         assert_eq!(cpus, [Some(0), Some(3), Some(2)]);
         assert_eq!(lineup.reader_cpus(), [2, 3]);
+        assert_eq!(lineup.first_cpu(Role::Loader), Some(0));
+        assert_eq!(lineup.first_cpu(Role::Reader), Some(3));
     }
 
     #[test]
@@ -94,5 +101,6 @@ mod tests {
     fn as_reported_pins_nobody() {
         let lineup = Lineup::new(Strategy::AsReported, 1, 1, &[0, 1]);
         assert!(lineup.seats.iter().all(|seat| seat.cpu.is_none()));
+        assert_eq!(lineup.first_cpu(Role::Reader), None);
     }
 }

@@ -5,6 +5,7 @@ use crate::model::{
     Accel, ChaosChoice, Conclusion, Crash, Environment, Interval, ModuleRecord, Report, RunStats,
     Settings, Summary, Trial,
 };
+use crate::procfs::cpus::CpuList;
 use crate::stats::figures::{percent, seconds, significant};
 
 /// Label and value.
@@ -173,6 +174,12 @@ fn settings(settings: &Settings) -> String {
         format!("CPUs {}", settings.smp),
         format!("at once {}", settings.jobs),
     ];
+    if !settings.cpus.is_empty() {
+        words.push(format!(
+            "workers on CPUs {}",
+            CpuList::from(&*settings.cpus)
+        ));
+    }
     if settings.accel != Accel::None {
         words.push(format!("accel {}", settings.accel.as_str()));
         words.push(format!("{} MiB", settings.mem_mib));

@@ -61,8 +61,6 @@ pub struct Begin {
     pub module: PathBuf,
     /// Modules that are loaded for the time of the run, in this order.
     pub dependencies: Vec<PathBuf>,
-    /// The CPUs to race on; none: those that the process may use.
-    pub cpus: Option<Vec<usize>>,
     /// Whether the remaining trials are to be made after a reboot.
     pub rearm: bool,
     /// Time between two heartbeats, seconds.

@@ -15,6 +15,7 @@ use crate::kernel::module::{BACKGROUND, ModuleFile};
 use crate::kernel::module_image::ModuleImage;
 use crate::kernel::{affinity, clock};
 use crate::model::{Accel, BadLine, Knob, Oracle, Phase, RECORDER_MAGIC, Recorder, Stage};
+use crate::procfs::cpus::CpuList;
 use crate::race::{Lineup, Race, RaceError, RaceSpec};
 
 /// Time between two heartbeats.
@@ -113,7 +114,7 @@ fn run(
     });
 
     let background = Background::load(copies(BACKGROUND, settings.background_modules)?)?;
-    let cpus = affinity::allowed_cpus().map_err(|errno| broken(format!("affinity: {errno}")))?;
+    let cpus = seats(&settings.cpus)?;
     let spec = RaceSpec {
         strategy: settings.strategy,
         chaos: settings.chaos.clone(),
@@ -170,6 +171,26 @@ fn run(
     fs::read("/proc/modules").map_err(|error| broken(format!("/proc/modules: {error}")))?;
     thread::sleep(AFTERMATH);
     Ok(())
+}
+
+/// The CPUs that workers sit on: those asked for, or all that there are. The
+/// calling thread keeps to them, and so do the workers and processes that come
+/// from it: those of `as-reported` are pinned nowhere.
+fn seats(asked: &[usize]) -> Result<Vec<usize>, Unfit> {
+    let failed = |errno: Errno| broken(format!("affinity: {errno}"));
+    let there_are = affinity::allowed_cpus().map_err(failed)?;
+    if asked.is_empty() {
+        return Ok(there_are);
+    }
+    if let Some(cpu) = asked.iter().find(|cpu| !there_are.contains(cpu)) {
+        return Err(unsupported(format!(
+            "--cpus {}: there is no CPU {cpu}, this kernel runs on CPUs {}",
+            CpuList::from(asked),
+            CpuList::from(&*there_are)
+        )));
+    }
+    affinity::restrict_to(asked).map_err(failed)?;
+    Ok(asked.to_vec())
 }
 
 /// Counts heartbeats for as long as the process lives.

@@ -22,7 +22,6 @@ use serde::{Deserialize, Serialize};
 
 use super::perform::perform;
 use super::protocol::{Ending, Finished, GuestMessage, TrialPlan};
-use crate::kernel::affinity;
 use crate::kernel::module::ModuleFile;
 use crate::kernel::module_image::ModuleImage;
 use crate::kernel::sys::{MappedRecorder, anonymous_file, die_with_parent};
@@ -44,8 +43,6 @@ pub struct RacerPlan {
     pub dependencies: Vec<PathBuf>,
     /// Where copies of the module go; made and removed by the racer's starter.
     pub folder: PathBuf,
-    /// The CPUs to race on; none: those that the process may use.
-    pub cpus: Option<Vec<usize>>,
 }
 
 /// A racer under way, seen from outside.
@@ -182,9 +179,6 @@ pub fn main() -> io::Result<()> {
         let line = message.to_line();
         let _nobody_listens = out.write_all(line.as_bytes()).and_then(|()| out.flush());
     };
-    if let Some(cpus) = &plan.cpus {
-        affinity::restrict_to(cpus)?;
-    }
     let dependencies = match Dependencies::load(&plan.dependencies, &plan.folder) {
         Ok(dependencies) => dependencies,
         Err(reason) => {

@@ -133,6 +133,7 @@ pub(crate) fn settings(trials: u32, duration_s: f64) -> Settings {
         duration_s,
         jobs: 1,
         smp: 4,
+        cpus: Vec::new(),
         mem_mib: 256,
         accel: Accel::Tcg,
         loaders: 1,

@@ -58,6 +58,7 @@ fn who_may_not_race_or_has_no_headers_is_told_the_way_out() {
     refused(&boot, "UNIT", "not booted by systemd", "recover --resume");
     refused(&boot, "UNKNOWN", "modules.dep", "depmod");
     assert_eq!(boot.value("USAGE="), Some("2"), "{}", boot.console);
+    boot.says("--cpus 99: there is no CPU 99, this process may use CPUs 0-");
     // With the image's mark it is not refused.
     assert_eq!(boot.value("MARKED="), Some("0"), "{}", boot.console);
     assert_eq!(boot.value("LEFT="), Some(""), "{}", boot.console);

@@ -106,7 +106,6 @@ impl BareTrials<'_> {
             module: self.begin.module.clone(),
             dependencies: self.begin.dependencies.clone(),
             folder: self.folder.clone(),
-            cpus: self.begin.cpus.clone(),
         })
         .map_err(BareError::Racer)?;
         let taint_before = taint();

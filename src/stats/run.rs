@@ -101,7 +101,8 @@ pub fn run_stats(trials: &[Trial]) -> RunStats {
     let seconds = observations(trials, Clock::Seconds, Event::Crash).unwrap_or_default();
     let fit = ExponentialFit::new(&seconds, 0.95, termination(&seconds)).ok();
     RunStats {
-        exposure_s: counted().map(|trial| trial.exposure_s).sum(),
+        // The sum of nothing is -0.0, which looks odd in a report.
+        exposure_s: counted().map(|trial| trial.exposure_s).sum::<f64>() + 0.0,
         cycles: counted().map(|trial| trial.cycles).sum(),
         reads: counted().map(|trial| trial.reads).sum(),
         near_misses: counted()

@@ -76,6 +76,9 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
         ui,
         accel: OnceCell::new(),
     };
+    if let Some(crowding) = settings.crowding() {
+        ui.note(&crowding);
+    }
     let mut baseline = preparation.side(&args.baseline)?;
     let mut candidate = preparation.side(&args.candidate)?;
     let logs = file.as_ref().map(ReportFile::logs);

@@ -169,6 +169,7 @@ fn settle(course: &mut Course, open: &OpenTrial, ui: &Ui) -> Result<(), Failure>
         })
         .collect();
     let (mut trial, showing) = open.decide(course.begin.heartbeat_s, &evidence, machine);
+    trial.notes.extend(course.report.settings.crowding());
     let showing: Vec<&FoundLog> = showing.into_iter().map(|index| &logs[index]).collect();
     if !showing.is_empty() {
         trial.console = keep(course, open.start.index, &showing)?;

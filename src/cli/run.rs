@@ -217,6 +217,9 @@ fn announce(begin: &Begin, args: &Args, ui: &Ui) {
         "this run is meant to crash this machine ({}): {} trial(s) of at most {} s, on {} CPUs",
         report.environment.kernel.name, settings.trials, settings.duration_s, settings.smp
     ));
+    if let Some(crowding) = settings.crowding() {
+        ui.note(&crowding);
+    }
     ui.note(&format!(
         "if the kernel has the bug: {}",
         tuning::prospect(&begin.knobs)

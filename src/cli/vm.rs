@@ -53,6 +53,9 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
         ui,
         accel: OnceCell::new(),
     };
+    if let Some(crowding) = settings.crowding() {
+        ui.note(&crowding);
+    }
     let mut side = preparation.side(&args.kernel)?;
     side.trials.logs = file.as_ref().map(ReportFile::logs);
     let mut report = session::blank(

@@ -42,6 +42,22 @@ pub struct Settings {
     pub oracle: Oracle,
 }
 
+impl Settings {
+    /// What is worth knowing where workers outnumber their CPUs: it is allowed,
+    /// and may even help, but it is another race.
+    pub fn crowding(&self) -> Option<String> {
+        let workers = u64::from(self.loaders) + u64::from(self.readers);
+        let cpus = match self.cpus.len() as u64 {
+            0 => u64::from(self.smp),
+            asked => asked,
+        };
+        let s = if cpus == 1 { "" } else { "s" };
+        (workers > cpus).then(|| {
+            format!("{workers} workers on {cpus} CPU{s}: not all of them run at the same time")
+        })
+    }
+}
+
 /// What tells that the race was lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -148,5 +164,28 @@ impl Accel {
             Self::Tcg => "tcg",
             Self::None => "none",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_that_outnumber_their_cpus_are_told() {
+        let mut settings: Settings = serde_json::from_value(serde_json::json!({
+            "trials": 1, "duration_s": 1.0, "jobs": 1, "smp": 4, "mem_mib": 256,
+            "accel": "tcg", "loaders": 1, "readers": 3, "strategy": "head",
+            "chaos": "auto", "background_modules": 0, "append": ""
+        }))
+        .unwrap();
+        assert_eq!(settings.crowding(), None);
+        settings.cpus = vec![1, 2];
+        let told = settings.crowding().unwrap();
+        assert!(told.starts_with("4 workers on 2 CPUs: "), "{told}");
+        settings.cpus.clear();
+        settings.smp = 1;
+        let told = settings.crowding().unwrap();
+        assert!(told.starts_with("4 workers on 1 CPU: "), "{told}");
     }
 }

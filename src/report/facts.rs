@@ -142,6 +142,9 @@ pub(super) fn method_rows(report: &Report) -> Rows {
             format!("{}, each trial's derives from it", report.seed),
         ),
     ];
+    if let Some(crowding) = report.settings.crowding() {
+        rows.push(("note", crowding));
+    }
     if let Some(rule) = &report.stop_rule {
         rows.push(("stop rule", rule.clone()));
     }

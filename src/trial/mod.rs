@@ -19,6 +19,7 @@ pub mod racer;
 mod record;
 pub mod states;
 pub mod story;
+mod virtual_cpus;
 mod vm_trial;
 mod watch;
 

@@ -12,11 +12,10 @@ use super::campaign::Interrupted;
 use super::pack::{self, PackError};
 use super::protocol::{Task, TrialPlan};
 use super::record;
+use super::virtual_cpus::keep_apart;
 use super::watch::{Budgets, Step, Watch};
-use crate::kernel::affinity;
 use crate::model::{Accel, Environment, Event, Knob, Phase, Settings, Snapshot, Trial, trial_seed};
 use crate::race::chaos::{self, Arena, Armed, Side};
-use crate::race::{Lineup, Role};
 use crate::vm::{Qemu, QmpEvent, Vm, VmEvent, VmSpec};
 
 /// Longest wait for an event before the watch is asked again.
@@ -211,6 +210,7 @@ impl VmTrials {
         trial
             .notes
             .extend(skipped.map(|name| format!("chaos technique skipped: {name}")));
+        trial.notes.extend(self.settings.crowding());
         trial.bad_lines = bad_lines;
         trial.console = log.name;
         Ok(trial)
@@ -351,37 +351,6 @@ fn drain(vm: &Vm, watch: &mut Watch, log: &mut Log, start: Instant) -> Result<()
     Ok(())
 }
 
-/// Puts the virtual CPUs of the first loader and the first reader on host CPUs
-/// of their own. A loaded host likes to put the two on one, where they never run
-/// at the same time. The others stay where the host wants them.
-fn keep_apart(settings: &Settings, threads: &[i32]) {
-    let Ok(cpus) = affinity::allowed_cpus() else {
-        return;
-    };
-    if let (Some([loader, reader]), [cpu, other, ..]) = (apart(settings), &cpus[..]) {
-        for (virtual_cpu, cpu) in [(loader, cpu), (reader, other)] {
-            if let Some(thread) = threads.get(virtual_cpu) {
-                let _a_wish_only = affinity::pin_thread(*thread, *cpu);
-            }
-        }
-    }
-}
-
-/// The virtual CPUs of the first loader and the first reader, if they sit
-/// apart. The processes of `as-reported` sit nowhere.
-fn apart(settings: &Settings) -> Option<[usize; 2]> {
-    let all: Vec<usize> = (0..settings.smp as usize).collect();
-    let cpus = if settings.cpus.is_empty() {
-        &all
-    } else {
-        &settings.cpus
-    };
-    let lineup = Lineup::new(settings.strategy, settings.loaders, settings.readers, cpus);
-    let loader = lineup.first_cpu(Role::Loader)?;
-    let reader = lineup.first_cpu(Role::Reader)?;
-    (loader != reader).then_some([loader, reader])
-}
-
 /// Budgets on the host's clock. Generous: a loaded host is no hang.
 fn budgets(settings: &Settings, accel: Accel) -> Budgets {
     let slow = if accel == Accel::Kvm { 1.0 } else { 4.0 };
@@ -403,27 +372,5 @@ fn progress(index: u32, seen: &Snapshot) -> Event {
         raced_s: seen.raced_s(),
         cycles: seen.cycles,
         reads: seen.reads,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_virtual_cpus_kept_apart_are_those_that_workers_sit_on() {
-        let apart = |changed: serde_json::Value| {
-            let mut settings = serde_json::json!({
-                "trials": 1, "duration_s": 1.0, "jobs": 1, "smp": 4, "mem_mib": 256,
-                "accel": "tcg", "loaders": 1, "readers": 1, "strategy": "auto",
-                "chaos": "auto", "background_modules": 0, "append": ""
-            });
-            let fields = settings.as_object_mut().unwrap();
-            fields.extend(changed.as_object().unwrap().clone());
-            super::apart(&serde_json::from_value(settings).unwrap())
-        };
-        assert_eq!(apart(serde_json::json!({})), Some([0, 3]));
-        assert_eq!(apart(serde_json::json!({"cpus": [1, 2]})), Some([1, 2]));
-        assert_eq!(apart(serde_json::json!({"cpus": [2]})), None);
-        let loops = serde_json::json!({"strategy": "as-reported"});
-        assert_eq!(apart(loops), None);
     }
 }

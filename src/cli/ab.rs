@@ -13,7 +13,7 @@ use super::{Failure, OrFail, control, plan, session, states, stop};
 use crate::kernel::cache::Cache;
 use crate::model::{Event, ExitCode, Oracle, Outcome, Report, Run, RunStats, Trial, Verdict};
 use crate::report::write::ReportFile;
-use crate::stats::{Next, Plan, UnderWay, compare, run_stats, verdict_compared, verdict_of_run};
+use crate::stats::{Next, Plan, UnderWay, compare, run_stats, verdict_of_run};
 use crate::trial::{Schedule, Turn, VmTrial, campaign};
 
 /// Trials of one kernel in a row without a result, after which more of them
@@ -287,8 +287,13 @@ impl Pairing<'_> {
             report.seed,
         )
         .or_fail(ExitCode::Broken)?;
-        let alone = verdict_of_run(&report.settings, &report.trials, &report.states, true);
-        (report.verdict, report.verdict_reason) = verdict_compared(alone, &comparison);
+        (report.verdict, report.verdict_reason) = verdict_of_run(
+            &report.settings,
+            &report.trials,
+            &report.states,
+            true,
+            Some(&comparison),
+        );
         if let Some(why) = &self.over {
             // No verdict follows from a kernel that could not be raced.
             if report.verdict != Verdict::Fail {

@@ -17,7 +17,7 @@ use crate::model::{
 };
 use crate::report;
 use crate::report::write::{ReportFile, to_json};
-use crate::stats::{run_stats, verdict_alone, verdict_of_run};
+use crate::stats::{run_stats, verdict_of_run};
 
 /// A report before the first trial.
 pub(super) fn blank(
@@ -27,7 +27,7 @@ pub(super) fn blank(
     seed: u64,
     started: SystemTime,
 ) -> Report {
-    let (verdict, verdict_reason) = verdict_alone(&[], settings.trials, true);
+    let (verdict, verdict_reason) = verdict_of_run(&settings, &[], &[], true, None);
     Report {
         schema: SCHEMA.to_owned(),
         tool: Tool {
@@ -70,7 +70,7 @@ pub(super) fn update(report: &mut Report) {
     report.stats = run_stats(&report.trials);
     report.updated = now();
     (report.verdict, report.verdict_reason) =
-        verdict_of_run(&report.settings, &report.trials, &report.states, true);
+        verdict_of_run(&report.settings, &report.trials, &report.states, true, None);
 }
 
 /// Writes the last word into the report; returns the process's exit code.
@@ -82,6 +82,7 @@ pub(super) fn conclude(report: &mut Report, interrupted: bool) -> ExitCode {
         &report.trials,
         &report.states,
         report.complete,
+        None,
     );
     exit_code(report)
 }

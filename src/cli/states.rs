@@ -267,7 +267,7 @@ fn letters(seen: &[Observed]) -> String {
 /// States that are right are no pass: nothing was raced.
 fn conclude(report: &mut Report, whole: bool) -> ExitCode {
     let total = report.states.len();
-    let judged = verdict_of_run(&report.settings, &[], &report.states, true);
+    let judged = verdict_of_run(&report.settings, &[], &report.states, true, None);
     let (verdict, reason, exit) = match judged {
         (Verdict::Fail, reason) => (Verdict::Fail, reason, ExitCode::Crashed),
         _ if whole && total > 0 => {

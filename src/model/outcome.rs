@@ -46,7 +46,8 @@ impl Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// Every trial survived the exposure that was asked for.
+    /// Every trial survived the exposure that was asked for, and readers were
+    /// seen where the race is lost.
     Pass,
     /// A trial crashed or hung.
     Fail,

@@ -6,7 +6,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::model::{Comparison, Report, Run, Settings, Source, Tool};
-use crate::stats::{StatsError, compare, run_stats, verdict_compared, verdict_of_run};
+use crate::stats::{StatsError, compare, run_stats, verdict_of_run};
 
 /// Settings that change how long a run takes, not what a trial does.
 const VOLATILE_SETTINGS: &[&str] = &["trials", "jobs"];
@@ -110,6 +110,7 @@ pub fn merge(reports: Vec<Named>, tool: Tool, command: Vec<String>) -> Result<Re
         &pooled.trials,
         &pooled.states,
         pooled.complete,
+        None,
     );
     pooled.merged_from = sources.into_iter().map(|(_, source)| source).collect();
     pooled.tool = tool;
@@ -162,8 +163,13 @@ pub fn with_control(
         )?;
     }
     let comparison: Comparison = compare(&control.trials, &report.trials, confidence, report.seed)?;
-    let alone = (report.verdict, report.verdict_reason);
-    (report.verdict, report.verdict_reason) = verdict_compared(alone, &comparison);
+    (report.verdict, report.verdict_reason) = verdict_of_run(
+        &report.settings,
+        &report.trials,
+        &report.states,
+        report.complete,
+        Some(&comparison),
+    );
     report.comparison = Some(comparison);
     report.baseline = Some(Run {
         source: Some(source),

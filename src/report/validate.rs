@@ -63,25 +63,17 @@ pub fn validate(report: &Report) -> Vec<Mismatch> {
     found
 }
 
-/// The verdict must follow from outcomes or from the comparison. What else goes
-/// into it (a run cut short, a control that does not fit) can only weaken it.
+/// The verdict must follow from the trials, and from the comparison if there is
+/// one. What else goes into it (a kernel that could not be raced) can only weaken
+/// it.
 fn check_verdict(report: &Report, found: &mut Vec<Mismatch>) {
-    let (alone, _) = verdict_of_run(
+    let (best, _) = verdict_of_run(
         &report.settings,
         &report.trials,
         &report.states,
         report.complete,
+        report.comparison.as_ref(),
     );
-    let conclusion = report
-        .comparison
-        .as_ref()
-        .map(|made| made.conclusion.verdict());
-    // What fails a kernel alone fails it beside a baseline, and nothing else
-    // does.
-    let best = match alone {
-        Verdict::Fail => Verdict::Fail,
-        _ => conclusion.unwrap_or(alone),
-    };
     let sound = match report.verdict {
         Verdict::Pass => best == Verdict::Pass,
         Verdict::Fail => best == Verdict::Fail,

@@ -29,5 +29,5 @@ pub use plan::{Next, Plan, Stop, UnderWay};
 pub use rates::{Rate, RateComparison, compare_rates};
 pub use run::{Clock, Event, counts, observations, run_stats, summary};
 pub use survival::{KaplanMeier, Quantile, Step};
-pub use verdict::{verdict_alone, verdict_compared, verdict_of_run};
+pub use verdict::verdict_of_run;
 pub use weibull::{Exponentiality, exponentiality};

@@ -1,47 +1,53 @@
-//! The verdict on a run by itself, without a baseline. "Nothing happened" is
+//! The verdict on a run, by itself or beside a baseline. "Nothing happened" is
 //! never a pass by itself: every trial asked for must have survived, each with
-//! its own proof of exposure; and a clean run says that it had no positive
-//! control and how rare a crash it could have missed.
+//! its own proof of exposure; readers must have been seen at the window; and a
+//! clean run says that it had no positive control and how rare a crash it could
+//! have missed.
 
 use super::exponential::mean_above;
 use super::figures::seconds;
-use super::run::run_stats;
+use super::run::{counts, run_stats};
 use crate::model::{Comparison, CrashClass, Oracle, Outcome, Settings, StateCheck, Trial, Verdict};
 
-/// The verdict on a run of `asked` trials, and why in one sentence. `finished`
-/// is false for a run that was cut short: that shows less than was asked for.
-pub fn verdict_alone(trials: &[Trial], asked: u32, finished: bool) -> (Verdict, String) {
-    let (verdict, reason) = of_the_trials(trials, asked);
-    match (finished, verdict) {
-        (true, _) => (verdict, reason),
-        (false, Verdict::Pass) => (Verdict::Inconclusive, format!("cut short: {reason}")),
-        (false, _) => (verdict, format!("cut short: {reason}")),
-    }
-}
-
-/// The verdict on a run beside a baseline: `alone`, unless the comparison says
-/// more. A baseline can confirm a clean run or weaken it. It cannot mend a
-/// kernel that crashed in another way, or a run that broke.
-pub fn verdict_compared(alone: (Verdict, String), comparison: &Comparison) -> (Verdict, String) {
-    match alone.0 {
-        Verdict::Pass | Verdict::Inconclusive => {
-            (comparison.conclusion.verdict(), comparison.reason.clone())
-        }
-        Verdict::Fail | Verdict::Broken => alone,
-    }
-}
-
-/// The same with all that a run's verdict hangs on besides its trials: the
-/// states that it checked, and the oracle that it asked.
+/// The verdict on a run, and why in one sentence, from all that it hangs on.
+/// `finished` is false for a run that was cut short: that shows less than was
+/// asked for.
+///
+/// Beside a baseline the comparison may say more. It can confirm a clean run or
+/// weaken it; it cannot mend a kernel that crashed in another way, or a run that
+/// broke.
 pub fn verdict_of_run(
     settings: &Settings,
     trials: &[Trial],
     states: &[StateCheck],
     finished: bool,
+    comparison: Option<&Comparison>,
 ) -> (Verdict, String) {
-    let (verdict, reason) = verdict_alone(trials, settings.trials, finished);
+    let alone = verdict_alone(settings, trials, states, finished);
+    match (alone.0, comparison) {
+        (Verdict::Pass | Verdict::Inconclusive, Some(made)) => {
+            earned((made.conclusion.verdict(), made.reason.clone()), trials)
+        }
+        _ => alone,
+    }
+}
+
+fn verdict_alone(
+    settings: &Settings,
+    trials: &[Trial],
+    states: &[StateCheck],
+    finished: bool,
+) -> (Verdict, String) {
+    let (verdict, reason) = earned(of_the_trials(trials, settings.trials), trials);
     if let (true, Some(failed)) = (verdict != Verdict::Fail, failed_states(states)) {
         return (Verdict::Fail, failed);
+    }
+    if !finished {
+        let verdict = match verdict {
+            Verdict::Pass => Verdict::Inconclusive,
+            other => other,
+        };
+        return (verdict, format!("cut short: {reason}"));
     }
     // An untainted module cannot crash the kernel, so its silence is no pass; it
     // counts beside a kernel that does show near misses.
@@ -54,6 +60,36 @@ pub fn verdict_of_run(
         return (Verdict::Inconclusive, reason);
     }
     (verdict, reason)
+}
+
+/// A pass only where the window was visited.
+fn earned((verdict, reason): (Verdict, String), trials: &[Trial]) -> (Verdict, String) {
+    if verdict == Verdict::Pass && !window_visited(trials) {
+        let sum = |count: fn(&Trial) -> u64| trials.iter().map(count).sum::<u64>();
+        let reason = format!(
+            "no reader ever saw the module going, in {} reads and {} cycles: the window was not \
+             visited",
+            sum(|trial| trial.reads),
+            sum(|trial| trial.cycles)
+        );
+        return (Verdict::Inconclusive, reason);
+    }
+    (verdict, reason)
+}
+
+/// Whether readers came to where the race is lost. A module reads `Unloading`
+/// until `UNFORMED` is set: readers that never met the one show nothing about
+/// the other, however often they saw the module `Live`. All trials together,
+/// since a short one may miss it without harm.
+///
+/// This is the one place that says what proves it: where what is read does not
+/// show states, another sighting has to do.
+fn window_visited(trials: &[Trial]) -> bool {
+    let of_kernel = trials.iter().filter(|trial| counts(trial));
+    of_kernel
+        .map(|trial| trial.counters.sightings.unloading)
+        .sum::<u64>()
+        > 0
 }
 
 /// Which checks of the module's states failed, in one sentence.
@@ -186,6 +222,8 @@ mod tests {
     use crate::model::Counters;
 
     fn trial(outcome: Outcome, exposure_s: f64) -> Trial {
+        let mut counters = Counters::default();
+        counters.sightings.unloading = 1;
         Trial {
             index: 0,
             seed: 1,
@@ -198,7 +236,7 @@ mod tests {
             time_to_crash_bounds_s: None,
             cycles_to_crash: (outcome == Outcome::Crashed).then_some(101),
             crash: None,
-            counters: Counters::default(),
+            counters,
             bad_lines: Vec::new(),
             aim: None,
             signals: Vec::new(),
@@ -208,13 +246,26 @@ mod tests {
         }
     }
 
+    fn settings(trials: u32) -> Settings {
+        serde_json::from_value(serde_json::json!({
+            "trials": trials, "duration_s": 10.0, "jobs": 1, "smp": 2, "mem_mib": 256,
+            "accel": "tcg", "loaders": 1, "readers": 1, "strategy": "head",
+            "chaos": "auto", "background_modules": 0, "append": ""
+        }))
+        .unwrap()
+    }
+
+    fn alone(trials: &[Trial], asked: u32, finished: bool) -> (Verdict, String) {
+        verdict_of_run(&settings(asked), trials, &[], finished, None)
+    }
+
     #[test]
     fn only_a_whole_clean_run_passes() {
         let clean = vec![trial(Outcome::Survived, 10.0); 3];
-        assert_eq!(verdict_alone(&clean, 3, true).0, Verdict::Pass);
-        assert_eq!(verdict_alone(&clean, 4, true).0, Verdict::Inconclusive);
-        assert_eq!(verdict_alone(&clean, 3, false).0, Verdict::Inconclusive);
-        assert_eq!(verdict_alone(&[], 0, true).0, Verdict::Inconclusive);
+        assert_eq!(alone(&clean, 3, true).0, Verdict::Pass);
+        assert_eq!(alone(&clean, 4, true).0, Verdict::Inconclusive);
+        assert_eq!(alone(&clean, 3, false).0, Verdict::Inconclusive);
+        assert_eq!(alone(&[], 0, true).0, Verdict::Inconclusive);
     }
 
     #[test]
@@ -227,7 +278,7 @@ mod tests {
         ] {
             let mut trials = vec![trial(Outcome::Survived, 10.0); 3];
             trials.push(trial(outcome, 1.0));
-            assert_eq!(verdict_alone(&trials, 4, true).0, verdict, "{outcome:?}");
+            assert_eq!(alone(&trials, 4, true).0, verdict, "{outcome:?}");
         }
     }
 
@@ -235,7 +286,7 @@ mod tests {
     fn a_near_miss_or_a_line_that_cannot_be_takes_the_pass_away() {
         let mut trials = vec![trial(Outcome::Survived, 10.0); 2];
         trials[1].counters.lines.near_misses = 3;
-        let (verdict, reason) = verdict_alone(&trials, 2, true);
+        let (verdict, reason) = alone(&trials, 2, true);
         assert_eq!(verdict, Verdict::Fail);
         assert!(
             reason.starts_with("3 near misses in 200 cycles"),
@@ -243,20 +294,37 @@ mod tests {
         );
         trials[1].counters.lines.near_misses = 0;
         trials[1].counters.lines.torn = 1;
-        assert_eq!(verdict_alone(&trials, 2, true).0, Verdict::Fail);
+        assert_eq!(alone(&trials, 2, true).0, Verdict::Fail);
+    }
+
+    #[test]
+    fn a_run_that_never_saw_the_module_going_is_no_pass() {
+        let mut trials = vec![trial(Outcome::Survived, 10.0); 3];
+        for trial in &mut trials {
+            trial.counters.sightings.live = 1000;
+            trial.counters.sightings.unloading = 0;
+        }
+        let (verdict, reason) = alone(&trials, 3, true);
+        assert_eq!(verdict, Verdict::Inconclusive);
+        assert!(
+            reason.starts_with("no reader ever saw the module going, in 3000 reads"),
+            "{reason}"
+        );
+        // What ends badly ends badly wherever readers were.
+        trials[0].outcome = Outcome::Hung;
+        assert_eq!(alone(&trials, 3, true).0, Verdict::Fail);
+        // One trial that saw it stands for those that did not.
+        trials[0].outcome = Outcome::Survived;
+        trials[2].counters.sightings.unloading = 1;
+        assert_eq!(alone(&trials, 3, true).0, Verdict::Pass);
     }
 
     #[test]
     fn a_near_miss_oracles_silence_is_no_pass_and_a_wrong_state_is_a_fail() {
         let clean = vec![trial(Outcome::Survived, 10.0); 2];
-        let mut settings: Settings = serde_json::from_value(serde_json::json!({
-            "trials": 2, "duration_s": 10.0, "jobs": 1, "smp": 2, "mem_mib": 256,
-            "accel": "tcg", "loaders": 1, "readers": 1, "strategy": "head",
-            "chaos": "auto", "background_modules": 0, "append": ""
-        }))
-        .unwrap();
+        let mut settings = settings(2);
         assert_eq!(
-            verdict_of_run(&settings, &clean, &[], true).0,
+            verdict_of_run(&settings, &clean, &[], true, None).0,
             Verdict::Pass
         );
         let wrong = StateCheck {
@@ -268,14 +336,14 @@ mod tests {
             line: None,
             ok: false,
         };
-        let (verdict, reason) = verdict_of_run(&settings, &clean, &[wrong], true);
+        let (verdict, reason) = verdict_of_run(&settings, &clean, &[wrong], true, None);
         assert_eq!(verdict, Verdict::Fail);
         assert!(
             reason.contains("in init flag: expected `+`, seen `-`"),
             "{reason}"
         );
         settings.oracle = Oracle::NearMiss;
-        let (verdict, reason) = verdict_of_run(&settings, &clean, &[], true);
+        let (verdict, reason) = verdict_of_run(&settings, &clean, &[], true, None);
         assert_eq!(verdict, Verdict::Inconclusive);
         assert!(reason.starts_with("no near miss in 200 cycles"), "{reason}");
     }
@@ -284,13 +352,13 @@ mod tests {
     fn a_clean_run_says_that_it_had_no_control_and_a_crash_which_race_it_was() {
         let clean = [trial(Outcome::Survived, 10.0)];
         assert!(
-            verdict_alone(&clean, 1, true)
+            alone(&clean, 1, true)
                 .1
                 .starts_with("survived, no positive control")
         );
         let crashed = [trial(Outcome::Crashed, 1.0)];
         assert!(
-            verdict_alone(&crashed, 1, true)
+            alone(&crashed, 1, true)
                 .1
                 .contains("not in the race under test")
         );

@@ -12,12 +12,15 @@ use modrace::model::{
     Accel, ChaosChoice, Counters, Crash, CrashClass, Environment, KernelRecord, ModuleRecord,
     Oracle, Outcome, Report, Run, SCHEMA, Settings, Strategy, Tool, Trial, Verdict, trial_seed,
 };
-use modrace::stats::{compare, run_stats, verdict_alone};
+use modrace::stats::{compare, run_stats, verdict_of_run};
 
 pub(crate) const SEED: u64 = 7_021_948_330_112;
 
 pub(crate) fn trial(index: u32, outcome: Outcome, seconds: f64, cycles: u64) -> Trial {
     let crashed = outcome == Outcome::Crashed;
+    let mut counters = Counters::default();
+    counters.sightings.live = cycles;
+    counters.sightings.unloading = cycles;
     Trial {
         index,
         seed: trial_seed(SEED, index),
@@ -36,7 +39,7 @@ pub(crate) fn trial(index: u32, outcome: Outcome, seconds: f64, cycles: u64) -> 
         time_to_crash_bounds_s: None,
         cycles_to_crash: crashed.then_some(cycles + 1),
         crash: crashed.then(|| crash(CrashClass::Target)),
-        counters: Counters::default(),
+        counters,
         bad_lines: Vec::new(),
         aim: None,
         signals: vec!["console".to_owned()],
@@ -150,7 +153,8 @@ pub(crate) fn settings(trials: u32, duration_s: f64) -> Settings {
 /// A report on one kernel.
 pub(crate) fn report(name: &str, trials: Vec<Trial>, duration_s: f64) -> Report {
     let asked = u32::try_from(trials.len()).unwrap();
-    let (verdict, verdict_reason) = verdict_alone(&trials, asked, true);
+    let settings = settings(asked, duration_s);
+    let (verdict, verdict_reason) = verdict_of_run(&settings, &trials, &[], true, None);
     Report {
         schema: SCHEMA.to_owned(),
         tool: Tool {
@@ -174,7 +178,7 @@ pub(crate) fn report(name: &str, trials: Vec<Trial>, duration_s: f64) -> Report 
             vermagic: Some("6.1.192 SMP mod_unload".to_owned()),
             taints: "O".to_owned(),
         }),
-        settings: settings(asked, duration_s),
+        settings,
         stats: run_stats(&trials),
         states: Vec::new(),
         trials,

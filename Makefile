@@ -5,6 +5,8 @@ CARGO   ?= cargo
 TARGET  := x86_64-unknown-linux-gnu
 RELEASE := target/$(TARGET)/release/modrace
 DEBUG   := target/$(TARGET)/debug/modrace
+# The lab kernels that the tests boot.
+KERNELS := fixed vulnerable fixed-preempt vulnerable-preempt fixed-disk vulnerable-disk
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all bench lint build install deps deps-test clean
@@ -18,13 +20,12 @@ demo: deps build ## panic a vulnerable kernel in a VM, see the fixed one survive
 
 test: deps-test ## the whole test suite, VM tests included
 	$(CARGO) build --locked
-	$(DEBUG) lab build fixed vulnerable fixed-disk vulnerable-disk
+	$(DEBUG) lab build $(KERNELS)
 	$(CARGO) test --locked
 
 test-all: deps-test ## the same, and what takes many minutes
 	$(CARGO) build --locked
-	$(DEBUG) lab build fixed vulnerable fixed-preempt vulnerable-preempt vulnerable-kasan \
-		fixed-disk vulnerable-disk
+	$(DEBUG) lab build $(KERNELS) vulnerable-kasan
 	$(CARGO) test --locked -- --include-ignored
 
 bench: deps build ## time to crash of the vulnerable kernel, 20 trials

@@ -1,16 +1,13 @@
 //! `modrace ab`: a kernel without a fix against one with it, interleaved, until
 //! the evidence is enough by a rule fixed beforehand.
 
-use std::cell::OnceCell;
 use std::sync::atomic::Ordering;
-use std::time::SystemTime;
 
 use super::args::{MachineArgs, RaceArgs};
 use super::kernel_arg::KERNEL_HELP;
 use super::side::{Preparation, Side};
 use super::ui::{Ui, progress::Progress};
-use super::{Failure, OrFail, control, plan, session, states, stop};
-use crate::kernel::cache::Cache;
+use super::{Failure, OrFail, control, plan, session, states};
 use crate::model::{Event, ExitCode, Oracle, Outcome, Report, Run, RunStats, Trial, Verdict};
 use crate::report::write::ReportFile;
 use crate::stats::{Next, Plan, UnderWay, compare, run_stats, verdict_of_run};
@@ -60,38 +57,16 @@ fn help(which: &str) -> String {
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
     let ui = &ui.quiet(args.race.quiet);
     let settings = plan::vm_settings(&args.race, &args.machine, DEFAULT_DURATION_S)?;
-    let seed = plan::seed(&args.race);
-    let plan = stop_rule(args, seed)?;
-    let started = SystemTime::now();
-    let file = session::report_file(&args.race, &args.candidate, started)?;
-    let stop = stop::on_signals()?;
-    let cache = Cache::from_env().or_fail(ExitCode::Broken)?;
-    let preparation = Preparation {
-        cache: &cache,
-        race: &args.race,
-        machine: &args.machine,
-        settings: &settings,
-        seed,
-        stop: &stop,
-        ui,
-        accel: OnceCell::new(),
-    };
-    if let Some(crowding) = settings.crowding() {
-        ui.note(&crowding);
-    }
+    let (preparation, file) =
+        Preparation::of_race(&args.race, &args.machine, settings, &args.candidate, ui)?;
+    let plan = stop_rule(args, preparation.seed)?;
     let mut baseline = preparation.side(&args.baseline)?;
     let mut candidate = preparation.side(&args.candidate)?;
     let logs = file.as_ref().map(ReportFile::logs);
     baseline.trials.logs = logs.as_ref().map(|logs| logs.join("baseline"));
     candidate.trials.logs = logs.as_ref().map(|logs| logs.join("candidate"));
 
-    let mut report = session::blank(
-        candidate.environment.clone(),
-        &candidate.module,
-        settings.clone(),
-        seed,
-        started,
-    );
+    let mut report = preparation.report(&candidate);
     report.stop_rule = Some(plan.sentence());
     // A fix that breaks what /proc/modules and oopses show is no fix. Another
     // module than ours cannot be held in a state.
@@ -126,7 +101,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
     pairing.save()?;
     campaign::run(
         pairing.report.settings.jobs,
-        &stop,
+        &preparation.stop,
         &mut pairing,
         |(which, index), give_up, tell| {
             let side = if which == Which::Baseline {
@@ -142,7 +117,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
     if let Some(failure) = pairing.lost.take() {
         return Err(failure);
     }
-    let interrupted = stop.load(Ordering::Relaxed);
+    let interrupted = preparation.stop.load(Ordering::Relaxed);
     pairing.report.complete = !interrupted;
     pairing.update()?;
     let report = pairing.report;

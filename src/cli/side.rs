@@ -1,21 +1,25 @@
-//! A kernel made ready to be raced in VMs: found, its module built, its
-//! initramfs packed, its accelerator chosen. `vm` races one, `ab` two.
+//! How the commands that need VMs begin, and a kernel made ready for them: found,
+//! its module built, its initramfs packed, its accelerator chosen. `vm` races
+//! one, `ab` two, `states` looks at one.
 
 use std::cell::OnceCell;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
 use super::args::{MachineArgs, RaceArgs};
 use super::ui::Ui;
-use super::{Failure, OrFail, kernel_arg, session};
+use super::{Failure, OrFail, kernel_arg, plan, session, stop};
 use crate::kernel::cache::Cache;
 use crate::kernel::config::{KernelConfig, hex};
 use crate::kernel::module_image::ModuleImage;
 use crate::kernel::uname;
-use crate::model::{Accel, Environment, ExitCode, ModuleRecord, Settings, Strategy};
+use crate::model::{Accel, Environment, ExitCode, ModuleRecord, Report, Settings, Strategy};
+use crate::report::write::ReportFile;
 use crate::trial::VmTrials;
 use crate::trial::pack::{self, PackError};
 use crate::vm::accel::{self, Finding};
@@ -32,38 +36,85 @@ pub(super) struct Side {
     pub(super) module: ModuleImage,
 }
 
-/// What it takes to make a side ready.
+/// How commands that need VMs begin, and what it takes to make a side ready.
 pub(super) struct Preparation<'a> {
-    /// Where things are kept.
-    pub(super) cache: &'a Cache,
-    /// The race typed.
-    pub(super) race: &'a RaceArgs,
-    /// The machine typed.
-    pub(super) machine: &'a MachineArgs,
-    /// Both, validated.
-    pub(super) settings: &'a Settings,
+    race: &'a RaceArgs,
+    machine: &'a MachineArgs,
+    /// What was typed of both, validated.
+    pub(super) settings: Settings,
     /// The run's seed.
     pub(super) seed: u64,
+    /// When it began.
+    pub(super) started: SystemTime,
+    /// Where things are kept.
+    pub(super) cache: Cache,
     /// Set by signals.
-    pub(super) stop: &'a AtomicBool,
+    pub(super) stop: Arc<AtomicBool>,
     /// For words on the way.
     pub(super) ui: &'a Ui,
     /// The accelerator, once it is chosen: for all sides the same.
-    pub(super) accel: OnceCell<Accel>,
+    accel: OnceCell<Accel>,
 }
 
-impl Preparation<'_> {
+impl<'a> Preparation<'a> {
+    /// Begins; from here on signals are heard.
+    pub(super) fn new(
+        race: &'a RaceArgs,
+        machine: &'a MachineArgs,
+        settings: Settings,
+        ui: &'a Ui,
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            race,
+            machine,
+            settings,
+            seed: plan::seed(race),
+            started: SystemTime::now(),
+            cache: Cache::from_env().or_fail(ExitCode::Broken)?,
+            stop: stop::on_signals()?,
+            ui,
+            accel: OnceCell::new(),
+        })
+    }
+
+    /// The same for a race of `kernel`, with its report's file; none for stdout.
+    pub(super) fn of_race(
+        race: &'a RaceArgs,
+        machine: &'a MachineArgs,
+        settings: Settings,
+        kernel: &str,
+        ui: &'a Ui,
+    ) -> Result<(Self, Option<ReportFile>), Failure> {
+        let preparation = Self::new(race, machine, settings, ui)?;
+        let file = session::report_file(race, kernel, preparation.started)?;
+        if let Some(crowding) = preparation.settings.crowding() {
+            ui.note(&crowding);
+        }
+        Ok((preparation, file))
+    }
+
+    /// A report on a side before its first trial.
+    pub(super) fn report(&self, side: &Side) -> Report {
+        session::blank(
+            side.environment.clone(),
+            &side.module,
+            self.settings.clone(),
+            self.seed,
+            self.started,
+        )
+    }
+
     /// Makes the kernel named by `kernel` ready.
     pub(super) fn side(&self, kernel: &str) -> Result<Side, Failure> {
-        let kernel = kernel_arg::resolve(kernel, self.cache)?;
+        let kernel = kernel_arg::resolve(kernel, &self.cache)?;
         let qemu = find_qemu(self.machine.qemu.as_deref())?;
         let module = session::module(
             self.race.module.as_deref(),
             self.settings.oracle,
             kernel.kdir.as_deref(),
             &kernel.name,
-            self.cache,
-            self.stop,
+            &self.cache,
+            &self.stop,
         )?;
         let base = base(&module, self.settings.strategy)?;
         let spec = VmSpec {

@@ -1,10 +1,7 @@
 //! `modrace states`: the module held in each of its states, and what the kernel
 //! shows of it in `/proc/modules`, in sysfs and in its own list of modules.
 
-use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
-use std::time::SystemTime;
 
 use clap::Parser;
 
@@ -12,12 +9,12 @@ use super::args::{MachineArgs, RaceArgs};
 use super::kernel_arg::{self, KERNEL_HELP};
 use super::side::{Preparation, Side, adopt};
 use super::ui::Ui;
-use super::{Failure, OrFail, plan, session, stop};
+use super::{Failure, OrFail, plan, session};
 use crate::kernel::cache::Cache;
 use crate::kernel::config::KernelConfig;
 use crate::kernel::uname;
 use crate::model::{
-    Accel, Environment, ExitCode, Held, Observed, Oracle, Report, Settings, StateCheck, Verdict,
+    Accel, Environment, ExitCode, Held, Observed, Oracle, Report, StateCheck, Verdict,
 };
 use crate::report::states_text;
 use crate::report::write::{ReportFile, to_json};
@@ -59,20 +56,12 @@ const CRASHED_IN: [Held; 4] = [Held::Init, Held::Live, Held::Exit, Held::Unloade
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
     let ui = &ui.quiet(args.quiet);
-    let started = SystemTime::now();
-    let stop = stop::on_signals()?;
-    let cache = Cache::from_env().or_fail(ExitCode::Broken)?;
     let race = no_race(args)?;
     let mut settings = plan::vm_settings(&race, &args.machine, plan::DEFAULT_DURATION_S)?;
     settings.trials = 0;
     let work = Work {
         args,
-        race,
-        settings,
-        cache,
-        stop: &stop,
-        started,
-        ui,
+        preparation: Preparation::new(&race, &args.machine, settings, ui)?,
     };
     let (mut report, whole) = match &args.kernel {
         Some(kernel) => work.in_vms(kernel)?,
@@ -92,6 +81,8 @@ fn no_race(args: &Args) -> Result<RaceArgs, Failure> {
     }
     let nothing = Nothing::try_parse_from(["states"]).or_fail(ExitCode::Usage)?;
     Ok(RaceArgs {
+        // Nothing is left to chance.
+        seed: Some(0),
         module: args.module.clone(),
         ..nothing.race
     })
@@ -100,39 +91,22 @@ fn no_race(args: &Args) -> Result<RaceArgs, Failure> {
 /// One run of the command.
 struct Work<'a> {
     args: &'a Args,
-    race: RaceArgs,
-    settings: Settings,
-    cache: Cache,
-    stop: &'a AtomicBool,
-    started: SystemTime,
-    ui: &'a Ui,
+    preparation: Preparation<'a>,
 }
 
 impl Work<'_> {
     /// All of it, in disposable VMs. False with the report if a part could not
     /// be looked at.
     fn in_vms(&self, kernel: &str) -> Result<(Report, bool), Failure> {
-        let preparation = Preparation {
-            cache: &self.cache,
-            race: &self.race,
-            machine: &self.args.machine,
-            settings: &self.settings,
-            seed: 0,
-            stop: self.stop,
-            ui: self.ui,
-            accel: OnceCell::new(),
-        };
-        let side = preparation.side(kernel)?;
+        let mut side = self.preparation.side(kernel)?;
         let logs = self
             .args
             .report
             .clone()
             .map(|path| ReportFile::at(path).logs());
-        let looked = look(&side, kernel, &preparation, logs)?;
-        let mut environment = side.environment;
-        adopt(&mut environment, looked.guest);
-        let settings = self.settings.clone();
-        let mut report = session::blank(environment, &side.module, settings, 0, self.started);
+        let looked = look(&side, kernel, &self.preparation, logs)?;
+        adopt(&mut side.environment, looked.guest);
+        let mut report = self.preparation.report(&side);
         adopt_module(&mut report, &looked.seen);
         report.states = looked.checks;
         Ok((report, looked.whole))
@@ -159,8 +133,8 @@ impl Work<'_> {
             Oracle::Crash,
             Some(&kdir),
             &release,
-            &self.cache,
-            self.stop,
+            &self.preparation.cache,
+            &self.preparation.stop,
         )?;
         fit(&module).map_err(hold_failure)?;
         let folder = tempfile::tempdir().or_fail(ExitCode::Broken)?;
@@ -168,13 +142,14 @@ impl Work<'_> {
         std::fs::write(&path, module.bytes()).or_fail(ExitCode::Broken)?;
         let mut seen = Vec::new();
         observe_all(&path, false, &mut |observed| seen.push(observed)).map_err(hold_failure)?;
-        self.ui.note(
+        self.preparation.ui.note(
             "only /proc/modules and sysfs were checked: sysrq-c would crash this machine; in a \
              VM it is checked too: --kernel KERNEL",
         );
-        let mut settings = self.settings.clone();
+        let mut settings = self.preparation.settings.clone();
         settings.accel = Accel::None;
-        let mut report = session::blank(environment, &module, settings, 0, self.started);
+        let started = self.preparation.started;
+        let mut report = session::blank(environment, &module, settings, 0, started);
         adopt_module(&mut report, &seen);
         report.states = check_observed(&seen);
         Ok((report, true))
@@ -204,15 +179,15 @@ pub(super) fn look(
         qemu: &side.trials.qemu,
         spec: &side.trials.spec,
         base: &side.trials.base,
-        settings: preparation.settings,
+        settings: &preparation.settings,
         logs,
-        stop: preparation.stop,
+        stop: &preparation.stop,
     };
     let ui = preparation.ui;
     ui.note("the module in /proc/modules, in each state");
     let (guest, seen) = vm.observe().map_err(failure)?;
     let mut checks = check_observed(&seen);
-    let whole = prints_its_list(kernel, preparation.cache, ui)?;
+    let whole = prints_its_list(kernel, &preparation.cache, ui)?;
     for held in CRASHED_IN.into_iter().filter(|_| whole) {
         ui.note(&format!("sysrq-c while the module is {}", held.as_str()));
         let crashes = vm.crash_in(held).map_err(failure)?;

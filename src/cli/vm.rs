@@ -1,16 +1,13 @@
 //! `modrace vm`: races a kernel inside disposable virtual machines.
 
-use std::cell::OnceCell;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
 
 use super::args::{MachineArgs, RaceArgs};
 use super::control::ControlArgs;
 use super::kernel_arg::KERNEL_HELP;
 use super::side::{Preparation, Side};
 use super::ui::{Ui, progress::Progress};
-use super::{Failure, OrFail, plan, session, stop};
-use crate::kernel::cache::Cache;
+use super::{Failure, OrFail, plan, session};
 use crate::model::{Event, ExitCode, Report};
 use crate::report::write::ReportFile;
 use crate::trial::{Schedule, Turn, VmTrial, campaign};
@@ -38,38 +35,16 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
     let mut settings = plan::vm_settings(&args.race, &args.machine, plan::DEFAULT_DURATION_S)?;
     settings.jobs = settings.jobs.min(settings.trials);
     let control = args.control.read(&settings)?;
-    let seed = plan::seed(&args.race);
-    let started = SystemTime::now();
-    let file = session::report_file(&args.race, &args.kernel, started)?;
-    let stop = stop::on_signals()?;
-    let cache = Cache::from_env().or_fail(ExitCode::Broken)?;
-    let preparation = Preparation {
-        cache: &cache,
-        race: &args.race,
-        machine: &args.machine,
-        settings: &settings,
-        seed,
-        stop: &stop,
-        ui,
-        accel: OnceCell::new(),
-    };
-    if let Some(crowding) = settings.crowding() {
-        ui.note(&crowding);
-    }
+    let (preparation, file) =
+        Preparation::of_race(&args.race, &args.machine, settings, &args.kernel, ui)?;
     let mut side = preparation.side(&args.kernel)?;
     side.trials.logs = file.as_ref().map(ReportFile::logs);
-    let mut report = session::blank(
-        side.environment.clone(),
-        &side.module,
-        settings,
-        seed,
-        started,
-    );
+    let mut report = preparation.report(&side);
     if let Some(file) = &file {
         // An unwritable place is found now, not after an hour of racing.
         file.save(&report).or_fail(ExitCode::Broken)?;
     }
-    let interrupted = race(&side, &mut report, file.as_ref(), &stop, ui)?;
+    let interrupted = race(&side, &mut report, file.as_ref(), &preparation.stop, ui)?;
     let mut exit = session::conclude(&mut report, interrupted);
     if let Some(control) = control.filter(|_| !interrupted) {
         report = control.apply(report)?;

@@ -9,9 +9,13 @@ use memchr::memmem;
 
 use super::protocol::RACE_MARK;
 use crate::console::parse_line;
+use crate::model::{Crash, Snapshot};
 
 /// Bytes kept while the mark has not been seen: a line may come in pieces.
 const LONGEST_LINE: usize = 1024;
+
+/// Disagreement of two clocks, seconds, above which the log's is not believed.
+pub(super) const CLOCK_TOLERANCE_S: f64 = 1.0;
 
 /// Both clocks at the start of the race.
 #[derive(Debug, Default)]
@@ -50,6 +54,32 @@ impl RaceClock {
     /// printed, seconds.
     pub(super) fn since_start_s(&self, log_s: f64, race_start_ns: u64) -> Option<f64> {
         Some(log_s - self.ahead_s? - race_start_ns as f64 / 1e9)
+    }
+
+    /// Exposure, time to crash, and notes on how well they are known. `crash`
+    /// ended the trial; `said_s` is how long it raced in its own words.
+    pub(super) fn times(
+        &self,
+        crash: Option<&Crash>,
+        last: &Snapshot,
+        said_s: Option<f64>,
+    ) -> (f64, Option<f64>, Vec<String>) {
+        let beats_s = last.raced_s();
+        let Some(crash) = crash else {
+            return (said_s.unwrap_or(beats_s), None, Vec::new());
+        };
+        let log_s = crash
+            .log_time_s
+            .and_then(|at| self.since_start_s(at, last.race_start_ns));
+        match log_s {
+            Some(log_s) if log_s >= 0.0 && log_s <= beats_s + CLOCK_TOLERANCE_S => {
+                (log_s, Some(log_s), Vec::new())
+            }
+            _ => {
+                let note = "time to crash is that of the last heartbeat: the log's clock could not be read";
+                (beats_s, Some(beats_s), vec![note.to_owned()])
+            }
+        }
     }
 }
 

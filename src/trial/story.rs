@@ -6,17 +6,15 @@ use std::path::PathBuf;
 
 use super::journal::{Beat, Begin, FORMAT, RacingMark, Record, SignRecord, TrialStart};
 use super::protocol::Finished;
-use super::race_clock::last_mark_s;
+use super::race_clock::{CLOCK_TOLERANCE_S, last_mark_s};
 use crate::crash::scan;
-use crate::model::{Crash, Interval, Outcome, Severity, Trial};
+use crate::model::{Crash, Interval, Outcome, Trial};
 
 /// Without a cycle for so long before the end, the race had stopped.
 const STALL_S: f64 = 30.0;
 /// How long a dying machine may take from its last heartbeat to its crash,
 /// seconds, where no mark ties the log to the trial.
 const SILENCE_S: f64 = 60.0;
-/// The log's clock may run ahead of ours by this much, seconds.
-const CLOCK_TOLERANCE_S: f64 = 1.0;
 
 /// A run as its journal tells it.
 #[derive(Clone, Debug)]
@@ -170,14 +168,13 @@ impl OpenTrial {
 
     /// A crash of this trial in a log.
     fn crash_in(&self, log: &Evidence<'_>, heartbeat_s: f64) -> Option<Trial> {
-        let ends = |crash: &Crash| crash.ends_trial && crash.severity != Severity::Warning;
         let mark_s = last_mark_s(log.bytes);
         let journaled_s = self.racing.as_ref().and_then(|racing| racing.log_start_s);
         let start_s = mark_s.or(journaled_s);
         let fits = |crash: &Crash| self.is_ours(crash.log_time_s, mark_s, journaled_s, heartbeat_s);
         let crash = scan(log.bytes)
             .into_iter()
-            .find(|crash| ends(crash) && fits(crash))?;
+            .find(|crash| crash.ends_trial && fits(crash))?;
         let signals = vec![
             format!("{}: {}", log.source, crash.title),
             "journal: the trial has no end".to_owned(),

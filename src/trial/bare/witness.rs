@@ -8,13 +8,12 @@
 
 use crate::console::{self, Origin};
 use crate::crash::{ScanEvent, Scanner, Sign};
-use crate::model::{Crash, Outcome, Severity, Snapshot};
+use crate::kernel::preflight::TAINT_DIE;
+use crate::model::{Crash, Outcome, Snapshot};
 use crate::trial::protocol::{Ending, Finished, GuestMessage, MessageReader, Racing};
 use crate::trial::race_clock::RaceClock;
 use crate::trial::watch::Conclusion;
-use crate::trial::watch::judge::{
-    CLOCK_TOLERANCE_S, Judgement, TAINT_DIE, TAINT_HURT, broken, judge_word,
-};
+use crate::trial::watch::judge::{Judgement, TAINT_HURT, broken, first_that_ends, judge_word};
 
 /// Records of this level (warning) or worse are shown as they come.
 const WORTH_SHOWING: u8 = 4;
@@ -49,7 +48,6 @@ pub(super) struct Witness {
     scanner: Scanner,
     clock: RaceClock,
     messages: MessageReader,
-    signs: Vec<Sign>,
     crashes: Vec<Crash>,
     racing: Option<Racing>,
     finished: Option<Finished>,
@@ -65,12 +63,10 @@ impl Witness {
         let mut glance = Glance::default();
         for event in self.scanner.feed(&bytes) {
             match event {
-                ScanEvent::Sign(sign) => {
-                    if sign.ends_trial && glance.sign.is_none() {
-                        glance.sign = Some(sign.clone());
-                    }
-                    self.signs.push(sign);
+                ScanEvent::Sign(sign) if sign.ends_trial => {
+                    glance.sign.get_or_insert(sign);
                 }
+                ScanEvent::Sign(_) => {}
                 ScanEvent::Crash(crash) => self.crashes.push(*crash),
             }
         }
@@ -107,9 +103,7 @@ impl Witness {
 
     /// Whether a crash's report has been read to its end.
     pub(super) fn report_is_whole(&self) -> bool {
-        self.crashes
-            .iter()
-            .any(|crash| ends(&self.signs, crash) && crash.severity != Severity::Warning)
+        first_that_ends(&self.crashes).is_some()
     }
 
     /// The log's clock at the start of the race, seconds.
@@ -127,16 +121,11 @@ impl Witness {
         duration_s: f64,
     ) -> Conclusion {
         for event in self.scanner.finish() {
-            match event {
-                ScanEvent::Sign(sign) => self.signs.push(sign),
-                ScanEvent::Crash(crash) => self.crashes.push(*crash),
+            if let ScanEvent::Crash(crash) = event {
+                self.crashes.push(*crash);
             }
         }
-        let crash = self
-            .crashes
-            .iter()
-            .find(|crash| ends(&self.signs, crash) && crash.severity != Severity::Warning)
-            .cloned();
+        let crash = first_that_ends(&self.crashes);
         let died = tainted & TAINT_DIE != 0;
         let hurt = tainted & TAINT_HURT != 0;
         let (outcome, reason) = match &crash {
@@ -144,7 +133,8 @@ impl Witness {
             None => self.judge_silence(ended, last, died, duration_s),
         };
         let crashed = crash.as_ref().filter(|_| outcome == Outcome::Crashed);
-        let (exposure_s, time_to_crash_s, mut notes) = self.times(crashed, last);
+        let said_s = self.finished.as_ref().map(|finished| finished.raced_s);
+        let (exposure_s, time_to_crash_s, mut notes) = self.clock.times(crashed, last, said_s);
         if self.lost > 0 {
             notes.push(format!(
                 "{} kernel messages were overwritten before they could be read",
@@ -229,34 +219,6 @@ impl Witness {
         }
         signals
     }
-
-    /// Exposure, time to crash, and how well they are known.
-    fn times(&self, crash: Option<&Crash>, last: &Snapshot) -> (f64, Option<f64>, Vec<String>) {
-        let beats_s = last.raced_s();
-        let Some(crash) = crash else {
-            let said = self.finished.as_ref().map(|finished| finished.raced_s);
-            return (said.unwrap_or(beats_s), None, Vec::new());
-        };
-        let log_s = crash
-            .log_time_s
-            .and_then(|at| self.clock.since_start_s(at, last.race_start_ns));
-        match log_s {
-            Some(log_s) if log_s >= 0.0 && log_s <= beats_s + CLOCK_TOLERANCE_S => {
-                (log_s, Some(log_s), Vec::new())
-            }
-            _ => {
-                let note = "time to crash is that of the last heartbeat: the log's clock could not be read";
-                (beats_s, Some(beats_s), vec![note.to_owned()])
-            }
-        }
-    }
-}
-
-/// Whether a trial is over with this crash.
-fn ends(signs: &[Sign], crash: &Crash) -> bool {
-    signs
-        .iter()
-        .any(|sign| sign.ends_trial && sign.offset == crash.offset)
 }
 
 fn word(ending: Ending) -> &'static str {

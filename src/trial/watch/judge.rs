@@ -2,20 +2,15 @@
 
 use super::super::protocol::{Ending, Finished};
 use super::{CalledOff, Conclusion, Watch};
-use crate::model::{Crash, Outcome, Phase, Severity, Snapshot};
+use crate::kernel::preflight::TAINT_DIE;
+use crate::model::{Crash, Outcome, Phase, Snapshot};
 use crate::vm::Shutdown;
 
-/// `TAINT_DIE` (bit 7, `D`): the kernel counts its own deaths, whatever the
-/// console shows.
-pub(in crate::trial) const TAINT_DIE: u64 = 1 << 7;
 /// What a report leaves in the taint word: B (5, KASAN and bad pages), D (7),
 /// W (9) or L (14), by Documentation/admin-guide/tainted-kernels.rst.
 pub(in crate::trial) const TAINT_HURT: u64 = 1 << 5 | TAINT_DIE | 1 << 9 | 1 << 14;
 /// Share of the time asked for that must have been raced.
 const ENOUGH: f64 = 0.99;
-/// Disagreement of two clocks, seconds, above which the log's is not believed.
-pub(in crate::trial) const CLOCK_TOLERANCE_S: f64 = 1.0;
-
 /// Silence of the heart, seconds, that confirms a report.
 const SILENT_HEART_S: f64 = 2.0;
 
@@ -24,6 +19,11 @@ pub(in crate::trial) type Judgement = (Outcome, String);
 
 pub(in crate::trial) fn broken(reason: impl Into<String>) -> Judgement {
     (Outcome::Broken, reason.into())
+}
+
+/// The crash that ended a trial, if one did.
+pub(in crate::trial) fn first_that_ends(crashes: &[Crash]) -> Option<Crash> {
+    crashes.iter().find(|crash| crash.ends_trial).cloned()
 }
 
 /// The word of who raced, held against the kernel's own taint, the flight
@@ -91,13 +91,15 @@ impl Watch {
         } else {
             self.counts_without_recorder(last)
         };
-        let crash = self.crash_that_ended_it();
+        let crash = first_that_ends(&self.crashes);
         let signals = self.signals(crash.as_ref());
         let (outcome, reason) = match &crash {
             Some(crash) => self.judge_crash(crash, &last, &signals),
             None => self.judge_silence(&last, complaint),
         };
-        let (exposure_s, time_to_crash_s, mut notes) = self.times(crash.as_ref(), outcome, &last);
+        let crashed = crash.as_ref().filter(|_| outcome == Outcome::Crashed);
+        let said_s = self.finished().map(|finished| finished.raced_s);
+        let (exposure_s, time_to_crash_s, mut notes) = self.clock.times(crashed, &last, said_s);
         notes.extend(
             self.crashes
                 .iter()
@@ -125,18 +127,6 @@ impl Watch {
             seen.phase = Phase::Done;
         }
         seen
-    }
-
-    /// The first crash whose signature ends a trial; warnings do not.
-    fn crash_that_ended_it(&self) -> Option<Crash> {
-        let ends = |crash: &&Crash| {
-            crash.severity != Severity::Warning
-                && self
-                    .signs
-                    .iter()
-                    .any(|(sign, _)| sign.ends_trial && sign.offset == crash.offset)
-        };
-        self.crashes.iter().find(ends).cloned()
     }
 
     /// Everything that says that the kernel is dead, one line each.
@@ -264,31 +254,5 @@ impl Watch {
             return broken("the guest says that it survived, but it reset instead of powering off");
         }
         judge_word(finished, last, self.budgets.duration_s)
-    }
-
-    /// Exposure, time to crash, and notes on how well they are known.
-    fn times(
-        &self,
-        crash: Option<&Crash>,
-        outcome: Outcome,
-        last: &Snapshot,
-    ) -> (f64, Option<f64>, Vec<String>) {
-        let beats_s = last.raced_s();
-        let finished_s = self.finished().map(|finished| finished.raced_s);
-        let Some(crash) = crash.filter(|_| outcome == Outcome::Crashed) else {
-            return (finished_s.unwrap_or(beats_s), None, Vec::new());
-        };
-        let log_s = crash
-            .log_time_s
-            .and_then(|at| self.clock.since_start_s(at, last.race_start_ns));
-        match log_s {
-            Some(log_s) if log_s >= 0.0 && log_s <= beats_s + CLOCK_TOLERANCE_S => {
-                (log_s, Some(log_s), Vec::new())
-            }
-            _ => {
-                let note = "time to crash is that of the last heartbeat: the log's clock could not be read";
-                (beats_s, Some(beats_s), vec![note.to_owned()])
-            }
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! The matrix: time and cycles to crash of `auto`, of the bug report's own
 //! loops and of stress-ng, interleaved in one run, cell by cell; or, with
-//! `--ablate`, of `auto` with one technique left out at a time. Measures only:
-//! judges no kernel.
+//! `--ablate`, the near misses of `auto` with one technique left out at a time.
+//! Measures only: judges no kernel.
 //!
 //! cargo bench --bench `time_to_crash` -- [--cells 2-voluntary-150,…]
 //! [--trials N] [--as-reported N] [--stress-ng PATH] [--stress-ng-trials N]
@@ -13,6 +13,7 @@
     reason = "a bench has no user interface but this"
 )]
 
+mod ablation;
 mod stress_ng;
 mod table;
 
@@ -23,8 +24,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use clap::Parser;
+use modrace::kernel::affinity;
 use modrace::model::{Report, Trial};
-use modrace::race::chaos::TECHNIQUES;
 
 use stress_ng::StressNg;
 
@@ -127,20 +128,7 @@ fn ways(args: &Args) -> (Vec<Way>, Option<String>) {
     let mut missing = None;
     let mut ways = vec![way("auto", &["--strategy", "auto"], args.trials)];
     if args.ablate {
-        ways.push(way("no chaos", &["--chaos", "none"], args.trials));
-        for left_out in TECHNIQUES {
-            let rest: Vec<&str> = TECHNIQUES
-                .iter()
-                .map(|technique| technique.name)
-                .filter(|name| *name != left_out.name)
-                .collect();
-            let name = format!("without {}", left_out.name);
-            ways.push(way(&name, &["--chaos", &rest.join(",")], args.trials));
-        }
-        for arm in modrace::race::ARMS {
-            let name = format!("only {}", arm.name);
-            ways.push(way(&name, &["--arms", arm.name], args.trials));
-        }
+        ways = ablation::ways(args.trials);
     } else {
         let options = ["--strategy", "as-reported"];
         ways.push(way("as-reported", &options, args.as_reported));
@@ -216,7 +204,7 @@ fn main() -> Result<(), Failure> {
     }
     let args = Arc::new(args);
     let results = run(&cells, &ways, plan, &args);
-    let mut rows = Vec::new();
+    let mut measured = Vec::new();
     for (index, cell) in cells.iter().enumerate() {
         for (number, way) in ways.iter().enumerate() {
             let trials: Vec<Trial> = results
@@ -225,13 +213,27 @@ fn main() -> Result<(), Failure> {
                 .map(|(_, trial)| trial.clone())
                 .collect();
             if !trials.is_empty() {
-                rows.push(table::row(&cell.name, &way.name, &trials));
+                measured.push((cell, way, trials));
             }
         }
     }
-    let table = table::table(&rows, missing.as_deref());
-    println!("{table}");
-    table::write_reports(&args, &rows, missing.as_deref(), &table)
+    let (json, text) = if args.ablate {
+        let row = |(cell, way, trials): &(&Cell, &Way, Vec<Trial>)| {
+            ablation::row(&cell.name, &way.name, trials)
+        };
+        let mut rows: Vec<ablation::Row> = measured.iter().map(row).collect();
+        ablation::compare(&mut rows);
+        (serde_json::to_value(&rows)?, ablation::table(&rows))
+    } else {
+        let row = |(cell, way, trials): &(&Cell, &Way, Vec<Trial>)| {
+            table::row(&cell.name, &way.name, trials)
+        };
+        let rows: Vec<table::Row> = measured.iter().map(row).collect();
+        let text = table::table(&rows, missing.as_deref());
+        (serde_json::to_value(&rows)?, text)
+    };
+    println!("{text}");
+    table::write_reports(&args, &json, missing.as_deref(), &text)
 }
 
 /// Runs the plan; a trial that could not be run is said, and missing.
@@ -246,13 +248,21 @@ fn run(
     let next = Arc::new(AtomicUsize::new(0));
     let said = Arc::new(Mutex::new(()));
     let (send, results) = mpsc::channel();
-    for _ in 0..args.jobs.max(1) {
+    // Each job on its own share of the host's CPUs: none takes another's.
+    let jobs = args.jobs.max(1);
+    let cpus = affinity::allowed_cpus().unwrap_or_default();
+    let shares: Vec<&[usize]> = cpus.chunks(cpus.len().div_ceil(jobs).max(1)).collect();
+    for job in 0..jobs {
+        let share = shares.get(job).map(|share| share.to_vec());
         let (plan, next, send) = (Arc::clone(&plan), Arc::clone(&next), send.clone());
         let (cells, ways, said) = (cells.to_vec(), ways.to_vec(), Arc::clone(&said));
         let args = Arc::clone(args);
         let built = || Path::new(env!("CARGO_BIN_EXE_modrace")).to_owned();
         let program = args.program.clone().unwrap_or_else(built);
         std::thread::spawn(move || {
+            if let Some(share) = share {
+                let _the_host_decides_then = affinity::restrict_to(&share);
+            }
             while let Some(&(cell, way)) = plan.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let outcome = race(&program, &cells[cell], &ways[way], &args);
                 let _one_line_at_a_time = said.lock().unwrap_or_else(PoisonError::into_inner);

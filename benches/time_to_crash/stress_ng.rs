@@ -194,6 +194,7 @@ fn settings(cell: &Cell, duration: u32) -> Result<Settings, Failure> {
         trials: 1,
         duration_s: f64::from(duration),
         jobs: 1,
+        cpus: Vec::new(),
         smp: cell.smp.parse()?,
         mem_mib: 512,
         accel: Accel::Auto,

@@ -118,7 +118,7 @@ pub(crate) fn table(rows: &[Row], missing: Option<&str>) -> String {
 /// Writes both forms of the table.
 pub(crate) fn write_reports(
     args: &Args,
-    rows: &[Row],
+    rows: &serde_json::Value,
     missing: Option<&str>,
     table: &str,
 ) -> Result<(), Failure> {
@@ -140,13 +140,15 @@ pub(crate) fn write_reports(
         root.join(format!("{}.json", args.name)),
         serde_json::to_vec_pretty(&json)?,
     )?;
-    let text = format!(
-        "# {}\n\n`{command}`\n\nA trial without a crash counts with all of its time. Void trials gave no result. \
+    let told = if args.ablate {
+        "Near misses: UNFORMED was stored inside m_show(), of an untainted twin of the module."
+    } else {
+        "A trial without a crash counts with all of its time. Void trials gave no result. \
          stress-ng runs as `--module 1 --module-name dummy_module --procfs 1`: its time has its own \
          start in it, its cycles are those last counted, some seconds before, its reads are not \
-         counted.\n\n{table}",
-        args.name
-    );
+         counted."
+    };
+    let text = format!("# {}\n\n`{command}`\n\n{told}\n\n{table}", args.name);
     std::fs::write(root.join(format!("{}.md", args.name)), text)?;
     Ok(())
 }

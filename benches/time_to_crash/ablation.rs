@@ -78,7 +78,7 @@ pub(crate) struct Row {
 /// A ratio of two rates with its exact 95 % limits.
 #[derive(Debug, Serialize)]
 struct Ratio {
-    ratio: Option<f64>,
+    value: Option<f64>,
     low: f64,
     high: Option<f64>,
 }
@@ -87,7 +87,7 @@ impl std::fmt::Display for Ratio {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let or_none =
             |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
-        let (ratio, high) = (or_none(self.ratio), or_none(self.high));
+        let (ratio, high) = (or_none(self.value), or_none(self.high));
         write!(f, "{ratio} ({:.2}–{high})", self.low)
     }
 }
@@ -100,7 +100,7 @@ fn ratio(row: &Row, auto: &Row, exposure: fn(&Row) -> f64) -> Option<Ratio> {
     };
     let compared = compare_rates(rate(row), rate(auto), 0.95).ok()?;
     Some(Ratio {
-        ratio: compared.ratio,
+        value: compared.ratio,
         low: compared.low,
         high: compared.high,
     })

@@ -1,5 +1,5 @@
-//! What each technique and each arm is worth: `auto` with one of them taken
-//! out, or with one that it does not take put in, or with one arm alone.
+//! What each technique and each arm is worth: `auto` with one technique taken
+//! out, or with one arm alone.
 //!
 //! Measured by near misses: the store of `MODULE_STATE_UNFORMED` fell into
 //! `m_show()`, as it does in a crash, but the module is untainted and the kernel
@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use modrace::model::Trial;
 use modrace::race::ARMS;
-use modrace::race::chaos::{Auto, TECHNIQUES};
+use modrace::race::chaos::TECHNIQUES;
 use modrace::stats::{Rate, compare_rates};
 use serde::Serialize;
 
@@ -27,25 +27,18 @@ pub(crate) fn ways(trials: u32) -> Vec<Way> {
             rival: None,
         }
     };
-    let in_auto: Vec<&str> = TECHNIQUES
-        .iter()
-        .filter(|technique| technique.auto != Auto::Named)
-        .map(|technique| technique.name)
-        .collect();
     let mut ways = vec![
         way("auto".to_owned(), &[]),
         way("no chaos".to_owned(), &["--chaos", "none"]),
     ];
-    for technique in TECHNIQUES {
-        let (word, names) = if technique.auto == Auto::Named {
-            ("with", [&in_auto[..], &[technique.name]].concat())
-        } else {
-            let mut rest = in_auto.clone();
-            rest.retain(|name| *name != technique.name);
-            ("without", rest)
-        };
-        let name = format!("{word} {}", technique.name);
-        ways.push(way(name, &["--chaos", &names.join(",")]));
+    for left_out in TECHNIQUES {
+        let rest: Vec<&str> = TECHNIQUES
+            .iter()
+            .map(|technique| technique.name)
+            .filter(|name| *name != left_out.name)
+            .collect();
+        let name = format!("without {}", left_out.name);
+        ways.push(way(name, &["--chaos", &rest.join(",")]));
     }
     for arm in ARMS {
         ways.push(way(format!("only {}", arm.name), &["--arms", arm.name]));

@@ -17,7 +17,6 @@ pub struct ModuleFile {
     name: CString,
     path: PathBuf,
     file: File,
-    bytes: Vec<u8>,
 }
 
 impl ModuleFile {
@@ -28,7 +27,6 @@ impl ModuleFile {
             name,
             path: path.to_owned(),
             file: File::open(path)?,
-            bytes: fs::read(path)?,
         })
     }
 
@@ -45,17 +43,6 @@ impl ModuleFile {
     /// `finit_module(2)`.
     pub fn load(&self) -> Result<(), Errno> {
         finit_module(&self.file, c"", ModuleInitFlags::empty())
-    }
-
-    /// Loads it from memory.
-    pub fn load_from_memory(&self) -> Result<(), Errno> {
-        nix::kmod::init_module(&self.bytes, c"")
-    }
-
-    /// Unloads it, and waits for its users where the kernel still does
-    /// (until 3.13).
-    pub fn unload_blocking(&self) -> Result<(), Errno> {
-        delete_module(&self.name, DeleteModuleFlags::empty())
     }
 
     /// `finit_module(2)` with module parameters.

@@ -93,27 +93,3 @@ pub fn set_priority(tid: i32, fifo: Option<i32>) -> io::Result<()> {
 pub fn exact_timers() {
     let _best_effort = nix::sys::prctl::set_timerslack(1);
 }
-
-/// `MEMBARRIER_CMD_PRIVATE_EXPEDITED` (include/uapi/linux/membarrier.h).
-const MEMBARRIER_PRIVATE_EXPEDITED: libc::c_int = 1 << 3;
-/// `MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED`.
-const MEMBARRIER_REGISTER: libc::c_int = 1 << 4;
-
-/// Registers this process for [`membarrier`]; an error before Linux 4.14.
-pub fn register_membarrier() -> io::Result<()> {
-    membarrier_command(MEMBARRIER_REGISTER)
-}
-
-/// A memory barrier on every CPU that runs a thread of this process.
-pub fn membarrier() -> io::Result<()> {
-    membarrier_command(MEMBARRIER_PRIVATE_EXPEDITED)
-}
-
-fn membarrier_command(command: libc::c_int) -> io::Result<()> {
-    let none: libc::c_int = 0;
-    // SAFETY: takes three integers and touches no memory of ours.
-    match unsafe { libc::syscall(libc::SYS_membarrier, command, none, none) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}

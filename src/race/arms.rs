@@ -23,21 +23,6 @@ pub(super) enum Shape {
     Head,
     /// The whole file.
     Whole,
-    /// A random length, which ends in the middle of a record.
-    Part,
-    /// The first record, of a file opened for this read as `cat` does.
-    Reopened,
-}
-
-/// How the loader makes its cycle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cycle {
-    /// As `insmod` and `rmmod` do: from a file, and without waiting for users.
-    Plain,
-    /// `init_module` with the image in memory.
-    FromMemory,
-    /// `delete_module` without `O_NONBLOCK`.
-    Blocking,
 }
 
 /// A row of the table.
@@ -49,9 +34,6 @@ pub struct Arm {
     pub help: &'static str,
     pub(super) start: Start,
     pub(super) shape: Shape,
-    /// Whether the reader sleeps for a random time after each read.
-    pub(super) pauses: bool,
-    pub(super) cycle: Cycle,
 }
 
 /// Every arm there is.
@@ -61,72 +43,18 @@ pub const ARMS: &[Arm] = &[
         help: "head reads a learned delay after the unload began",
         start: Start::Delayed,
         shape: Shape::Head,
-        pauses: false,
-        cycle: Cycle::Plain,
     },
     Arm {
         name: "head-at-once",
         help: "head reads throughout the unload",
         start: Start::AtOnce,
         shape: Shape::Head,
-        pauses: false,
-        cycle: Cycle::Plain,
     },
     Arm {
         name: "head-uevent",
         help: "head reads when the kernel announces that the module goes (on a shared CPU)",
         start: Start::Uevent,
         shape: Shape::Head,
-        pauses: false,
-        cycle: Cycle::Plain,
-    },
-    Arm {
-        name: "whole",
-        help: "the whole file, throughout the unload",
-        start: Start::AtOnce,
-        shape: Shape::Whole,
-        pauses: false,
-        cycle: Cycle::Plain,
-    },
-    Arm {
-        name: "random-length",
-        help: "reads of random length that end in the middle of a record",
-        start: Start::AtOnce,
-        shape: Shape::Part,
-        pauses: false,
-        cycle: Cycle::Plain,
-    },
-    Arm {
-        name: "reopened",
-        help: "head reads, each of a file opened anew",
-        start: Start::AtOnce,
-        shape: Shape::Reopened,
-        pauses: false,
-        cycle: Cycle::Plain,
-    },
-    Arm {
-        name: "paused",
-        help: "head reads with a random pause after each",
-        start: Start::AtOnce,
-        shape: Shape::Head,
-        pauses: true,
-        cycle: Cycle::Plain,
-    },
-    Arm {
-        name: "from-memory",
-        help: "head-at-once, the module loaded from memory",
-        start: Start::AtOnce,
-        shape: Shape::Head,
-        pauses: false,
-        cycle: Cycle::FromMemory,
-    },
-    Arm {
-        name: "blocking",
-        help: "head-at-once, the module unloaded without O_NONBLOCK",
-        start: Start::AtOnce,
-        shape: Shape::Head,
-        pauses: false,
-        cycle: Cycle::Blocking,
     },
 ];
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use super::arms::{Schedule, Shape};
-use super::chaos::{self, Arena, Armed, Side};
+use super::chaos::{self, Arena, Armed};
 use super::gate::Gate;
 use super::line_check::{Examples, LineCheck, Watched};
 use super::lineup::{Lineup, Role, Seat};
@@ -20,6 +20,7 @@ use super::moments::Moments;
 use super::processes::{self, Programs};
 use super::reader::{self, Listing};
 use super::striker::Striker;
+use super::strikes::Strikes;
 use crate::kernel::module::ModuleFile;
 use crate::kernel::{affinity, clock, sys};
 use crate::model::{
@@ -120,7 +121,12 @@ impl Race {
             skipped: Vec::new(),
             techniques: Vec::new(),
         };
+        let mut strikers = Vec::new();
         for (index, seat) in spec.lineup.seats.iter().enumerate() {
+            let strikes = Arc::new(Strikes::default());
+            if let (Role::Reader, Some(cpu)) = (seat.role, seat.cpu) {
+                strikers.push((cpu, Arc::clone(&strikes)));
+            }
             let worker = Worker {
                 recorder,
                 index,
@@ -128,6 +134,7 @@ impl Race {
                 module: Arc::clone(&modules[index % modules.len()]),
                 programs: programs.clone(),
                 moments: Arc::clone(&moments[index % modules.len()]),
+                strikes,
                 shares_cpu: spec.strategy == Strategy::Auto && spec.lineup.shares_cpu(seat),
                 strategy: spec.strategy,
                 schedule: Schedule::new(spec.seed, &spec.arms),
@@ -153,27 +160,20 @@ impl Race {
             gate.open();
             return Err(RaceError::NotReady(race.workers, GATE_PATIENCE));
         }
-        let reader_cpus = spec.lineup.reader_cpus();
-        let mut other_cpus = affinity::allowed_cpus().unwrap_or_default();
-        other_cpus.retain(|cpu| !reader_cpus.contains(cpu));
-        let idle = |cpu: &&usize| spec.lineup.seats.iter().all(|seat| seat.cpu != Some(**cpu));
+        let mut idle_cpus = affinity::allowed_cpus().unwrap_or_default();
+        idle_cpus.retain(|&cpu| spec.lineup.seats.iter().all(|seat| seat.cpu != Some(cpu)));
         let arena = Arena {
-            idle_cpus: other_cpus.iter().filter(idle).copied().collect(),
-            reader_cpus,
-            other_cpus,
-            vcpus: Vec::new(),
+            reader_cpus: spec.lineup.reader_cpus(),
+            idle_cpus,
             shares_cpu: spec
                 .lineup
                 .seats
                 .iter()
                 .any(|seat| spec.lineup.shares_cpu(seat)),
-            moments: (spec.strategy == Strategy::Auto).then(|| moments.clone()),
+            strikers: (spec.strategy == Strategy::Auto).then_some(strikers),
             seed: spec.seed,
         };
-        for technique in chaos::chosen(&spec.chaos, spec.strategy, spec.guest)
-            .into_iter()
-            .filter(|technique| technique.side == Side::Kernel)
-        {
+        for technique in chaos::chosen(&spec.chaos, spec.strategy, spec.guest) {
             match (technique.arm)(&arena) {
                 Ok(armed) => {
                     race.armed.push(armed);
@@ -271,6 +271,7 @@ struct Worker {
     module: Arc<ModuleFile>,
     programs: Option<Programs>,
     moments: Arc<Moments>,
+    strikes: Arc<Strikes>,
     shares_cpu: bool,
     strategy: Strategy,
     schedule: Schedule,
@@ -299,7 +300,6 @@ impl Worker {
                 loader::run(
                     &self.module,
                     &self.moments,
-                    &self.schedule,
                     self.shares_cpu,
                     slot,
                     &self.stop,
@@ -358,6 +358,7 @@ impl Worker {
             }
             Strategy::Auto => Striker {
                 moments: &self.moments,
+                strikes: &self.strikes,
                 schedule: &self.schedule,
                 module: self.module.name(),
                 shares_cpu: self.shares_cpu,

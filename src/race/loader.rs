@@ -5,7 +5,6 @@ use std::thread;
 
 use nix::errno::Errno;
 
-use super::arms::{ARMS, Cycle, Schedule};
 use super::moments::{LOADER_PRIORITY, Moments, READER_PRIORITY};
 use crate::kernel::module::ModuleFile;
 use crate::kernel::{clock, sys};
@@ -19,19 +18,14 @@ const LEAD_NS: u64 = 300_000;
 pub(super) fn run(
     module: &ModuleFile,
     moments: &Moments,
-    schedule: &Schedule,
     shares_cpu: bool,
     slot: &Slot,
     stop: &AtomicBool,
 ) {
     while !stop.load(Ordering::Relaxed) {
-        let cycle = ARMS[schedule.arm(moments.coming())].cycle;
         slot.enter(Stage::Loading);
         slot.begin_load();
-        let loaded = match cycle {
-            Cycle::FromMemory => module.load_from_memory(),
-            Cycle::Plain | Cycle::Blocking => module.load(),
-        };
+        let loaded = module.load();
         if let Err(errno) = loaded {
             count(slot, errno);
             // Somebody else's module of that name, or one that an earlier
@@ -47,10 +41,7 @@ pub(super) fn run(
             // Between two real-time threads: the reader interrupts it, and
             // while the reader is held back, nobody else comes before it.
             let _goes_on_without = sys::set_priority(0, Some(LOADER_PRIORITY));
-            let reader = moments.reader_tid.load(Ordering::Relaxed);
-            if reader != 0 {
-                let _goes_on_without = sys::set_priority(reader, Some(READER_PRIORITY));
-            }
+            moments.raise_readers(READER_PRIORITY);
             moments.begin();
             // Timers fire late in emulation, by as long as an unload takes: a
             // strike that is to come early in it is armed before it.
@@ -59,10 +50,7 @@ pub(super) fn run(
             moments.summon(stop);
             moments.begin();
         }
-        let unloaded = match cycle {
-            Cycle::Blocking => module.unload_blocking(),
-            Cycle::Plain | Cycle::FromMemory => module.unload(),
-        };
+        let unloaded = module.unload();
         moments.end();
         if shares_cpu {
             let _it_is_ordinary_already = sys::set_priority(0, None);

@@ -14,6 +14,7 @@ mod moments;
 mod processes;
 mod reader;
 mod striker;
+mod strikes;
 mod uevent;
 
 pub use arms::{ARMS, Arm};

@@ -2,15 +2,17 @@
 //! that it is under way, and how long it took. Holds no policy: who reads when
 //! is decided by `aim` and `arms`.
 
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use crate::kernel::clock;
+use nix::unistd::gettid;
+
+use crate::kernel::{clock, sys};
 
 /// Longest nap of a sleeping worker before it looks at the stop flag again.
-const NAP: Duration = Duration::from_millis(100);
+pub(super) const NAP: Duration = Duration::from_millis(100);
 
 /// Longest wait of a loader for its readers, ns.
 const PATIENCE_NS: u64 = 30_000_000;
@@ -39,18 +41,20 @@ pub(super) struct Moments {
     began_ns: AtomicU64,
     /// The shortest unload so far, ns.
     shortest_ns: AtomicU64,
-    strike_ns: AtomicU64,
-    strikes: AtomicU64,
-    /// The reader's thread id, for whoever preempts it.
-    pub(super) reader_tid: AtomicI32,
-    preempter: Mutex<Option<Thread>>,
     /// Unloads in a row for which no reader was seen in time.
     missed: AtomicU32,
     /// Unloads announced.
     summons: AtomicU64,
     /// Counts up while a reader waits awake.
     pulse: AtomicU64,
-    sleepers: Mutex<Vec<Thread>>,
+    sleepers: Mutex<Vec<Sleeper>>,
+}
+
+/// A reader that is woken at the beginning of every unload.
+#[derive(Debug)]
+struct Sleeper {
+    thread: Thread,
+    tid: i32,
 }
 
 /// One unload.
@@ -69,11 +73,6 @@ impl Unload {
 }
 
 impl Moments {
-    /// The number of the unload to come.
-    pub(super) fn coming(&self) -> u64 {
-        self.epoch.load(Ordering::Relaxed) / 2
-    }
-
     /// The loader is about to call `delete_module`.
     pub(super) fn begin(&self) {
         self.began_ns
@@ -136,7 +135,7 @@ impl Moments {
 
     fn wake(&self) {
         let sleepers = self.sleepers.lock().unwrap_or_else(PoisonError::into_inner);
-        sleepers.iter().for_each(Thread::unpark);
+        sleepers.iter().for_each(|sleeper| sleeper.thread.unpark());
     }
 
     /// The call has returned.
@@ -164,7 +163,18 @@ impl Moments {
     /// Has the calling thread woken at the beginning of every unload.
     pub(super) fn wake_me(&self) {
         let mut sleepers = self.sleepers.lock().unwrap_or_else(PoisonError::into_inner);
-        sleepers.push(thread::current());
+        sleepers.push(Sleeper {
+            thread: thread::current(),
+            tid: gettid().as_raw(),
+        });
+    }
+
+    /// Gives the readers that it wakes a priority.
+    pub(super) fn raise_readers(&self, priority: i32) {
+        let sleepers = self.sleepers.lock().unwrap_or_else(PoisonError::into_inner);
+        for sleeper in sleepers.iter() {
+            let _goes_on_without = sys::set_priority(sleeper.tid, Some(priority));
+        }
     }
 
     /// Waits for an unload that is not `before`: asleep where the loader needs
@@ -208,45 +218,6 @@ impl Moments {
             epoch,
             began_ns: self.began_ns.load(Ordering::Relaxed),
         })
-    }
-
-    /// The reader will strike at `at_ns`; whoever preempts it is told.
-    pub(super) fn will_strike(&self, at_ns: u64) {
-        self.strike_ns.store(at_ns, Ordering::Release);
-        self.strikes.fetch_add(1, Ordering::Release);
-        let preempter = self
-            .preempter
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(thread) = preempter.as_ref() {
-            thread.unpark();
-        }
-    }
-
-    /// Waits, asleep, for a strike after number `before`: its number and time.
-    pub(super) fn next_strike(&self, before: u64, stop: &AtomicBool) -> Option<(u64, u64)> {
-        while !stop.load(Ordering::Relaxed) {
-            let strikes = self.strikes.load(Ordering::Acquire);
-            if strikes != before {
-                return Some((strikes, self.strike_ns.load(Ordering::Acquire)));
-            }
-            thread::park_timeout(NAP);
-        }
-        None
-    }
-
-    /// Whether no strike came after this one.
-    pub(super) fn is_latest_strike(&self, number: u64) -> bool {
-        self.strikes.load(Ordering::Acquire) == number
-    }
-
-    /// The calling thread preempts this loader's reader.
-    pub(super) fn preempter_is_me(&self) {
-        let mut preempter = self
-            .preempter
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *preempter = Some(thread::current());
     }
 }
 

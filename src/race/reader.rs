@@ -14,9 +14,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::errno::Errno;
 use nix::sys::uio::pread;
 
-use rand::{RngExt, SeedableRng};
-use rand_xoshiro::Xoshiro256PlusPlus;
-
 use super::arms::Shape;
 use super::line_check::LineCheck;
 use crate::model::{Slot, Stage, bump};
@@ -38,7 +35,6 @@ pub(super) struct Listing<'a> {
     page: Vec<u8>,
     unseen: u32,
     cycles_when_lost: u64,
-    rng: Xoshiro256PlusPlus,
 }
 
 impl<'a> Listing<'a> {
@@ -64,7 +60,6 @@ impl<'a> Listing<'a> {
             page: vec![0; 64 * 1024],
             unseen: 0,
             cycles_when_lost: 0,
-            rng: Xoshiro256PlusPlus::seed_from_u64(1),
         })
     }
 
@@ -73,21 +68,7 @@ impl<'a> Listing<'a> {
         self.slot.enter(Stage::Reading);
         let seen = match shape {
             Shape::Whole => self.read_whole()?,
-            Shape::Part => {
-                self.check.before_read();
-                let bounds = self.head.len()..self.page.len().min(4096);
-                let length = self.rng.random_range(bounds);
-                let length = retry(|| pread(self.file.as_fd(), &mut self.page[..length], 0))?;
-                self.check.head(&self.page[..length], self.slot);
-                let seen = sighting(&self.page[..length], self.names);
-                note(self.slot, seen);
-                seen
-            }
-            Shape::Head | Shape::Reopened => {
-                if shape == Shape::Reopened {
-                    self.file = File::open(self.path)
-                        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
-                }
+            Shape::Head => {
                 self.check.before_read();
                 let length = retry(|| pread(self.file.as_fd(), &mut self.head, 0))?;
                 self.check.head(&self.head[..length], self.slot);

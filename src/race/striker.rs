@@ -14,7 +14,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use nix::unistd::gettid;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -22,6 +21,7 @@ use super::aim::Aim;
 use super::arms::{ARMS, Schedule, Shape, Start};
 use super::moments::{Moments, READER_PRIORITY, Unload};
 use super::reader::Listing;
+use super::strikes::Strikes;
 use super::uevent::Removal;
 use crate::kernel::{clock, sys};
 use crate::model::{Slot, Stage};
@@ -38,6 +38,8 @@ const LONGEST_WAIT_NS: u64 = 60_000;
 pub(super) struct Striker<'a> {
     /// The clock of its loader.
     pub(super) moments: &'a Moments,
+    /// Whom its strikes are announced to.
+    pub(super) strikes: &'a Strikes,
     /// Which arm when.
     pub(super) schedule: &'a Schedule,
     /// Name of the loader's module.
@@ -62,9 +64,7 @@ impl Striker<'_> {
         let mut aim = Aim::default();
         let mut last = None;
         self.moments.wake_me();
-        self.moments
-            .reader_tid
-            .store(gettid().as_raw(), Ordering::Relaxed);
+        self.strikes.are_mine();
         if self.shares_cpu {
             // Without the right to it the reader waits for its turn instead.
             let _goes_on_without = sys::set_priority(0, Some(READER_PRIORITY));
@@ -85,7 +85,7 @@ impl Striker<'_> {
             let first = if self.shares_cpu {
                 self.strike_on_shared_cpu(&mut listing, arm.shape, strike_ns, uevent, &mut rng)?
             } else {
-                self.strike(&mut listing, arm, unload, strike_ns, &mut rng)?
+                self.strike(&mut listing, arm.shape, unload, strike_ns)?
             };
             if uevent.is_none() {
                 aim.saw(delay_ns, first);
@@ -104,22 +104,18 @@ impl Striker<'_> {
     fn strike(
         &self,
         listing: &mut Listing<'_>,
-        arm: &super::arms::Arm,
+        shape: Shape,
         unload: Unload,
         strike_ns: u64,
-        rng: &mut impl Rng,
     ) -> std::io::Result<Option<State>> {
         while clock::monotonic_ns() < strike_ns {}
-        self.moments.will_strike(strike_ns);
-        let first = listing.read(arm.shape)?;
+        self.strikes.announce(strike_ns);
+        let first = listing.read(shape)?;
         let mut state = first;
         // Once it is gone the store has been made: what is left of the unload
         // is the loader's, and the mutex with it.
         while state.is_some() && self.moments.lasts(unload) {
-            if arm.pauses {
-                clock::sleep_until(clock::monotonic_ns() + rng.random_range(0..LONGEST_WAIT_NS));
-            }
-            state = listing.read(arm.shape)?;
+            state = listing.read(shape)?;
         }
         Ok(first)
     }
@@ -155,7 +151,7 @@ impl Striker<'_> {
         // before, it would hold back a reader that has not begun.
         let now = clock::monotonic_ns();
         if state.is_some() {
-            self.moments.will_strike(now);
+            self.strikes.announce(now);
         }
         while state.is_some() && clock::monotonic_ns() < now + LONGEST_STRIKE_NS {
             state = listing.read(shape)?;

@@ -15,7 +15,6 @@ use super::record;
 use super::virtual_cpus::keep_apart;
 use super::watch::{Budgets, Step, Watch};
 use crate::model::{Accel, Environment, Event, Knob, Phase, Settings, Snapshot, Trial, trial_seed};
-use crate::race::chaos::{self, Arena, Armed, Side};
 use crate::vm::{Qemu, QmpEvent, Vm, VmEvent, VmSpec};
 
 /// Longest wait for an event before the watch is asked again.
@@ -139,7 +138,6 @@ impl VmTrials {
         let start = Instant::now();
         let mut told = start;
         let mut cpu_threads = Vec::new();
-        let mut jitter = Outside::default();
         loop {
             if stop.load(Ordering::Relaxed) {
                 return Err(Ended::Interrupted);
@@ -163,9 +161,7 @@ impl VmTrials {
             }
             let snapshot = vm.recorder().snapshot();
             if snapshot.phase == Phase::Race && !cpu_threads.is_empty() {
-                let threads = std::mem::take(&mut cpu_threads);
-                keep_apart(&self.settings, &threads);
-                jitter = self.arm_from_outside(&threads, seed);
+                keep_apart(&self.settings, &std::mem::take(&mut cpu_threads));
             }
             watch.on_snapshot(snapshot, now);
             if let Some(status) = vm.exited() {
@@ -184,7 +180,6 @@ impl VmTrials {
                 Step::End => break,
             }
         }
-        jitter.armed.clear();
         vm.kill();
         drain(&vm, &mut watch, &mut log, start)?;
         self.learn(&watch);
@@ -193,9 +188,7 @@ impl VmTrials {
         let skipped = watch
             .racing()
             .map(|racing| racing.skipped.clone())
-            .unwrap_or_default()
-            .into_iter()
-            .chain(jitter.skipped);
+            .unwrap_or_default();
         let bad_lines = watch
             .finished()
             .map(|finished| finished.bad_lines.clone())
@@ -207,33 +200,15 @@ impl VmTrials {
         };
         let conclusion = watch.conclude(&last, &complaint);
         let mut trial = record::trial(trial.index, seed, conclusion, &counts);
-        trial
-            .notes
-            .extend(skipped.map(|name| format!("chaos technique skipped: {name}")));
+        trial.notes.extend(
+            skipped
+                .into_iter()
+                .map(|name| format!("chaos technique skipped: {name}")),
+        );
         trial.notes.extend(self.settings.crowding());
         trial.bad_lines = bad_lines;
         trial.console = log.name;
         Ok(trial)
-    }
-
-    /// Arms the techniques that only the host can do.
-    fn arm_from_outside(&self, threads: &[i32], seed: u64) -> Outside {
-        let mut outside = Outside::default();
-        let vcpus = match threads {
-            [first, .., last] => vec![*first, *last],
-            _ => Vec::new(),
-        };
-        let arena = Arena::on_host(vcpus, seed);
-        for technique in chaos::chosen(&self.settings.chaos, self.settings.strategy, true)
-            .into_iter()
-            .filter(|technique| technique.side == Side::Host)
-        {
-            match (technique.arm)(&arena) {
-                Ok(armed) => outside.armed.push(armed),
-                Err(error) => outside.skipped.push(format!("{}: {error}", technique.name)),
-            }
-        }
-        outside
     }
 
     /// Notes what the guest said of itself.
@@ -266,13 +241,6 @@ impl VmTrials {
         let command = format!("{}\n", self.qemu.command_line(&self.spec));
         write(format!("trial-{index:04}.qemu"), &[command.as_bytes()])
     }
-}
-
-/// Techniques at work on the host, and those that it cannot do.
-#[derive(Default)]
-struct Outside {
-    armed: Vec<Box<dyn Armed>>,
-    skipped: Vec<String>,
 }
 
 /// A trial that gave no conclusion.

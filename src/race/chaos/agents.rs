@@ -25,8 +25,6 @@ const LONGEST_PAUSE_NS: u64 = 200_000;
 pub(super) struct Agent {
     /// Its number, from 0.
     pub(super) index: usize,
-    /// The CPU that it runs on.
-    pub(super) cpu: usize,
     /// Its generator.
     pub(super) rng: Xoshiro256PlusPlus,
     /// Set when it has to end; who sleeps long looks at it.
@@ -68,7 +66,6 @@ impl Agents {
         for (index, &cpu) in cpus.iter().enumerate() {
             let agent = Agent {
                 index,
-                cpu,
                 rng: Xoshiro256PlusPlus::seed_from_u64(seed.wrapping_add(index as u64)),
                 stop: Arc::clone(&stop),
             };

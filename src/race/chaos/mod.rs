@@ -2,82 +2,30 @@
 //! one row each in [`TECHNIQUES`].
 
 mod agents;
-mod hotplug;
-mod membarrier;
-mod migration;
 mod offline;
 mod preempter;
 mod rcu_expedited;
-mod timer_storm;
-mod tlb_shootdown;
-mod vcpu_jitter;
 
 use std::io;
 use std::sync::Arc;
 
-use super::moments::Moments;
+use super::strikes::Strikes;
 
 use crate::model::{ChaosChoice, Knob, Strategy};
 
 /// Where a technique is armed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Arena {
     /// CPUs that readers sit on.
     pub reader_cpus: Vec<usize>,
-    /// CPUs without a reader.
-    pub other_cpus: Vec<usize>,
     /// CPUs without any worker.
     pub idle_cpus: Vec<usize>,
     /// Whether a loader has to run on a reader's CPU.
     pub shares_cpu: bool,
-    /// The loaders' clocks, where readers strike by them.
-    pub(super) moments: Option<Vec<Arc<Moments>>>,
-    /// Seen from the host: the threads of the first loader's and the first
-    /// reader's virtual CPU.
-    pub vcpus: Vec<i32>,
+    /// The readers that strike by a loader's clock, with their CPUs.
+    pub(super) strikers: Option<Vec<(usize, Arc<Strikes>)>>,
     /// Seed of its random choices.
     pub seed: u64,
-}
-
-impl Arena {
-    /// What the host sees: the threads of two virtual CPUs.
-    pub fn on_host(vcpus: Vec<i32>, seed: u64) -> Self {
-        Self {
-            vcpus,
-            seed,
-            ..Self::default()
-        }
-    }
-
-    /// A CPU from which a reader's can be interrupted: if there is room, one
-    /// without a loader.
-    fn cpu_without_reader(&self) -> io::Result<usize> {
-        let first = self.idle_cpus.first().or(self.other_cpus.first());
-        first
-            .copied()
-            .ok_or_else(|| io::Error::other("every CPU has a reader"))
-    }
-}
-
-/// Who can do it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// Whoever races, on the kernel under test.
-    Kernel,
-    /// The host of a VM.
-    Host,
-}
-
-/// Where `--chaos auto` takes a technique.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Auto {
-    /// Wherever it can.
-    Everywhere,
-    /// In disposable guests: elsewhere it leaves traces, or other people feel
-    /// it.
-    Guests,
-    /// Nowhere: it has to be named.
-    Named,
 }
 
 /// A technique at work. Disarming puts back what it changed.
@@ -100,10 +48,9 @@ pub struct Technique {
     pub help: &'static str,
     /// What it needs, in a line.
     pub needs: &'static str,
-    /// Who can do it.
-    pub side: Side,
-    /// Where `--chaos auto` takes it.
-    pub auto: Auto,
+    /// Whether `--chaos auto` leaves it to disposable guests, because others
+    /// on the machine would feel it.
+    pub guests_only: bool,
     /// Starts it. An error means that this kernel cannot do it.
     pub arm: fn(&Arena) -> io::Result<Box<dyn Armed>>,
 }
@@ -112,18 +59,12 @@ pub struct Technique {
 pub const TECHNIQUES: &[Technique] = &[
     preempter::TECHNIQUE,
     rcu_expedited::TECHNIQUE,
-    membarrier::TECHNIQUE,
-    tlb_shootdown::TECHNIQUE,
-    migration::TECHNIQUE,
-    timer_storm::TECHNIQUE,
-    hotplug::TECHNIQUE,
     offline::TECHNIQUE,
-    vcpu_jitter::TECHNIQUE,
 ];
 
 /// The techniques that a choice means under a strategy, in a guest or on a
-/// machine that others use. Names in the choice
-/// were checked when it was made; an unknown one means nothing.
+/// machine that others may use. Names in the choice were checked when it was
+/// made; an unknown one means nothing.
 pub fn chosen(choice: &ChaosChoice, strategy: Strategy, guest: bool) -> Vec<&'static Technique> {
     match choice {
         ChaosChoice::None => Vec::new(),
@@ -131,11 +72,7 @@ pub fn chosen(choice: &ChaosChoice, strategy: Strategy, guest: bool) -> Vec<&'st
         ChaosChoice::Auto if strategy == Strategy::AsReported => Vec::new(),
         ChaosChoice::Auto => TECHNIQUES
             .iter()
-            .filter(|technique| match technique.auto {
-                Auto::Everywhere => true,
-                Auto::Guests => guest,
-                Auto::Named => false,
-            })
+            .filter(|technique| guest || !technique.guests_only)
             .collect(),
         ChaosChoice::These(names) => TECHNIQUES
             .iter()
@@ -168,7 +105,7 @@ mod tests {
     fn what_others_would_feel_is_for_guests_unless_named() {
         let has = |choice, guest| {
             let rows = chosen(&choice, Strategy::Auto, guest);
-            rows.iter().any(|row| row.auto == Auto::Guests)
+            rows.iter().any(|row| row.guests_only)
         };
         assert!(has(ChaosChoice::Auto, true));
         assert!(!has(ChaosChoice::Auto, false));

@@ -7,7 +7,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::{Arena, Armed, Auto, Side, Technique};
+use super::{Arena, Armed, Technique};
 use crate::kernel::knob::KnobGuard;
 use crate::model::Knob;
 
@@ -15,8 +15,7 @@ pub(super) const TECHNIQUE: Technique = Technique {
     name: "offline",
     help: "take CPUs without a worker offline, so that a cycle takes less time",
     needs: "root, CONFIG_HOTPLUG_CPU, and a CPU without a worker",
-    side: Side::Kernel,
-    auto: Auto::Guests,
+    guests_only: true,
     arm,
 };
 

@@ -4,7 +4,7 @@
 use std::io;
 use std::path::Path;
 
-use super::{Arena, Armed, Auto, Technique};
+use super::{Arena, Armed, Technique};
 use crate::kernel::knob::KnobGuard;
 use crate::model::Knob;
 
@@ -12,8 +12,7 @@ pub(super) const TECHNIQUE: Technique = Technique {
     name: "rcu-expedited",
     help: "expedite RCU grace periods, so that an unload takes less time",
     needs: "/sys/kernel/rcu_expedited (Linux 3.12 or later)",
-    side: super::Side::Kernel,
-    auto: Auto::Everywhere,
+    guests_only: false,
     arm,
 };
 

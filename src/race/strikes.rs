@@ -1,0 +1,89 @@
+//! What a reader tells whoever preempts it: that it strikes, when, and which
+//! thread it is. One for each reader: two may strike at the same unload.
+
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, Thread};
+
+use nix::unistd::gettid;
+
+use super::moments::NAP;
+
+/// One reader's strikes. The reader is the only writer of its words.
+#[derive(Debug, Default)]
+pub(super) struct Strikes {
+    at_ns: AtomicU64,
+    number: AtomicU64,
+    tid: AtomicI32,
+    preempter: Mutex<Option<Thread>>,
+}
+
+impl Strikes {
+    /// The calling thread is the reader.
+    pub(super) fn are_mine(&self) {
+        self.tid.store(gettid().as_raw(), Ordering::Relaxed);
+    }
+
+    /// The reader's thread id; 0 before it has said so.
+    pub(super) fn reader(&self) -> i32 {
+        self.tid.load(Ordering::Relaxed)
+    }
+
+    /// The reader strikes at `at_ns`; whoever preempts it is told.
+    pub(super) fn announce(&self, at_ns: u64) {
+        self.at_ns.store(at_ns, Ordering::Release);
+        self.number.fetch_add(1, Ordering::Release);
+        let preempter = self
+            .preempter
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = preempter.as_ref() {
+            thread.unpark();
+        }
+    }
+
+    /// Waits, asleep, for a strike after number `before`: its number and time.
+    pub(super) fn next(&self, before: u64, stop: &AtomicBool) -> Option<(u64, u64)> {
+        while !stop.load(Ordering::Relaxed) {
+            let number = self.number.load(Ordering::Acquire);
+            if number != before {
+                return Some((number, self.at_ns.load(Ordering::Acquire)));
+            }
+            thread::park_timeout(NAP);
+        }
+        None
+    }
+
+    /// Whether no strike came after this one.
+    pub(super) fn is_latest(&self, number: u64) -> bool {
+        self.number.load(Ordering::Acquire) == number
+    }
+
+    /// The calling thread preempts this reader.
+    pub(super) fn preempter_is_me(&self) {
+        let mut preempter = self
+            .preempter
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *preempter = Some(thread::current());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_strike_is_handed_out_once_and_is_the_latest_until_the_next() {
+        let strikes = Strikes::default();
+        let stop = AtomicBool::new(false);
+        strikes.announce(7);
+        let (number, at_ns) = strikes.next(0, &stop).unwrap();
+        assert_eq!(at_ns, 7);
+        assert!(strikes.is_latest(number));
+        strikes.announce(8);
+        assert!(!strikes.is_latest(number));
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(strikes.next(0, &stop), None);
+    }
+}

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::model::{Accel, ChaosChoice, Oracle, Strategy};
+use crate::model::{Accel, ChaosChoice, DEFAULT_TARGET, Oracle, Strategy};
 use crate::procfs::cpus::CpuList;
+use crate::race::targets::{self, TARGETS, Target};
 
 /// How to race, wherever that is.
 #[derive(Debug, clap::Args)]
@@ -22,13 +23,17 @@ pub(super) struct RaceArgs {
     /// Loaders: workers that load and unload the module
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(super) loaders: u32,
-    /// Readers: workers that read /proc/modules
+    /// Readers: workers that read the target
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(super) readers: u32,
     /// CPUs that the workers sit on, such as 0-3,8: the guest's, or for `run`
     /// this machine's [default: all]
     #[arg(long, value_name = "LIST")]
     pub(super) cpus: Option<CpuList>,
+    /// What the readers read, from `modrace list targets`. Only /proc/modules
+    /// shows the race of the bug report
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_TARGET, value_parser = target)]
+    pub(super) target: &'static Target,
     /// How the readers read: auto, head, full or as-reported
     #[arg(long, value_name = "NAME", default_value = "auto", value_parser = strategy)]
     pub(super) strategy: Strategy,
@@ -140,6 +145,11 @@ fn strategy(typed: &str) -> Result<Strategy, String> {
         .find(|(_, name, _)| *name == typed)
         .map(|&(strategy, _, _)| strategy)
         .ok_or_else(|| format!("known strategies: {}", known()))
+}
+
+fn target(typed: &str) -> Result<&'static Target, String> {
+    let known = || TARGETS.iter().map(|row| row.name).collect::<Vec<_>>();
+    targets::named(typed).ok_or_else(|| format!("known targets: {}", known().join(", ")))
 }
 
 fn arm(typed: &str) -> Result<String, String> {

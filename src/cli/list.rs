@@ -5,7 +5,7 @@ use clap::ValueEnum;
 use super::{Failure, ui::Ui};
 use crate::crash::SIGNATURES;
 use crate::model::{ExitCode, Strategy};
-use crate::race::{ARMS, chaos::TECHNIQUES};
+use crate::race::{ARMS, chaos::TECHNIQUES, targets::TARGETS};
 use crate::report::FORMATS;
 
 /// Print one of the tables that modrace works from
@@ -17,6 +17,8 @@ pub(super) struct Args {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Table {
+    /// What readers read
+    Targets,
     /// How readers read
     Strategies,
     /// What `--strategy auto` chooses from
@@ -31,6 +33,7 @@ enum Table {
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
     let rows: Vec<(&str, &str)> = match args.table {
+        Table::Targets => TARGETS.iter().map(|row| (row.name, row.help)).collect(),
         Table::Strategies => Strategy::TABLE
             .iter()
             .map(|&(_, name, help)| (name, help))

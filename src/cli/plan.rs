@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use super::Failure;
 use super::args::{MachineArgs, RaceArgs};
-use crate::model::{Accel, ExitCode, MAX_SEED, MAX_WORKERS, Settings};
+use crate::model::{Accel, DEFAULT_TARGET, ExitCode, MAX_SEED, MAX_WORKERS, Oracle, Settings};
 use crate::procfs::cpus::CpuList;
 
 /// Trials of a run unless told otherwise.
@@ -61,6 +61,13 @@ fn check_race(race: &RaceArgs, default_duration_s: f64) -> Result<f64, Failure> 
             "--seed: at most {MAX_SEED} (2^53 - 1), so that JSON keeps it whole"
         ));
     }
+    if Oracle::from(race.oracle) == Oracle::NearMiss && !race.target.prints_m_show {
+        return usage(format!(
+            "--oracle near-miss with --target {}: near misses are read off the lines that \
+             m_show() prints, and only {DEFAULT_TARGET} has them",
+            race.target.name
+        ));
+    }
     Ok(duration_s)
 }
 
@@ -104,6 +111,7 @@ fn settings(race: &RaceArgs, default_duration_s: f64) -> Result<Settings, Failur
         background_modules: race.background_modules,
         append: String::new(),
         oracle: race.oracle.into(),
+        target: race.target.name.to_owned(),
     })
 }
 

@@ -31,5 +31,5 @@ pub use recorder::{
     MAX_WORKERS, Phase, RECORDER_BYTES, RECORDER_MAGIC, Recorder, Slot, Snapshot, Stage, bump,
 };
 pub use seed::{MAX_SEED, trial_seed};
-pub use settings::{Accel, ChaosChoice, Oracle, Settings, Strategy};
+pub use settings::{Accel, ChaosChoice, DEFAULT_TARGET, Oracle, Settings, Strategy};
 pub use states::{Held, Observed, StateCheck, StateSource};

@@ -3,6 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The target that readers read unless told otherwise: the one whose race
+/// modrace is about. The others are rows of a table in `race`.
+pub const DEFAULT_TARGET: &str = "/proc/modules";
+
 /// The settings of a run. Two runs with equal settings are the same experiment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Settings {
@@ -40,6 +44,35 @@ pub struct Settings {
     /// What tells that the race was lost.
     #[serde(default, skip_serializing_if = "Oracle::is_crash")]
     pub oracle: Oracle,
+    /// What the readers read, by its name in `modrace list targets`.
+    #[serde(default = "default_target", skip_serializing_if = "is_default_target")]
+    pub target: String,
+}
+
+fn default_target() -> String {
+    DEFAULT_TARGET.to_owned()
+}
+
+fn is_default_target(target: &str) -> bool {
+    target == DEFAULT_TARGET
+}
+
+impl Settings {
+    /// The target, if it is not [`DEFAULT_TARGET`]: then nobody called
+    /// `m_show()`, and whatever is said of the run must say so.
+    pub fn other_target(&self) -> Option<&str> {
+        Some(self.target.as_str()).filter(|target| !is_default_target(target))
+    }
+
+    /// A sentence about the race, with the target named if it is another one.
+    pub fn about(&self, sentence: String) -> String {
+        match self.other_target() {
+            Some(target) if !sentence.contains(target) => {
+                format!("readers of {target}: {sentence}")
+            }
+            _ => sentence,
+        }
+    }
 }
 
 impl Settings {

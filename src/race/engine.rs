@@ -2,7 +2,6 @@
 //! everybody in bounded time. A worker killed by an oops never ends, so nobody
 //! is ever waited for without a deadline.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -18,9 +17,10 @@ use super::lineup::{Lineup, Role, Seat};
 use super::loader;
 use super::moments::Moments;
 use super::processes::{self, Programs};
-use super::reader::{self, Listing};
+use super::reader::{self, Listing, Tally};
 use super::striker::Striker;
 use super::strikes::Strikes;
+use super::targets::Target;
 use crate::kernel::module::ModuleFile;
 use crate::kernel::{affinity, clock, sys};
 use crate::model::{
@@ -32,13 +32,15 @@ const GATE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Reads of each reader before the gate.
 const WARM_UP_READS: u32 = 200;
-/// What readers read.
-const TARGET: &str = "/proc/modules";
+/// Longest time that they may take.
+const WARM_UP: Duration = Duration::from_secs(1);
 
 /// What is raced.
 #[derive(Debug)]
 pub struct RaceSpec {
-    /// How readers read.
+    /// What readers read.
+    pub target: &'static Target,
+    /// How they read it.
     pub strategy: Strategy,
     /// Chaos techniques.
     pub chaos: ChaosChoice,
@@ -102,6 +104,7 @@ impl Race {
             Strategy::AsReported => Some(Programs::find().map_err(RaceError::NoProgram)?),
             _ => None,
         };
+        let aims = spec.strategy == Strategy::Auto && spec.target.is_struck_at();
         let stop = Arc::new(AtomicBool::new(false));
         let gate = Arc::new(Gate::default());
         let modules: Vec<Arc<ModuleFile>> = spec.modules.into_iter().map(Arc::new).collect();
@@ -135,7 +138,8 @@ impl Race {
                 programs: programs.clone(),
                 moments: Arc::clone(&moments[index % modules.len()]),
                 strikes,
-                shares_cpu: spec.strategy == Strategy::Auto && spec.lineup.shares_cpu(seat),
+                shares_cpu: aims && spec.lineup.shares_cpu(seat),
+                target: spec.target,
                 strategy: spec.strategy,
                 schedule: Schedule::new(spec.seed, &spec.arms),
                 names: names.clone(),
@@ -170,7 +174,7 @@ impl Race {
                 .seats
                 .iter()
                 .any(|seat| spec.lineup.shares_cpu(seat)),
-            strikers: (spec.strategy == Strategy::Auto).then_some(strikers),
+            strikers: aims.then_some(strikers),
             seed: spec.seed,
         };
         for technique in chaos::chosen(&spec.chaos, spec.strategy, spec.guest) {
@@ -273,6 +277,7 @@ struct Worker {
     moments: Arc<Moments>,
     strikes: Arc<Strikes>,
     shares_cpu: bool,
+    target: &'static Target,
     strategy: Strategy,
     schedule: Schedule,
     names: Vec<String>,
@@ -291,12 +296,15 @@ impl Worker {
             let _wherever_it_runs_it_races = affinity::pin_to(cpu);
         }
         sys::exact_timers();
-        if self.seat.role == Role::Reader && self.programs.is_none() {
-            self.warm_up();
-        }
+        let uncounted = Slot::default();
+        // Opened before the gate: the way to the modules' part of a long file
+        // is long.
+        let listing = (self.seat.role == Role::Reader && self.programs.is_none())
+            .then(|| self.warm_up(&uncounted));
         self.gate.wait();
-        let done = match (self.seat.role, &self.programs) {
-            (Role::Loader, None) => {
+        let done = match (listing, &self.programs) {
+            (Some(listing), _) => listing.and_then(|listing| self.read(listing, slot)),
+            (None, None) => {
                 loader::run(
                     &self.module,
                     &self.moments,
@@ -306,14 +314,12 @@ impl Worker {
                 );
                 Ok(())
             }
-            (Role::Reader, None) => self.read(slot),
-            (Role::Loader, Some(programs)) => {
+            (None, Some(programs)) if self.seat.role == Role::Loader => {
                 processes::load_loop(programs, &self.module, slot, &self.stop)
             }
-            (Role::Reader, Some(programs)) => {
-                let target = Path::new(TARGET);
-                let check = self.line_check();
-                processes::read_loop(programs, target, &self.names, check, slot, &self.stop)
+            (None, Some(programs)) => {
+                let tally = Tally::new(self.target, &self.names, self.line_check(), slot);
+                processes::read_loop(programs, self.target, &self.names, tally, slot, &self.stop)
             }
         };
         if let Err(error) = done {
@@ -330,30 +336,31 @@ impl Worker {
 
     /// Reads a little, uncounted, before anything is loaded: first reads are
     /// many times slower than later ones, above all in emulation.
-    fn warm_up(&self) {
-        let uncounted = Slot::default();
-        if let Ok(mut listing) = Listing::open(
-            Path::new(TARGET),
-            &self.names,
-            LineCheck::new(Vec::new(), Arc::default()),
-            &uncounted,
-        ) {
-            for _ in 0..WARM_UP_READS {
-                let _the_race_will_tell = listing.read(Shape::Head);
+    fn warm_up<'a>(&'a self, uncounted: &'a Slot) -> std::io::Result<Listing<'a>> {
+        let mut listing = Listing::open(self.target, &self.names, uncounted)?;
+        let begun = Instant::now();
+        for _ in 0..WARM_UP_READS {
+            let _the_race_will_tell = listing.read(Shape::Head);
+            if begun.elapsed() > WARM_UP {
+                break;
             }
         }
+        Ok(listing)
     }
 
     fn line_check(&self) -> LineCheck {
         LineCheck::new(self.watched.clone(), Arc::clone(&self.examples))
     }
 
-    fn read(&self, slot: &Slot) -> std::io::Result<()> {
+    fn read<'a>(&'a self, mut listing: Listing<'a>, slot: &'a Slot) -> std::io::Result<()> {
         let cycles = || self.recorder.cycles();
-        let listing = Listing::open(Path::new(TARGET), &self.names, self.line_check(), slot)?;
+        listing.count_in(slot, self.line_check());
         match self.strategy {
             Strategy::Full => reader::run(listing, Shape::Whole, cycles, &self.stop),
             Strategy::Head | Strategy::AsReported => {
+                reader::run(listing, Shape::Head, cycles, &self.stop)
+            }
+            Strategy::Auto if !self.target.is_struck_at() => {
                 reader::run(listing, Shape::Head, cycles, &self.stop)
             }
             Strategy::Auto => Striker {

@@ -1,5 +1,5 @@
-//! The race: loaders that load and unload the module against readers of its
-//! listing, released together by a gate and perturbed by chaos techniques.
+//! The race: loaders that load and unload the module against readers of a
+//! target that shows it, released together by a gate and perturbed by chaos techniques.
 //! Says what it counts on the flight recorder; judges nothing.
 
 mod aim;
@@ -15,8 +15,10 @@ mod processes;
 mod reader;
 mod striker;
 mod strikes;
+pub mod targets;
 mod uevent;
 
 pub use arms::{ARMS, Arm};
 pub use engine::{Race, RaceError, RaceSpec};
 pub use lineup::{Lineup, Role, Seat};
+pub use reader::shows;

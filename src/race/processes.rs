@@ -1,13 +1,14 @@
 //! `as-reported`: the bug report's own recipe. Real `insmod`, `rmmod` and `cat`
 //! processes, started one after the other as a shell loop does.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::line_check::LineCheck;
-use super::reader::{note, sighting};
+use super::reader::Tally;
+use super::targets::Target;
 use crate::kernel::module::ModuleFile;
 use crate::model::{Slot, Stage, bump};
 
@@ -67,35 +68,31 @@ pub(super) fn load_loop(
     Ok(())
 }
 
-/// `while true; do cat TARGET; done`
+/// `while true; do cat TARGET; done`, and what it shows of these modules.
 pub(super) fn read_loop(
     programs: &Programs,
-    target: &Path,
+    target: &Target,
     names: &[String],
-    mut check: LineCheck,
+    mut tally: Tally<'_>,
     slot: &Slot,
     stop: &AtomicBool,
 ) -> io::Result<()> {
     while !stop.load(Ordering::Relaxed) {
+        let files = names.iter().flat_map(|name| target.files(name));
+        // One file about all modules is named once.
+        let files: BTreeSet<PathBuf> = files.collect();
         slot.enter(Stage::Reading);
-        check.before_read();
+        tally.begin();
+        tally.before_read();
         let cat = quiet(&programs.cat)
-            .arg(target)
+            .args(files)
             .stdout(Stdio::piped())
             .output()?;
         slot.enter(Stage::Idle);
         bump(&slot.reads);
         // cat may have been given its output by several reads.
-        check.lines(&cat.stdout, false, slot);
-        let mut seen = false;
-        for line in cat.stdout.split_inclusive(|&byte| byte == b'\n') {
-            if let Some(state) = sighting(line, names) {
-                seen = note(slot, Some(state));
-            }
-        }
-        if !seen {
-            note(slot, None);
-        }
+        tally.lines(&cat.stdout, false);
+        tally.end();
     }
     slot.enter(Stage::Ended);
     Ok(())

@@ -3,6 +3,7 @@
 //! runs as PID 1 of a guest and on a bare machine.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -16,7 +17,8 @@ use crate::kernel::module_image::ModuleImage;
 use crate::kernel::{affinity, clock};
 use crate::model::{Accel, BadLine, Knob, Oracle, Phase, RECORDER_MAGIC, Recorder, Stage};
 use crate::procfs::cpus::CpuList;
-use crate::race::{Lineup, Race, RaceError, RaceSpec};
+use crate::race::targets::{self, Target};
+use crate::race::{Lineup, Race, RaceError, RaceSpec, shows};
 
 /// Time between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_millis(20);
@@ -98,6 +100,8 @@ fn run(
     say: &mut dyn FnMut(GuestMessage),
 ) -> Result<(), Unfit> {
     let settings = &plan.settings;
+    let target = targets::named(&settings.target)
+        .ok_or_else(|| broken(format!("no target {} is known here", settings.target)))?;
     let image = ModuleImage::open(module).map_err(|error| broken(format!("{error}")))?;
     let copies = |prefix: &str, count: u32| -> Result<Vec<ModuleFile>, Unfit> {
         (0..count)
@@ -107,7 +111,7 @@ fn run(
     let raced = copies(image.name(), settings.loaders)?;
     let mut taints = String::new();
     for module in &raced {
-        taints = try_module(module, image.vermagic(), settings.oracle)?;
+        taints = try_module(module, image.vermagic(), settings.oracle, target)?;
     }
     say(GuestMessage::Module {
         taints: taints.clone(),
@@ -116,6 +120,7 @@ fn run(
     let background = Background::load(copies(BACKGROUND, settings.background_modules)?)?;
     let cpus = seats(&settings.cpus)?;
     let spec = RaceSpec {
+        target,
         strategy: settings.strategy,
         chaos: settings.chaos.clone(),
         lineup: Lineup::new(settings.strategy, settings.loaders, settings.readers, &cpus),
@@ -245,6 +250,7 @@ fn try_module(
     module: &ModuleFile,
     vermagic: Option<&str>,
     oracle: Oracle,
+    target: &'static Target,
 ) -> Result<String, Unfit> {
     let name = module.name();
     module.load().map_err(|errno| match errno {
@@ -262,6 +268,7 @@ fn try_module(
         other => broken(format!("loading {name}: {other}")),
     })?;
     let taints = module.taint();
+    let shown = shows(target, name);
     module.unload().map_err(|errno| match errno {
         Errno::ENOSYS => {
             unsupported("this kernel cannot unload modules (CONFIG_MODULE_UNLOAD is off)")
@@ -272,8 +279,22 @@ fn try_module(
         other => broken(format!("unloading {name}: {other}")),
     })?;
     let taints = taints.map_err(|error| broken(format!("taint of {name}: {error}")))?;
+    let path = target.path(name);
+    match shown {
+        Ok(true) => {}
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(broken(format!("{path}: {error}")));
+        }
+        _ => {
+            return Err(unsupported(format!(
+                "this kernel shows a loaded module nowhere in {path}: it has no such target, and \
+                 this race would have no readers"
+            )));
+        }
+    }
     match (oracle, taints.is_empty()) {
-        (Oracle::Crash, true) => Err(unsupported(format!(
+        // Other targets care for no taint.
+        (Oracle::Crash, true) if target.prints_m_show => Err(unsupported(format!(
             "the module {name} is not tainted, and m_show() calls module_flags() only for tainted \
              modules: this race could never be lost"
         ))),

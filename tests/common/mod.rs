@@ -9,8 +9,9 @@
 use std::sync::LazyLock;
 
 use modrace::model::{
-    Accel, ChaosChoice, Counters, Crash, CrashClass, Environment, KernelRecord, ModuleRecord,
-    Oracle, Outcome, Report, Run, SCHEMA, Settings, Strategy, Tool, Trial, Verdict, trial_seed,
+    Accel, ChaosChoice, Counters, Crash, CrashClass, DEFAULT_TARGET, Environment, KernelRecord,
+    ModuleRecord, Oracle, Outcome, Report, Run, SCHEMA, Settings, Strategy, Tool, Trial, Verdict,
+    trial_seed,
 };
 use modrace::stats::{compare, run_stats, verdict_of_run};
 
@@ -147,6 +148,7 @@ pub(crate) fn settings(trials: u32, duration_s: f64) -> Settings {
         background_modules: 0,
         append: String::new(),
         oracle: Oracle::Crash,
+        target: DEFAULT_TARGET.to_owned(),
     }
 }
 

@@ -15,8 +15,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::{TIMES, clean, comparison, crashes, report, trial};
-use modrace::model::{Outcome, Report};
+use modrace::model::{Outcome, Report, Verdict};
 use modrace::report::{FORMATS, Format, read, svg, validate};
+use modrace::stats::verdict_of_run;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/reports")
@@ -67,6 +68,23 @@ fn expect(name: &str, actual: &str) {
 
 fn render(format: &str, report: &Report) -> String {
     Format::named(format).unwrap().render(report).unwrap()
+}
+
+/// Who reads only one of them must not take it for `/proc/modules`.
+#[test]
+fn every_format_names_a_target_that_is_not_the_default() {
+    let mut made = report("lab:fixed", clean(5, 60.0), 60.0);
+    made.settings.target = "/proc/kallsyms".to_owned();
+    (made.verdict, made.verdict_reason) = verdict_of_run(&made.settings, &made.trials, &[], true);
+    assert_eq!(made.verdict, Verdict::Inconclusive);
+    for format in FORMATS {
+        let text = format.render(&made).unwrap();
+        assert!(text.contains("kallsyms"), "{}: {text}", format.name);
+        assert!(!text.contains("/proc/modules race"), "{}", format.name);
+    }
+    let old = serde_json::to_value(report("lab:fixed", clean(1, 1.0), 1.0)).unwrap();
+    assert!(old["settings"].get("target").is_none());
+    assert!(validate(&made).is_empty());
 }
 
 #[test]

@@ -13,7 +13,9 @@ use modrace::cli::kernel_arg;
 use modrace::kernel::cache::Cache;
 use modrace::kernel::kbuild;
 use modrace::kernel::module_image::ModuleImage;
-use modrace::model::{Accel, ChaosChoice, Oracle, Outcome, Settings, Strategy, Trial};
+use modrace::model::{
+    Accel, ChaosChoice, DEFAULT_TARGET, Oracle, Outcome, Settings, Strategy, Trial,
+};
 use modrace::trial::{VmTrial, VmTrials, pack};
 use modrace::vm::initramfs::Initramfs;
 use modrace::vm::{Qemu, VmSpec, accel};
@@ -195,6 +197,7 @@ fn settings(cell: &Cell, duration: u32) -> Result<Settings, Failure> {
         duration_s: f64::from(duration),
         jobs: 1,
         cpus: Vec::new(),
+        target: DEFAULT_TARGET.to_owned(),
         smp: cell.smp.parse()?,
         mem_mib: 512,
         accel: Accel::Auto,

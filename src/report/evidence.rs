@@ -98,6 +98,12 @@ pub(super) fn rows(comparison: &Comparison) -> Rows {
 /// What the run did not show, so that nobody reads more into it.
 pub(super) fn not_shown(report: &Report) -> Vec<String> {
     let mut lines = Vec::new();
+    if let Some(target) = report.settings.other_target() {
+        lines.push(format!(
+            "Anything about the BUG in module_flags(): the readers read {target}, and never \
+             called m_show()."
+        ));
+    }
     let untainted = |module: &ModuleRecord| module.taints.is_empty();
     if report.module.as_ref().is_some_and(untainted) {
         lines.push(

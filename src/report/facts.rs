@@ -47,10 +47,11 @@ pub(super) fn sides(report: &Report) -> Vec<Side<'_>> {
 }
 
 /// The verdict in capitals, and what a comparison concluded. The confidence
-/// belongs to a confirmed fix alone: nothing else reached it.
+/// belongs to a confirmed fix alone: nothing else reached it. It is often all
+/// that is read, so it names a target that is not the default.
 pub(super) fn headline(report: &Report) -> String {
     let verdict = report.verdict.as_str().to_uppercase();
-    match &report.comparison {
+    let headline = match &report.comparison {
         Some(made) if made.conclusion == Conclusion::FixConfirmed => {
             format!("{verdict} (fix confirmed at {})", percent(made.confidence))
         }
@@ -58,6 +59,10 @@ pub(super) fn headline(report: &Report) -> String {
             format!("{verdict} (candidate crashed)")
         }
         _ => verdict,
+    };
+    match report.settings.other_target() {
+        Some(target) => format!("{headline}, readers of {target}"),
+        None => headline,
     }
 }
 
@@ -186,6 +191,9 @@ fn settings(settings: &Settings) -> String {
     if settings.accel != Accel::None {
         words.push(format!("accel {}", settings.accel.as_str()));
         words.push(format!("{} MiB", settings.mem_mib));
+    }
+    if let Some(target) = settings.other_target() {
+        words.push(format!("target {target}"));
     }
     if settings.background_modules > 0 {
         words.push(format!("other modules {}", settings.background_modules));

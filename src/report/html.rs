@@ -22,7 +22,8 @@ const CSS: &str = include_str!("html.css");
 fn render(report: &Report) -> Result<String, RenderError> {
     let sides = facts::sides(report);
     let title = format!(
-        "/proc/modules race on Linux {}",
+        "{} race on Linux {}",
+        report.settings.target,
         facts::release(&report.environment)
     );
     let page = html! {

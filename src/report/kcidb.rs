@@ -88,7 +88,11 @@ fn objects(report: &Report, side: &Side, is_control: bool) -> Result<Objects, Re
         "id": test_id,
         "build_id": build_id,
         "origin": ORIGIN,
-        "path": if is_control { "modrace.baseline" } else { "modrace.proc_modules" },
+        "path": if is_control {
+            "modrace.baseline".to_owned()
+        } else {
+            format!("modrace.{}", word(&report.settings.target))
+        },
         "comment": if is_control {
             format!("{} of {} trials crashed", side.stats.crashes, side.trials.len())
         } else {
@@ -118,6 +122,15 @@ fn objects(report: &Report, side: &Side, is_control: bool) -> Result<Objects, Re
         build,
         test,
     })
+}
+
+/// A target as a part of a test's path, which is made of words and dots.
+fn word(target: &str) -> String {
+    target
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join("_")
 }
 
 fn status(verdict: Verdict) -> &'static str {

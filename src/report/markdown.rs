@@ -25,7 +25,8 @@ fn render(report: &Report) -> Result<String, RenderError> {
 /// The whole page.
 pub(super) fn page(report: &Report) -> String {
     let mut out = format!(
-        "# /proc/modules race on Linux {}\n\n**{}**: {}\n",
+        "# {} race on Linux {}\n\n**{}**: {}\n",
+        cell(&report.settings.target),
         cell(facts::release(&report.environment)),
         cell(&facts::headline(report)),
         cell(&report.verdict_reason)

@@ -22,7 +22,8 @@ pub(super) const FORMAT: Format = Format {
 fn render(report: &Report) -> Result<String, RenderError> {
     let mut out = Page::default();
     let title = format!(
-        "modrace: /proc/modules race, Linux {}",
+        "modrace: {} race, Linux {}",
+        report.settings.target,
         facts::release(&report.environment)
     );
     out.heading(&title, '=');

@@ -9,13 +9,19 @@ use super::figures::seconds;
 use super::run::{counts, run_stats};
 use crate::model::{Comparison, CrashClass, Oracle, Outcome, Settings, StateCheck, Trial, Verdict};
 
+/// What [`CrashClass::Target`] is called where the readers raced for it.
+const OUR_RACE: &str = "the race under test";
+/// What it is called where they read something else.
+const M_SHOW: &str = "the race of m_show() and module_flags()";
+
 /// The verdict on a run, and why in one sentence, from all that it hangs on.
 /// `finished` is false for a run that was cut short: that shows less than was
 /// asked for.
 ///
 /// Beside a baseline the comparison may say more. It can confirm a clean run or
 /// weaken it; it cannot mend a kernel that crashed in another way, or a run that
-/// broke.
+/// broke. It names a target that is not the default: a fix is confirmed for
+/// those readers only.
 pub fn verdict_of_run(
     settings: &Settings,
     trials: &[Trial],
@@ -26,7 +32,8 @@ pub fn verdict_of_run(
     let alone = verdict_alone(settings, trials, states, finished);
     match (alone.0, comparison) {
         (Verdict::Pass | Verdict::Inconclusive, Some(made)) => {
-            earned((made.conclusion.verdict(), made.reason.clone()), trials)
+            let reason = settings.about(made.reason.clone());
+            earned((made.conclusion.verdict(), reason), settings, trials)
         }
         _ => alone,
     }
@@ -38,7 +45,10 @@ fn verdict_alone(
     states: &[StateCheck],
     finished: bool,
 ) -> (Verdict, String) {
-    let (verdict, reason) = earned(of_the_trials(trials, settings.trials), trials);
+    let race = settings.other_target().map_or(OUR_RACE, |_| M_SHOW);
+    let of_trials = of_the_trials(race, trials, settings.trials);
+    let (verdict, reason) = earned(of_trials, settings, trials);
+    let reason = settings.about(reason);
     if let (true, Some(failed)) = (verdict != Verdict::Fail, failed_states(states)) {
         return (Verdict::Fail, failed);
     }
@@ -59,12 +69,23 @@ fn verdict_alone(
         );
         return (Verdict::Inconclusive, reason);
     }
+    // Readers of another target never call m_show(): their survival is none of
+    // the race that a pass is about. It counts beside a kernel that crashed
+    // under the same readers.
+    if verdict == Verdict::Pass && settings.other_target().is_some() {
+        let reason = format!("{reason}; nothing is shown of {M_SHOW}, which they never reach");
+        return (Verdict::Inconclusive, reason);
+    }
     (verdict, reason)
 }
 
 /// A pass only where the window was visited.
-fn earned((verdict, reason): (Verdict, String), trials: &[Trial]) -> (Verdict, String) {
-    if verdict == Verdict::Pass && !window_visited(trials) {
+fn earned(
+    (verdict, reason): (Verdict, String),
+    settings: &Settings,
+    trials: &[Trial],
+) -> (Verdict, String) {
+    if verdict == Verdict::Pass && !window_visited(settings, trials) {
         let sum = |count: fn(&Trial) -> u64| trials.iter().map(count).sum::<u64>();
         let reason = format!(
             "no reader ever saw the module going, in {} reads and {} cycles: the window was not \
@@ -82,9 +103,12 @@ fn earned((verdict, reason): (Verdict, String), trials: &[Trial]) -> (Verdict, S
 /// the other, however often they saw the module `Live`. All trials together,
 /// since a short one may miss it without harm.
 ///
-/// This is the one place that says what proves it: where what is read does not
-/// show states, another sighting has to do.
-fn window_visited(trials: &[Trial]) -> bool {
+/// Other targets do not show states: there any sighting has to do, which each
+/// survivor has.
+fn window_visited(settings: &Settings, trials: &[Trial]) -> bool {
+    if settings.other_target().is_some() {
+        return true;
+    }
     let of_kernel = trials.iter().filter(|trial| counts(trial));
     of_kernel
         .map(|trial| trial.counters.sightings.unloading)
@@ -107,10 +131,10 @@ fn failed_states(states: &[StateCheck]) -> Option<String> {
     ))
 }
 
-fn of_the_trials(trials: &[Trial], asked: u32) -> (Verdict, String) {
+fn of_the_trials(race: &str, trials: &[Trial], asked: u32) -> (Verdict, String) {
     let stats = run_stats(trials);
     if stats.crashes > 0 {
-        return (Verdict::Fail, crashed(trials));
+        return (Verdict::Fail, crashed(race, trials));
     }
     if let Some(reason) = bad_lines(trials) {
         return (Verdict::Fail, reason);
@@ -184,8 +208,8 @@ fn bad_lines(trials: &[Trial]) -> Option<String> {
     (bad > 0).then(|| format!("{bad} lines of /proc/modules that cannot be{example}"))
 }
 
-/// Which crash it was: the race under test, or a fail of another kind.
-fn crashed(trials: &[Trial]) -> String {
+/// Which crash it was: the race, or a fail of another kind.
+fn crashed(race: &str, trials: &[Trial]) -> String {
     let crashed: Vec<&Trial> = trials
         .iter()
         .filter(|trial| trial.outcome == Outcome::Crashed)
@@ -200,9 +224,9 @@ fn crashed(trials: &[Trial]) -> String {
     let told = crashed.iter().find(is_target).or(crashed.first());
     let title = told.map_or("", |trial| trial.reason.as_str());
     let which = match (target, crashed.len() - target) {
-        (_, 0) => "in the race under test".to_owned(),
-        (0, _) => "but not in the race under test".to_owned(),
-        (target, other) => format!("{target} in the race under test, {other} otherwise"),
+        (_, 0) => format!("in {race}"),
+        (0, _) => format!("but not in {race}"),
+        (target, other) => format!("{target} in {race}, {other} otherwise"),
     };
     format!(
         "{} of {} crashed, {which}: {title}",
@@ -246,6 +270,7 @@ mod tests {
         }
     }
 
+    /// As a report from before there were oracles and targets says.
     fn settings(trials: u32) -> Settings {
         serde_json::from_value(serde_json::json!({
             "trials": trials, "duration_s": 10.0, "jobs": 1, "smp": 2, "mem_mib": 256,
@@ -346,6 +371,36 @@ mod tests {
         let (verdict, reason) = verdict_of_run(&settings, &clean, &[], true, None);
         assert_eq!(verdict, Verdict::Inconclusive);
         assert!(reason.starts_with("no near miss in 200 cycles"), "{reason}");
+    }
+
+    #[test]
+    fn who_never_called_m_show_passes_nothing_and_says_what_was_read() {
+        let mut settings = settings(2);
+        settings.target = "/proc/kallsyms".to_owned();
+        let of = |trials: &[Trial]| verdict_of_run(&settings, trials, &[], true, None);
+        let (verdict, reason) = of(&vec![trial(Outcome::Survived, 10.0); 2]);
+        assert_eq!(verdict, Verdict::Inconclusive);
+        assert!(
+            reason.starts_with("readers of /proc/kallsyms: survived, no positive control")
+                && reason.contains("nothing is shown of the race of m_show()"),
+            "{reason}"
+        );
+        // Another function's crash is what such a run looks for: "not in the
+        // race under test" would be wrong.
+        let (verdict, reason) = of(&[trial(Outcome::Crashed, 1.0)]);
+        assert_eq!(verdict, Verdict::Fail);
+        assert_eq!(
+            reason,
+            "readers of /proc/kallsyms: 1 of 1 trial crashed, but not in the race of m_show() \
+             and module_flags(): as it was"
+        );
+        let clean = vec![trial(Outcome::Survived, 10.0); 2];
+        let comparison = super::super::compare(&clean, &clean, 0.999, 1).unwrap();
+        let (_, reason) = verdict_of_run(&settings, &clean, &[], true, Some(&comparison));
+        assert!(
+            reason.starts_with("readers of /proc/kallsyms: "),
+            "{reason}"
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! for guests and for bare machines.
 
 use super::watch::Conclusion;
-use crate::model::{AimRecord, Counters, Outcome, Snapshot, Trial};
+use crate::model::{AimRecord, Counters, Outcome, Settings, Snapshot, Trial};
 use crate::race::ARMS;
 
 /// A trial's record.
@@ -27,6 +27,15 @@ pub(super) fn trial(index: u32, seed: u64, conclusion: Conclusion, counts: &Snap
         notes: conclusion.notes,
         console: None,
         wall_s: 0.0,
+    }
+}
+
+/// The reason, with the target named if it is not the default: nobody may take
+/// a survivor for one of `m_show()`. A crash names its function itself.
+pub(super) fn reason(settings: &Settings, outcome: Outcome, reason: String) -> String {
+    match outcome {
+        Outcome::Crashed => reason,
+        _ => settings.about(reason),
     }
 }
 

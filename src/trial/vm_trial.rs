@@ -200,6 +200,7 @@ impl VmTrials {
         };
         let conclusion = watch.conclude(&last, &complaint);
         let mut trial = record::trial(trial.index, seed, conclusion, &counts);
+        trial.reason = record::reason(&self.settings, trial.outcome, trial.reason);
         trial.notes.extend(
             skipped
                 .into_iter()

@@ -68,12 +68,15 @@ fn machine(report: &Report) -> String {
 fn race(report: &Report) -> String {
     let settings = &report.settings;
     format!(
-        "{}, {} loader{}, {} reader{}, {} other modules, seed {}",
+        "{}, {} loader{}, {} reader{}{}, {} other modules, seed {}",
         settings.strategy.as_str(),
         settings.loaders,
         plural(settings.loaders),
         settings.readers,
         plural(settings.readers),
+        settings
+            .other_target()
+            .map_or(String::new(), |target| format!(" of {target}")),
         settings.background_modules,
         report.seed
     )

@@ -133,7 +133,8 @@ impl BareTrials<'_> {
             asked_to_stop: None,
             crashed: false,
         };
-        let duration_s = self.begin.report.settings.duration_s;
+        let settings = &self.begin.report.settings;
+        let duration_s = settings.duration_s;
         let ended = watch.until_ended(Duration::from_secs_f64(duration_s), stop, tell)?;
         let reboot_needed = matches!(ended, Ended::Sign | Ended::Stalled(_));
         watch.let_it_finish(&ended, tell)?;
@@ -150,6 +151,7 @@ impl BareTrials<'_> {
             ..record::trial(index, seed, conclusion, &last)
         };
         trial.notes.extend(self.begin.report.settings.crowding());
+        trial.reason = record::reason(settings, trial.outcome, trial.reason);
         self.journal
             .append(&Record::Outcome(Box::new(trial.clone())))?;
         // Plain files: a dead racer that has them open does not mind.

@@ -6,7 +6,8 @@
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-use modrace::model::{Outcome, Report};
+use modrace::model::{DEFAULT_TARGET, Outcome, Report, Verdict};
+use modrace::race::targets::TARGETS;
 
 /// Two guests at once would measure each other.
 static MACHINE: Mutex<()> = Mutex::new(());
@@ -86,6 +87,32 @@ fn a_fixed_kernel_survives_and_gets_its_knobs_back() {
     );
 }
 
+/// Races lab:fixed once through every target.
+fn race_every_target(strategy: &str, duration: &str, check: impl Fn(&'static str, &Report)) {
+    for row in TARGETS {
+        let report = race(&[
+            "--kernel",
+            "lab:fixed",
+            "--trials",
+            "1",
+            "--duration",
+            duration,
+            "--strategy",
+            strategy,
+            "--target",
+            row.name,
+        ]);
+        let trial = &report.trials[0];
+        assert_eq!(report.settings.target, row.name);
+        assert_eq!(trial.outcome, Outcome::Survived, "{}", trial.reason);
+        assert!(trial.cycles > 0 && trial.reads > 0, "{trial:?}");
+        let seen = &trial.counters.sightings;
+        assert!(seen.live + seen.loading + seen.unloading > 0, "{trial:?}");
+        assert!(trial.counters.lines.is_clean(), "{:?}", trial.bad_lines);
+        check(row.name, &report);
+    }
+}
+
 #[test]
 fn workers_sit_on_the_cpus_asked_for() {
     let report = race(&[
@@ -137,12 +164,88 @@ fn cpus_that_the_guest_has_not_are_refused_with_those_that_it_has() {
 }
 
 #[test]
-fn an_unknown_arm_lists_the_known_ones() {
+fn every_target_is_read_and_only_the_default_passes() {
+    race_every_target("auto", "3s", |name, report| {
+        let reasons = [&report.verdict_reason, &report.trials[0].reason];
+        if name == DEFAULT_TARGET {
+            assert_eq!(report.verdict, Verdict::Pass);
+        } else {
+            assert_eq!(report.verdict, Verdict::Inconclusive);
+            let named = reasons.iter().all(|reason| reason.contains(name));
+            assert!(named, "{reasons:?}");
+        }
+    });
+}
+
+#[test]
+#[ignore = "a few minutes: free readers seldom come to kallsyms' end while the module is there"]
+fn every_target_is_read_at_its_head_as_a_whole_and_by_cat() {
+    for strategy in ["head", "full", "as-reported"] {
+        race_every_target(strategy, "15s", |_, _| {});
+    }
+}
+
+/// What a run that is not to be says.
+fn refusal(arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_modrace"))
-        .args(["vm", "--kernel", "lab:fixed", "--arms", "nonsense"])
+        .args(arguments)
         .output()
         .unwrap();
-    let text = String::from_utf8_lossy(&output.stderr);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{text}");
+    text
+}
+
+#[test]
+fn an_unknown_target_lists_the_known_ones_and_so_does_list() {
+    let known = Command::new(env!("CARGO_BIN_EXE_modrace"))
+        .args(["list", "targets"])
+        .output()
+        .unwrap();
+    let known = String::from_utf8_lossy(&known.stdout).into_owned();
+    for command in [
+        &["run"][..],
+        &["vm", "--kernel", "lab:fixed"],
+        &[
+            "ab",
+            "--baseline",
+            "lab:vulnerable",
+            "--candidate",
+            "lab:fixed",
+        ],
+    ] {
+        let text = refusal(&[command, &["--target", "/proc/nonsense"]].concat());
+        for row in TARGETS {
+            assert!(text.contains(row.name), "{text}");
+            assert!(
+                known.contains(row.name) && known.contains(row.help),
+                "{known}"
+            );
+        }
+    }
+}
+
+#[test]
+fn near_misses_are_read_off_proc_modules_only() {
+    for row in TARGETS.iter().filter(|row| row.name != DEFAULT_TARGET) {
+        let text = refusal(&[
+            "vm",
+            "--kernel",
+            "lab:fixed",
+            "--oracle",
+            "near-miss",
+            "--target",
+            row.name,
+        ]);
+        assert!(
+            text.contains(row.name) && text.contains("m_show()"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn an_unknown_arm_lists_the_known_ones() {
+    let text = refusal(&["vm", "--kernel", "lab:fixed", "--arms", "nonsense"]);
     assert!(text.contains("head-at-once"), "{text}");
 }

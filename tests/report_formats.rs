@@ -75,7 +75,8 @@ fn render(format: &str, report: &Report) -> String {
 fn every_format_names_a_target_that_is_not_the_default() {
     let mut made = report("lab:fixed", clean(5, 60.0), 60.0);
     made.settings.target = "/proc/kallsyms".to_owned();
-    (made.verdict, made.verdict_reason) = verdict_of_run(&made.settings, &made.trials, &[], true);
+    (made.verdict, made.verdict_reason) =
+        verdict_of_run(&made.settings, &made.trials, &[], true, None);
     assert_eq!(made.verdict, Verdict::Inconclusive);
     for format in FORMATS {
         let text = format.render(&made).unwrap();

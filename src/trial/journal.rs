@@ -6,6 +6,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use flate2::Crc;
@@ -164,6 +165,8 @@ pub struct Journal {
     file: File,
     path: PathBuf,
     writes: Cost,
+    /// What was appended last, on its way to the disk.
+    syncing: Option<JoinHandle<io::Result<Duration>>>,
 }
 
 /// What syncing has cost so far.
@@ -175,6 +178,14 @@ pub struct Cost {
     pub total: Duration,
     /// The longest of them.
     pub longest: Duration,
+}
+
+impl Cost {
+    fn count(&mut self, took: Duration) {
+        self.records += 1;
+        self.total += took;
+        self.longest = self.longest.max(took);
+    }
 }
 
 /// A journal as it was found.
@@ -244,6 +255,7 @@ impl Journal {
                 file,
                 path,
                 writes: Cost::default(),
+                syncing: None,
             }),
             Err(TryLockError::WouldBlock) => Err(JournalError::InUse(path)),
             Err(TryLockError::Error(source)) => Err(failed("lock", &path)(source)),
@@ -262,15 +274,54 @@ impl Journal {
 
     /// Appends a record; returns when it is on the disk.
     pub fn append(&mut self, record: &Record) -> Result<(), JournalError> {
+        self.settle()?;
         let start = Instant::now();
         self.file
             .write_all(&encode(record))
             .and_then(|()| self.file.sync_data())
             .map_err(failed("write to the journal", &self.path))?;
-        let took = start.elapsed();
-        self.writes.records += 1;
-        self.writes.total += took;
-        self.writes.longest = self.writes.longest.max(took);
+        self.writes.count(start.elapsed());
+        Ok(())
+    }
+
+    /// Appends a record and returns while it is on its way to the disk: who
+    /// watches a kernel has no time to wait. What was on its way before has
+    /// arrived then, and a failure is told to the next who appends.
+    pub fn append_behind(&mut self, record: &Record) -> Result<(), JournalError> {
+        self.settle()?;
+        let start = Instant::now();
+        let mut write = || {
+            self.file.write_all(&encode(record))?;
+            let file = self.file.try_clone()?;
+            let sync = move || file.sync_data().map(|()| start.elapsed());
+            thread::Builder::new()
+                .name("journal".to_owned())
+                .spawn(sync)
+        };
+        self.syncing = Some(write().map_err(failed("write to the journal", &self.path))?);
+        Ok(())
+    }
+
+    /// Whether the last record is still on its way to the disk.
+    pub fn is_syncing(&self) -> bool {
+        matches!(&self.syncing, Some(thread) if !thread.is_finished())
+    }
+
+    /// Waits until the last record is on the disk.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this thread races nothing, and a sync has no deadline either"
+    )]
+    fn settle(&mut self) -> Result<(), JournalError> {
+        let Some(thread) = self.syncing.take() else {
+            return Ok(());
+        };
+        let panicked = |_| Err(io::Error::other("the thread that syncs it panicked"));
+        let took = thread
+            .join()
+            .unwrap_or_else(panicked)
+            .map_err(failed("write to the journal", &self.path))?;
+        self.writes.count(took);
         Ok(())
     }
 
@@ -345,84 +396,4 @@ fn checksum(bytes: &[u8]) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn beat(cycles: u64) -> Record {
-        Record::Beat(Beat {
-            unix_ms: 1_700_000_000_000 + cycles,
-            raced_s: cycles as f64 / 10.0,
-            cycles,
-            ..Beat::default()
-        })
-    }
-
-    #[test]
-    fn a_cut_at_any_byte_loses_only_the_record_that_it_tears() {
-        let records: Vec<Record> = (0..5).map(beat).collect();
-        let mut bytes = Vec::new();
-        let mut ends = Vec::new();
-        for record in &records {
-            bytes.extend(encode(record));
-            ends.push(bytes.len());
-        }
-        for cut in 0..=bytes.len() {
-            let (read, whole) = decode(&bytes[..cut]);
-            let expected = ends.iter().filter(|&&end| end <= cut).count();
-            assert_eq!(read, records[..expected], "cut at {cut}");
-            assert_eq!(whole, if expected == 0 { 0 } else { ends[expected - 1] });
-        }
-    }
-
-    #[test]
-    fn a_flipped_bit_anywhere_is_noticed() {
-        let mut bytes = encode(&beat(1));
-        let first = bytes.len();
-        bytes.extend(encode(&beat(2)));
-        for at in 0..bytes.len() {
-            for bit in 0..8 {
-                let mut damaged = bytes.clone();
-                damaged[at] ^= 1 << bit;
-                let (read, _) = decode(&damaged);
-                // The checksum's hex may change its case and say the same.
-                let same_sum = damaged.eq_ignore_ascii_case(&bytes) && (at % first) < 8;
-                if !same_sum {
-                    let expected = usize::from(at >= first);
-                    assert_eq!(read.len(), expected, "byte {at} bit {bit}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_torn_end_is_cut_off_and_writing_goes_on() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut journal = Journal::create(folder.path()).unwrap();
-        journal.append(&beat(1)).unwrap();
-        let path = journal.path().to_owned();
-        drop(journal);
-        let mut bytes = fs::read(&path).unwrap();
-        bytes.extend(b"00000000 {\"rec");
-        fs::write(&path, bytes).unwrap();
-
-        let (mut journal, found) = Journal::resume(&path).unwrap();
-        assert_eq!((found.records, found.torn_bytes), (vec![beat(1)], 14));
-        journal.append(&beat(2)).unwrap();
-        assert_eq!(journal.cost().records, 1);
-        drop(journal);
-        let (_, found) = Journal::resume(&path).unwrap();
-        assert_eq!(
-            (found.records, found.torn_bytes),
-            (vec![beat(1), beat(2)], 0)
-        );
-    }
-
-    #[test]
-    fn two_runs_cannot_share_a_journal() {
-        let folder = tempfile::tempdir().unwrap();
-        let journal = Journal::create(folder.path()).unwrap();
-        let second = Journal::resume(journal.path());
-        assert!(matches!(second, Err(JournalError::InUse(_))));
-        assert_eq!(list(folder.path()).unwrap(), [journal.path()]);
-    }
-}
+mod tests;

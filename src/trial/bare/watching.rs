@@ -59,10 +59,11 @@ impl Watching<'_> {
             }
             let seen = self.racer.snapshot();
             self.pace.see(&seen);
-            if self.pace.written.elapsed() >= self.heartbeat {
+            // A disk that is slower than the heart gets fewer beats.
+            if self.pace.written.elapsed() >= self.heartbeat && !self.journal.is_syncing() {
                 self.pace.written = Instant::now();
                 let beat = self.beat(&seen);
-                self.journal.append(&Record::Beat(beat))?;
+                self.journal.append_behind(&Record::Beat(beat))?;
             }
             if self.witness.finished().is_some() {
                 return Ok(match self.asked_to_stop {
@@ -228,7 +229,8 @@ impl Watching<'_> {
                 GuestMessage::Module { taints } => tell(Told::Module(taints)),
                 GuestMessage::Racing(racing) => {
                     let log_start_s = self.witness.log_start_s(racing.start_ns);
-                    self.journal.append(&Record::Racing(RacingMark {
+                    // The race does not wait for it: its crash may come now.
+                    self.journal.append_behind(&Record::Racing(RacingMark {
                         racing: racing.clone(),
                         log_start_s,
                     }))?;

@@ -1,0 +1,97 @@
+//! Journals written, torn, damaged and read back.
+
+use super::*;
+
+fn beat(cycles: u64) -> Record {
+    Record::Beat(Beat {
+        unix_ms: 1_700_000_000_000 + cycles,
+        raced_s: cycles as f64 / 10.0,
+        cycles,
+        ..Beat::default()
+    })
+}
+
+#[test]
+fn a_cut_at_any_byte_loses_only_the_record_that_it_tears() {
+    let records: Vec<Record> = (0..5).map(beat).collect();
+    let mut bytes = Vec::new();
+    let mut ends = Vec::new();
+    for record in &records {
+        bytes.extend(encode(record));
+        ends.push(bytes.len());
+    }
+    for cut in 0..=bytes.len() {
+        let (read, whole) = decode(&bytes[..cut]);
+        let expected = ends.iter().filter(|&&end| end <= cut).count();
+        assert_eq!(read, records[..expected], "cut at {cut}");
+        assert_eq!(whole, if expected == 0 { 0 } else { ends[expected - 1] });
+    }
+}
+
+#[test]
+fn a_flipped_bit_anywhere_is_noticed() {
+    let mut bytes = encode(&beat(1));
+    let first = bytes.len();
+    bytes.extend(encode(&beat(2)));
+    for at in 0..bytes.len() {
+        for bit in 0..8 {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1 << bit;
+            let (read, _) = decode(&damaged);
+            // The checksum's hex may change its case and say the same.
+            let same_sum = damaged.eq_ignore_ascii_case(&bytes) && (at % first) < 8;
+            if !same_sum {
+                let expected = usize::from(at >= first);
+                assert_eq!(read.len(), expected, "byte {at} bit {bit}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_torn_end_is_cut_off_and_writing_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut journal = Journal::create(folder.path()).unwrap();
+    journal.append(&beat(1)).unwrap();
+    let path = journal.path().to_owned();
+    drop(journal);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes.extend(b"00000000 {\"rec");
+    fs::write(&path, bytes).unwrap();
+
+    let (mut journal, found) = Journal::resume(&path).unwrap();
+    assert_eq!((found.records, found.torn_bytes), (vec![beat(1)], 14));
+    journal.append(&beat(2)).unwrap();
+    assert_eq!(journal.cost().records, 1);
+    drop(journal);
+    let (_, found) = Journal::resume(&path).unwrap();
+    assert_eq!(
+        (found.records, found.torn_bytes),
+        (vec![beat(1), beat(2)], 0)
+    );
+}
+
+#[test]
+fn two_runs_cannot_share_a_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::create(folder.path()).unwrap();
+    let second = Journal::resume(journal.path());
+    assert!(matches!(second, Err(JournalError::InUse(_))));
+    assert_eq!(list(folder.path()).unwrap(), [journal.path()]);
+}
+
+#[test]
+fn what_a_thread_syncs_stands_in_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut journal = Journal::create(folder.path()).unwrap();
+    for cycles in 0..5 {
+        journal.append_behind(&beat(cycles)).unwrap();
+    }
+    journal.append(&beat(5)).unwrap();
+    assert!(!journal.is_syncing());
+    assert_eq!(journal.cost().records, 6);
+    let path = journal.path().to_owned();
+    drop(journal);
+    let (_, found) = Journal::resume(&path).unwrap();
+    assert_eq!(found.records, (0..6).map(beat).collect::<Vec<_>>());
+}

@@ -261,14 +261,16 @@ impl Recorder {
                 .map(|slot| Stage::from_word(slot.stage.load(Ordering::Relaxed)))
                 .take_while(|stage| *stage != Stage::Unused)
                 .collect(),
-            aim: self
+            aims: self
                 .slots
                 .iter()
                 .map(|slot| {
                     [&slot.arm, &slot.learned_ns, &slot.unload_ns]
                         .map(|word| word.load(Ordering::Relaxed))
                 })
-                .find(|[arm, ..]| *arm != 0),
+                .enumerate()
+                .filter(|(_, [arm, ..])| *arm != 0)
+                .collect(),
         }
     }
 }
@@ -296,9 +298,9 @@ pub struct Snapshot {
     pub counters: Counters,
     /// What each worker was doing.
     pub stages: Vec<Stage>,
-    /// Of the first reader that strikes: [`Slot::arm`], [`Slot::learned_ns`]
-    /// and [`Slot::unload_ns`].
-    pub aim: Option<[u64; 3]>,
+    /// Of each reader that strikes, with its slot: [`Slot::arm`],
+    /// [`Slot::learned_ns`] and [`Slot::unload_ns`].
+    pub aims: Vec<(usize, [u64; 3])>,
 }
 
 impl Snapshot {

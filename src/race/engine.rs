@@ -9,31 +9,22 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use super::arms::{Schedule, Shape};
-use super::chaos::{self, Arena, Armed};
+use super::arms::Schedule;
+use super::chaos::{self, Arena, Armed, Technique};
 use super::gate::Gate;
-use super::line_check::{Examples, LineCheck, Watched};
-use super::lineup::{Lineup, Role, Seat};
-use super::loader;
+use super::line_check::{Examples, Watched};
+use super::lineup::{Lineup, Role};
 use super::moments::Moments;
-use super::processes::{self, Programs};
-use super::reader::{self, Listing, Tally};
-use super::striker::Striker;
+use super::processes::Programs;
 use super::strikes::Strikes;
 use super::targets::Target;
+use super::worker::Worker;
 use crate::kernel::module::ModuleFile;
-use crate::kernel::{affinity, clock, sys};
-use crate::model::{
-    BadLine, ChaosChoice, Knob, Phase, Recorder, Slot, Stage, Strategy, trial_seed,
-};
+use crate::kernel::{affinity, clock};
+use crate::model::{BadLine, ChaosChoice, Knob, Phase, Recorder, Stage, Strategy, trial_seed};
 
 /// Longest wait for the workers to reach the gate.
 const GATE_PATIENCE: Duration = Duration::from_secs(30);
-
-/// Reads of each reader before the gate.
-const WARM_UP_READS: u32 = 200;
-/// Longest time that they may take.
-const WARM_UP: Duration = Duration::from_secs(1);
 
 /// What is raced.
 #[derive(Debug)]
@@ -107,6 +98,7 @@ impl Race {
         let aims = spec.strategy == Strategy::Auto && spec.target.is_struck_at();
         let stop = Arc::new(AtomicBool::new(false));
         let gate = Arc::new(Gate::default());
+        let warm = Arc::new(Gate::default());
         let modules: Vec<Arc<ModuleFile>> = spec.modules.into_iter().map(Arc::new).collect();
         let names: Vec<String> = modules
             .iter()
@@ -124,6 +116,8 @@ impl Race {
             skipped: Vec::new(),
             techniques: Vec::new(),
         };
+        // For the readers to warm up on: a module that stays is no race.
+        let shown = Shown::load(if programs.is_some() { &[] } else { &modules });
         let mut strikers = Vec::new();
         for (index, seat) in spec.lineup.seats.iter().enumerate() {
             let strikes = Arc::new(Strikes::default());
@@ -146,6 +140,8 @@ impl Race {
                 seed: trial_seed(spec.seed, u32::try_from(index).unwrap_or(u32::MAX)),
                 watched: watched.clone(),
                 examples: Arc::clone(&examples),
+                aims,
+                warm: Arc::clone(&warm),
                 gate: Arc::clone(&gate),
                 stop: Arc::clone(&stop),
             };
@@ -160,10 +156,15 @@ impl Race {
                 .spawn(move || worker.run())
                 .map_err(RaceError::Spawn)?;
         }
-        if !gate.all_arrived(race.workers, GATE_PATIENCE) {
-            gate.open();
-            return Err(RaceError::NotReady(race.workers, GATE_PATIENCE));
+        for gate in [&warm, &gate] {
+            if !gate.all_arrived(race.workers, GATE_PATIENCE) {
+                warm.open();
+                gate.open();
+                return Err(RaceError::NotReady(race.workers, GATE_PATIENCE));
+            }
+            warm.open();
         }
+        drop(shown);
         let mut idle_cpus = affinity::allowed_cpus().unwrap_or_default();
         idle_cpus.retain(|&cpu| spec.lineup.seats.iter().all(|seat| seat.cpu != Some(cpu)));
         let arena = Arena {
@@ -177,15 +178,11 @@ impl Race {
             strikers: aims.then_some(strikers),
             seed: spec.seed,
         };
-        for technique in chaos::chosen(&spec.chaos, spec.strategy, spec.guest) {
-            match (technique.arm)(&arena) {
-                Ok(armed) => {
-                    race.armed.push(armed);
-                    race.techniques.push(technique.name);
-                }
-                Err(error) => race.skipped.push(format!("{}: {error}", technique.name)),
-            }
-        }
+        race.arm(
+            &spec.chaos,
+            chaos::chosen(&spec.chaos, spec.strategy, spec.guest),
+            &arena,
+        );
         at_gate();
         recorder
             .race_start_ns
@@ -193,6 +190,24 @@ impl Race {
         recorder.enter(Phase::Race);
         gate.open();
         Ok(race)
+    }
+
+    fn arm(&mut self, choice: &ChaosChoice, techniques: Vec<&Technique>, arena: &Arena) {
+        for technique in techniques {
+            match (technique.arm)(arena) {
+                Ok(Some(armed)) => {
+                    self.armed.push(armed);
+                    self.techniques.push(technique.name);
+                }
+                // Only who asked for it by name wonders where it is.
+                Ok(None) if *choice == ChaosChoice::Auto => {}
+                Ok(None) => {
+                    let reason = format!("{}: of no use here", technique.name);
+                    self.skipped.push(reason);
+                }
+                Err(error) => self.skipped.push(format!("{}: {error}", technique.name)),
+            }
+        }
     }
 
     /// Settings of the kernel that the race changed, as they are now.
@@ -233,6 +248,24 @@ impl Race {
     }
 }
 
+/// Modules that are loaded for a while; unloaded when dropped.
+struct Shown(Vec<Arc<ModuleFile>>);
+
+impl Shown {
+    fn load(modules: &[Arc<ModuleFile>]) -> Self {
+        let loaded = modules.iter().filter(|module| module.load().is_ok());
+        Self(loaded.cloned().collect())
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        for module in &self.0 {
+            let _the_loader_will_tell = module.unload();
+        }
+    }
+}
+
 /// The modules with what is needed to check their lines.
 fn watched(
     names: &[String],
@@ -264,115 +297,5 @@ fn watched(
 impl Drop for Race {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
-/// One worker, before it starts.
-struct Worker {
-    recorder: &'static Recorder,
-    index: usize,
-    seat: Seat,
-    module: Arc<ModuleFile>,
-    programs: Option<Programs>,
-    moments: Arc<Moments>,
-    strikes: Arc<Strikes>,
-    shares_cpu: bool,
-    target: &'static Target,
-    strategy: Strategy,
-    schedule: Schedule,
-    names: Vec<String>,
-    watched: Vec<Watched>,
-    examples: Arc<Examples>,
-    seed: u64,
-    gate: Arc<Gate>,
-    stop: Arc<AtomicBool>,
-}
-
-impl Worker {
-    fn run(&self) {
-        let slot = &self.recorder.slots[self.index];
-        slot.enter(Stage::Idle);
-        if let Some(cpu) = self.seat.cpu {
-            let _wherever_it_runs_it_races = affinity::pin_to(cpu);
-        }
-        sys::exact_timers();
-        let uncounted = Slot::default();
-        // Opened before the gate: the way to the modules' part of a long file
-        // is long.
-        let listing = (self.seat.role == Role::Reader && self.programs.is_none())
-            .then(|| self.warm_up(&uncounted));
-        self.gate.wait();
-        let done = match (listing, &self.programs) {
-            (Some(listing), _) => listing.and_then(|listing| self.read(listing, slot)),
-            (None, None) => {
-                loader::run(
-                    &self.module,
-                    &self.moments,
-                    self.shares_cpu,
-                    slot,
-                    &self.stop,
-                );
-                Ok(())
-            }
-            (None, Some(programs)) if self.seat.role == Role::Loader => {
-                processes::load_loop(programs, &self.module, slot, &self.stop)
-            }
-            (None, Some(programs)) => {
-                let tally = Tally::new(self.target, &self.names, self.line_check(), slot);
-                processes::read_loop(programs, self.target, &self.names, tally, slot, &self.stop)
-            }
-        };
-        if let Err(error) = done {
-            // A worker that gives up leaves counts that stand still and an
-            // errno; whoever judges sees both.
-            let errno = error
-                .raw_os_error()
-                .and_then(|errno| u64::try_from(errno).ok());
-            slot.last_errno
-                .store(errno.unwrap_or(u64::MAX), Ordering::Relaxed);
-            slot.enter(Stage::Ended);
-        }
-    }
-
-    /// Reads a little, uncounted, before anything is loaded: first reads are
-    /// many times slower than later ones, above all in emulation.
-    fn warm_up<'a>(&'a self, uncounted: &'a Slot) -> std::io::Result<Listing<'a>> {
-        let mut listing = Listing::open(self.target, &self.names, uncounted)?;
-        let begun = Instant::now();
-        for _ in 0..WARM_UP_READS {
-            let _the_race_will_tell = listing.read(Shape::Head);
-            if begun.elapsed() > WARM_UP {
-                break;
-            }
-        }
-        Ok(listing)
-    }
-
-    fn line_check(&self) -> LineCheck {
-        LineCheck::new(self.watched.clone(), Arc::clone(&self.examples))
-    }
-
-    fn read<'a>(&'a self, mut listing: Listing<'a>, slot: &'a Slot) -> std::io::Result<()> {
-        let cycles = || self.recorder.cycles();
-        listing.count_in(slot, self.line_check());
-        match self.strategy {
-            Strategy::Full => reader::run(listing, Shape::Whole, cycles, &self.stop),
-            Strategy::Head | Strategy::AsReported => {
-                reader::run(listing, Shape::Head, cycles, &self.stop)
-            }
-            Strategy::Auto if !self.target.is_struck_at() => {
-                reader::run(listing, Shape::Head, cycles, &self.stop)
-            }
-            Strategy::Auto => Striker {
-                moments: &self.moments,
-                strikes: &self.strikes,
-                schedule: &self.schedule,
-                module: self.module.name(),
-                shares_cpu: self.shares_cpu,
-                seed: self.seed,
-                slot,
-            }
-            .run(listing, cycles, &self.stop),
-        }
     }
 }

@@ -6,13 +6,55 @@ use std::thread;
 use nix::errno::Errno;
 
 use super::moments::{LOADER_PRIORITY, Moments, READER_PRIORITY};
-use crate::kernel::module::ModuleFile;
+use crate::kernel::module::{self, ModuleFile};
 use crate::kernel::{clock, sys};
 use crate::model::{Slot, Stage, bump};
 
 /// Time between the announcement of an unload and the unload, ns, where the
 /// reader needs the loader's CPU to hear of it.
 const LEAD_NS: u64 = 300_000;
+
+/// Unloads rehearsed.
+const REHEARSALS: u32 = 16;
+/// Length of one, ns: about that of an unload.
+const REHEARSAL_NS: u64 = 300_000;
+
+/// Announces unloads that are none, while the module stays loaded: the loader
+/// contends for `module_mutex` by asking for the unload of a module that nobody
+/// has. Nothing can crash, since nothing goes; but the readers' strikes, and the
+/// waiting for each other, have run before the clock does. First runs of code
+/// are many times slower than later ones, above all in emulation.
+pub(super) fn rehearse(moments: &Moments, shares_cpu: bool, stop: &AtomicBool) {
+    for _ in 0..REHEARSALS {
+        announce(moments, shares_cpu, stop);
+        let end_ns = clock::monotonic_ns() + REHEARSAL_NS;
+        while clock::monotonic_ns() < end_ns {
+            let _there_is_none = module::unload_by_name("modrace_nobody");
+        }
+        moments.end_rehearsal();
+        if shares_cpu {
+            let _it_is_ordinary_already = sys::set_priority(0, None);
+        }
+    }
+    moments.rehearsed();
+}
+
+/// Says that an unload begins, to readers that are ready for it.
+fn announce(moments: &Moments, shares_cpu: bool, stop: &AtomicBool) {
+    if shares_cpu {
+        // Between two real-time threads: the reader interrupts it, and while
+        // the reader is held back, nobody else comes before it.
+        let _goes_on_without = sys::set_priority(0, Some(LOADER_PRIORITY));
+        moments.raise_readers(READER_PRIORITY);
+        moments.begin();
+        // Timers fire late in emulation, by as long as an unload takes: a
+        // strike that is to come early in it is armed before it.
+        clock::spin_ns(LEAD_NS);
+    } else {
+        moments.summon(stop);
+        moments.begin();
+    }
+}
 
 /// Cycles until told to stop, and leaves the module unloaded.
 pub(super) fn run(
@@ -37,19 +79,7 @@ pub(super) fn run(
             }
         }
         slot.enter(Stage::Unloading);
-        if shares_cpu {
-            // Between two real-time threads: the reader interrupts it, and
-            // while the reader is held back, nobody else comes before it.
-            let _goes_on_without = sys::set_priority(0, Some(LOADER_PRIORITY));
-            moments.raise_readers(READER_PRIORITY);
-            moments.begin();
-            // Timers fire late in emulation, by as long as an unload takes: a
-            // strike that is to come early in it is armed before it.
-            clock::spin_ns(LEAD_NS);
-        } else {
-            moments.summon(stop);
-            moments.begin();
-        }
+        announce(moments, shares_cpu, stop);
         let unloaded = module.unload();
         moments.end();
         if shares_cpu {

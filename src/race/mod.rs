@@ -17,6 +17,7 @@ mod striker;
 mod strikes;
 pub mod targets;
 mod uevent;
+mod worker;
 
 pub use arms::{ARMS, Arm};
 pub use engine::{Race, RaceError, RaceSpec};

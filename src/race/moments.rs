@@ -39,6 +39,8 @@ pub(super) struct Moments {
     /// Odd while an unload is under way; two more with each cycle.
     epoch: AtomicU64,
     began_ns: AtomicU64,
+    /// Set when the rehearsals are over.
+    pub(super) rehearsed: AtomicBool,
     /// The shortest unload so far, ns.
     shortest_ns: AtomicU64,
     /// Unloads in a row for which no reader was seen in time.
@@ -149,6 +151,17 @@ impl Moments {
         self.epoch.fetch_add(1, Ordering::Release);
     }
 
+    /// The same after an unload that was none.
+    pub(super) fn end_rehearsal(&self) {
+        self.epoch.fetch_add(1, Ordering::Release);
+    }
+
+    /// No rehearsal comes any more.
+    pub(super) fn rehearsed(&self) {
+        self.rehearsed.store(true, Ordering::Release);
+        self.wake();
+    }
+
     /// Whether that unload is still under way.
     pub(super) fn lasts(&self, unload: Unload) -> bool {
         self.epoch.load(Ordering::Acquire) == unload.epoch
@@ -160,7 +173,8 @@ impl Moments {
         self.shortest_ns.load(Ordering::Relaxed)
     }
 
-    /// Has the calling thread woken at the beginning of every unload.
+    /// Has the calling thread woken at the beginning of every unload. To be
+    /// called once by each reader.
     pub(super) fn wake_me(&self) {
         let mut sleepers = self.sleepers.lock().unwrap_or_else(PoisonError::into_inner);
         sleepers.push(Sleeper {

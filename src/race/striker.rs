@@ -56,15 +56,13 @@ impl Striker<'_> {
     /// Strikes at every unload until told to stop.
     pub(super) fn run(
         &self,
-        mut listing: Listing<'_>,
-        cycles: impl Fn() -> u64,
+        listing: &mut Listing<'_>,
+        cycles: &dyn Fn() -> u64,
         stop: &AtomicBool,
     ) -> std::io::Result<()> {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(self.seed);
         let mut aim = Aim::default();
         let mut last = None;
-        self.moments.wake_me();
-        self.strikes.are_mine();
         if self.shares_cpu {
             // Without the right to it the reader waits for its turn instead.
             let _goes_on_without = sys::set_priority(0, Some(READER_PRIORITY));
@@ -83,9 +81,9 @@ impl Striker<'_> {
             let strike_ns = unload.began_ns + delay_ns;
             let uevent = removal.as_ref().filter(|_| arm.start == Start::Uevent);
             let first = if self.shares_cpu {
-                self.strike_on_shared_cpu(&mut listing, arm.shape, strike_ns, uevent, &mut rng)?
+                self.strike_on_shared_cpu(listing, arm.shape, strike_ns, uevent, &mut rng)?
             } else {
-                self.strike(&mut listing, arm.shape, unload, strike_ns)?
+                self.strike(listing, arm.shape, unload, strike_ns)?
             };
             if uevent.is_none() {
                 aim.saw(delay_ns, first);
@@ -95,6 +93,11 @@ impl Striker<'_> {
                 .store(aim.learned_ns().unwrap_or(0), Ordering::Relaxed);
             self.slot.unload_ns.store(unload_ns, Ordering::Relaxed);
             listing.doubt(first.is_some(), cycles())?;
+        }
+        if self.shares_cpu {
+            // Who waits at the gate with a real-time priority lets nobody else
+            // get there.
+            let _it_is_ordinary_already = sys::set_priority(0, None);
         }
         self.slot.enter(Stage::Ended);
         Ok(())

@@ -2,12 +2,13 @@
 //! for guests and for bare machines.
 
 use super::watch::Conclusion;
-use crate::model::{AimRecord, Counters, Outcome, Settings, Snapshot, Trial};
+use crate::model::{AimRecord, Counters, Crash, Outcome, Settings, Snapshot, Trial};
 use crate::race::ARMS;
 
 /// A trial's record.
 pub(super) fn trial(index: u32, seed: u64, conclusion: Conclusion, counts: &Snapshot) -> Trial {
     let crashed = conclusion.outcome == Outcome::Crashed;
+    let aim = aim(conclusion.crash.as_ref(), &counts.aims);
     Trial {
         index,
         seed,
@@ -22,7 +23,7 @@ pub(super) fn trial(index: u32, seed: u64, conclusion: Conclusion, counts: &Snap
         crash: conclusion.crash,
         counters: counts.counters.clone(),
         bad_lines: Vec::new(),
-        aim: counts.aim.and_then(aim),
+        aim,
         signals: conclusion.signals,
         notes: conclusion.notes,
         console: None,
@@ -63,12 +64,42 @@ pub(super) fn broken(index: u32, seed: u64, reason: String) -> Trial {
     }
 }
 
-/// The words of the page, in words.
-fn aim([arm, learned_ns, unload_ns]: [u64; 3]) -> Option<AimRecord> {
+/// The words of the page, in words: those of the reader that died, if the crash
+/// names one; else of the first.
+fn aim(crash: Option<&Crash>, aims: &[(usize, [u64; 3])]) -> Option<AimRecord> {
+    // Workers are called after their slots.
+    let died = crash
+        .and_then(|crash| crash.comm.as_deref()?.strip_prefix("reader/"))
+        .and_then(|slot| slot.parse::<usize>().ok());
+    let (_, [arm, learned_ns, unload_ns]) = *aims
+        .iter()
+        .find(|(slot, _)| Some(*slot) == died)
+        .or(aims.first())?;
     let index = usize::try_from(arm).ok()?.checked_sub(1)?;
     Some(AimRecord {
         arm: ARMS.get(index)?.name.to_owned(),
         learned_ns: Some(learned_ns).filter(|&ns| ns != 0),
         unload_ns: Some(unload_ns).filter(|&ns| ns != 0),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_aim_is_that_of_the_reader_that_died() {
+        let aims = [(1, [1, 0, 5]), (2, [2, 7, 5])];
+        let arm = |comm: Option<&str>| {
+            let crash = comm.map(|comm| Crash {
+                comm: Some(comm.to_owned()),
+                ..Crash::default()
+            });
+            aim(crash.as_ref(), &aims).unwrap().arm
+        };
+        assert_eq!(arm(Some("reader/2")), ARMS[1].name);
+        assert_eq!(arm(Some("cat")), ARMS[0].name);
+        assert_eq!(arm(None), ARMS[0].name);
+        assert_eq!(aim(None, &[]), None);
+    }
 }

@@ -160,7 +160,7 @@ impl VmTrials {
                 None => {}
             }
             let snapshot = vm.recorder().snapshot();
-            if snapshot.phase == Phase::Race && !cpu_threads.is_empty() {
+            if snapshot.phase >= Phase::Setup && !cpu_threads.is_empty() {
                 keep_apart(&self.settings, &std::mem::take(&mut cpu_threads));
             }
             watch.on_snapshot(snapshot, now);

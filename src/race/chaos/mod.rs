@@ -39,6 +39,10 @@ pub trait Armed: Send {
     fn disarm(self: Box<Self>) -> Vec<Knob>;
 }
 
+/// Starts a technique; none where it is of no use. An error means that this
+/// kernel cannot do it.
+pub type Arm = fn(&Arena) -> io::Result<Option<Box<dyn Armed>>>;
+
 /// A row of the table.
 #[derive(Debug)]
 pub struct Technique {
@@ -51,8 +55,8 @@ pub struct Technique {
     /// Whether `--chaos auto` leaves it to disposable guests, because others
     /// on the machine would feel it.
     pub guests_only: bool,
-    /// Starts it. An error means that this kernel cannot do it.
-    pub arm: fn(&Arena) -> io::Result<Box<dyn Armed>>,
+    /// Starts it.
+    pub arm: Arm,
 }
 
 /// Every technique there is.

@@ -22,7 +22,10 @@ pub(super) const TECHNIQUE: Technique = Technique {
 /// The CPUs taken offline, in that order. Dropping it brings them back.
 struct Offline(Vec<KnobGuard>);
 
-fn arm(arena: &Arena) -> io::Result<Box<dyn Armed>> {
+fn arm(arena: &Arena) -> io::Result<Option<Box<dyn Armed>>> {
+    if arena.idle_cpus.is_empty() {
+        return Ok(None);
+    }
     let mut offline = Offline(Vec::new());
     for cpu in &arena.idle_cpus {
         let switch = PathBuf::from(format!("/sys/devices/system/cpu/cpu{cpu}/online"));
@@ -34,7 +37,7 @@ fn arm(arena: &Arena) -> io::Result<Box<dyn Armed>> {
     if offline.0.is_empty() {
         return Err(io::Error::other("no CPU without a worker can go offline"));
     }
-    Ok(Box::new(offline))
+    Ok(Some(Box::new(offline)))
 }
 
 impl Armed for Offline {

@@ -18,11 +18,9 @@ pub(super) const TECHNIQUE: Technique = Technique {
 
 struct Expedited(KnobGuard);
 
-fn arm(_: &Arena) -> io::Result<Box<dyn Armed>> {
-    Ok(Box::new(Expedited(KnobGuard::set(
-        Path::new("/sys/kernel/rcu_expedited"),
-        "1",
-    )?)))
+fn arm(_: &Arena) -> io::Result<Option<Box<dyn Armed>>> {
+    let knob = KnobGuard::set(Path::new("/sys/kernel/rcu_expedited"), "1")?;
+    Ok(Some(Box::new(Expedited(knob))))
 }
 
 impl Armed for Expedited {

@@ -42,7 +42,7 @@ fn counts(phase: Phase, raced_ns: u64) -> Snapshot {
             ..Counters::default()
         },
         stages: Vec::new(),
-        aim: None,
+        aims: Vec::new(),
     }
 }
 

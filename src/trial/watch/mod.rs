@@ -393,7 +393,7 @@ impl Watch {
                 }
                 self.progress(tick.now_ns, tick.cycles, now);
                 self.last_seen = Some(Snapshot {
-                    aim: None,
+                    aims: Vec::new(),
                     present: false,
                     phase: if tick.race_start_ns > 0 {
                         Phase::Race

@@ -52,7 +52,7 @@ fn snapshot(phase: Phase, heartbeat: u64) -> Snapshot {
         reads: heartbeat * 100,
         counters: Counters::default(),
         stages: Vec::new(),
-        aim: None,
+        aims: Vec::new(),
     }
 }
 

@@ -1,0 +1,163 @@
+//! One worker: warms up on a module that stays, rehearses, waits at the gate,
+//! and does what its seat says until told to stop. How loads, reads and strikes
+//! are made is the work of others.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::arms::{Schedule, Shape};
+use super::gate::Gate;
+use super::line_check::{Examples, LineCheck, Watched};
+use super::lineup::{Role, Seat};
+use super::loader;
+use super::moments::Moments;
+use super::processes::{self, Programs};
+use super::reader::{self, Listing, Tally};
+use super::striker::Striker;
+use super::strikes::Strikes;
+use super::targets::Target;
+use crate::kernel::module::ModuleFile;
+use crate::kernel::{affinity, sys};
+use crate::model::{Recorder, Slot, Stage, Strategy};
+
+/// Reads of each reader before the gate.
+const WARM_UP_READS: u32 = 200;
+/// Longest time that they may take.
+const WARM_UP: Duration = Duration::from_secs(1);
+
+/// One worker, before it starts.
+pub(super) struct Worker {
+    pub(super) recorder: &'static Recorder,
+    pub(super) index: usize,
+    pub(super) seat: Seat,
+    pub(super) module: Arc<ModuleFile>,
+    pub(super) programs: Option<Programs>,
+    pub(super) moments: Arc<Moments>,
+    pub(super) strikes: Arc<Strikes>,
+    pub(super) shares_cpu: bool,
+    pub(super) target: &'static Target,
+    pub(super) strategy: Strategy,
+    pub(super) schedule: Schedule,
+    pub(super) names: Vec<String>,
+    pub(super) watched: Vec<Watched>,
+    pub(super) examples: Arc<Examples>,
+    pub(super) seed: u64,
+    pub(super) aims: bool,
+    pub(super) warm: Arc<Gate>,
+    pub(super) gate: Arc<Gate>,
+    pub(super) stop: Arc<AtomicBool>,
+}
+
+impl Worker {
+    /// Warms up, rehearses, waits at the gate and races until told to stop.
+    pub(super) fn run(&self) {
+        let slot = &self.recorder.slots[self.index];
+        slot.enter(Stage::Idle);
+        if let Some(cpu) = self.seat.cpu {
+            let _wherever_it_runs_it_races = affinity::pin_to(cpu);
+        }
+        sys::exact_timers();
+        let uncounted = Slot::default();
+        // Opened before the gate: the way to the modules' part of a long file
+        // is long.
+        let mut listing = (self.seat.role == Role::Reader && self.programs.is_none())
+            .then(|| self.warm_up(&uncounted));
+        self.warm.wait();
+        match &mut listing {
+            _ if !self.aims => {}
+            None => loader::rehearse(&self.moments, self.shares_cpu, &self.stop),
+            Some(Ok(listing)) => {
+                let cycles = || self.recorder.cycles();
+                let _the_race_will_tell =
+                    self.striker(&uncounted)
+                        .run(listing, &cycles, &self.moments.rehearsed);
+            }
+            Some(Err(_)) => {}
+        }
+        self.gate.wait();
+        let done = match (listing, &self.programs) {
+            (Some(listing), _) => listing.and_then(|listing| self.read(listing, slot)),
+            (None, None) => {
+                loader::run(
+                    &self.module,
+                    &self.moments,
+                    self.shares_cpu,
+                    slot,
+                    &self.stop,
+                );
+                Ok(())
+            }
+            (None, Some(programs)) if self.seat.role == Role::Loader => {
+                processes::load_loop(programs, &self.module, slot, &self.stop)
+            }
+            (None, Some(programs)) => {
+                let tally = Tally::new(self.target, &self.names, self.line_check(), slot);
+                processes::read_loop(programs, self.target, &self.names, tally, slot, &self.stop)
+            }
+        };
+        if let Err(error) = done {
+            // A worker that gives up leaves counts that stand still and an
+            // errno; whoever judges sees both.
+            let errno = error
+                .raw_os_error()
+                .and_then(|errno| u64::try_from(errno).ok());
+            slot.last_errno
+                .store(errno.unwrap_or(u64::MAX), Ordering::Relaxed);
+            slot.enter(Stage::Ended);
+        }
+    }
+
+    /// Reads a little, uncounted, of a module that stays: first reads are many
+    /// times slower than later ones, above all in emulation.
+    fn warm_up<'a>(&'a self, uncounted: &'a Slot) -> std::io::Result<Listing<'a>> {
+        if self.aims {
+            self.moments.wake_me();
+            self.strikes.are_mine();
+        }
+        let mut listing = Listing::open(self.target, &self.names, uncounted)?;
+        listing.count_in(
+            uncounted,
+            LineCheck::new(self.watched.clone(), Arc::default()),
+        );
+        let begun = Instant::now();
+        for _ in 0..WARM_UP_READS {
+            let _the_race_will_tell = listing.read(Shape::Head);
+            if begun.elapsed() > WARM_UP {
+                break;
+            }
+        }
+        Ok(listing)
+    }
+
+    fn line_check(&self) -> LineCheck {
+        LineCheck::new(self.watched.clone(), Arc::clone(&self.examples))
+    }
+
+    fn read<'a>(&'a self, mut listing: Listing<'a>, slot: &'a Slot) -> std::io::Result<()> {
+        let cycles = || self.recorder.cycles();
+        listing.count_in(slot, self.line_check());
+        match self.strategy {
+            Strategy::Full => reader::run(listing, Shape::Whole, cycles, &self.stop),
+            Strategy::Head | Strategy::AsReported => {
+                reader::run(listing, Shape::Head, cycles, &self.stop)
+            }
+            Strategy::Auto if !self.target.is_struck_at() => {
+                reader::run(listing, Shape::Head, cycles, &self.stop)
+            }
+            Strategy::Auto => self.striker(slot).run(&mut listing, &cycles, &self.stop),
+        }
+    }
+
+    fn striker<'a>(&'a self, slot: &'a Slot) -> Striker<'a> {
+        Striker {
+            moments: &self.moments,
+            strikes: &self.strikes,
+            schedule: &self.schedule,
+            module: self.module.name(),
+            shares_cpu: self.shares_cpu,
+            seed: self.seed,
+            slot,
+        }
+    }
+}

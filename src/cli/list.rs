@@ -1,5 +1,7 @@
 //! `modrace list`: the tables, as the program itself uses them.
 
+use std::borrow::Cow;
+
 use clap::ValueEnum;
 
 use super::{Failure, ui::Ui};
@@ -32,23 +34,33 @@ enum Table {
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
-    let rows: Vec<(&str, &str)> = match args.table {
-        Table::Targets => TARGETS.iter().map(|row| (row.name, row.help)).collect(),
-        Table::Strategies => Strategy::TABLE
+    let rows: Vec<(&str, Cow<'_, str>)> = match args.table {
+        Table::Targets => plain(TARGETS.iter().map(|row| (row.name, row.help))),
+        Table::Strategies => plain(Strategy::TABLE.iter().map(|&(_, name, help)| (name, help))),
+        Table::Arms => plain(ARMS.iter().map(|row| (row.name, row.help))),
+        Table::Chaos => TECHNIQUES
             .iter()
-            .map(|&(_, name, help)| (name, help))
+            .map(|row| {
+                let named = if row.guests_only {
+                    "; on a real machine only by name"
+                } else {
+                    ""
+                };
+                let text = format!("{}; needs {}{named}", row.help, row.needs);
+                (row.name, Cow::Owned(text))
+            })
             .collect(),
-        Table::Arms => ARMS.iter().map(|row| (row.name, row.help)).collect(),
-        Table::Chaos => TECHNIQUES.iter().map(|row| (row.name, row.help)).collect(),
-        Table::Signatures => SIGNATURES.iter().map(|row| (row.name, row.title)).collect(),
-        Table::Formats => FORMATS
-            .iter()
-            .map(|format| (format.name, format.help))
-            .collect(),
+        Table::Signatures => plain(SIGNATURES.iter().map(|row| (row.name, row.title))),
+        Table::Formats => plain(FORMATS.iter().map(|format| (format.name, format.help))),
     };
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     for (name, help) in rows {
         ui.result(&format!("{name:width$}  {help}\n"));
     }
     Ok(ExitCode::Survived)
+}
+
+fn plain<'a>(rows: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<(&'a str, Cow<'a, str>)> {
+    rows.map(|(name, help)| (name, Cow::Borrowed(help)))
+        .collect()
 }

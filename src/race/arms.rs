@@ -1,5 +1,12 @@
 //! The arms of `auto`: what a reader can do with an unload that has just begun.
 //! One row each; the schedule says which arm an unload gets. Pure.
+//!
+//! The mix is drawn evenly, not learned. What could be learned from is whether a
+//! strike saw the module going, and nearly every strike of every arm does; what
+//! tells the arms apart, the hit, ends the trial. They differ by less than a
+//! factor of two in any cell, and which is ahead changes from cell to cell
+//! (`reports/ablation.md`), so an even draw costs little, and a run repeats from
+//! its seed alone.
 
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;

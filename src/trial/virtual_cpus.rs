@@ -6,18 +6,29 @@ use crate::race::{Lineup, Role};
 
 /// Puts the virtual CPUs of the first loader and the first reader on host CPUs
 /// of their own. A loaded host likes to put the two on one, where they never run
-/// at the same time. The others stay where the host wants them.
-pub(super) fn keep_apart(settings: &Settings, threads: &[i32]) {
+/// at the same time. The others stay where the host wants them. Trials in a row
+/// take pairs of host CPUs in turn, since they may be under way at once.
+pub(super) fn keep_apart(settings: &Settings, trial: u32, threads: &[i32]) {
     let Ok(cpus) = affinity::allowed_cpus() else {
         return;
     };
-    if let (Some([loader, reader]), [cpu, other, ..]) = (apart(settings), &cpus[..]) {
+    if let (Some([loader, reader]), Some([cpu, other])) = (apart(settings), pair(&cpus, trial)) {
         for (virtual_cpu, cpu) in [(loader, cpu), (reader, other)] {
             if let Some(thread) = threads.get(virtual_cpu) {
-                let _a_wish_only = affinity::pin_thread(*thread, *cpu);
+                let _a_wish_only = affinity::pin_thread(*thread, cpu);
             }
         }
     }
+}
+
+/// Two host CPUs for a trial.
+fn pair(cpus: &[usize], trial: u32) -> Option<[usize; 2]> {
+    let pairs = cpus.chunks_exact(2);
+    let turn = trial as usize % pairs.len().max(1);
+    let &[cpu, other] = cpus.chunks_exact(2).nth(turn)? else {
+        return None;
+    };
+    Some([cpu, other])
 }
 
 /// The virtual CPUs of the first loader and the first reader, if they sit
@@ -37,6 +48,14 @@ fn apart(settings: &Settings) -> Option<[usize; 2]> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn trials_under_way_at_once_take_different_host_cpus() {
+        let cpus = [2, 3, 5, 7, 8];
+        let pairs: Vec<_> = (0..3).map(|trial| super::pair(&cpus, trial)).collect();
+        assert_eq!(pairs, [Some([2, 3]), Some([5, 7]), Some([2, 3])]);
+        assert_eq!(super::pair(&[4], 0), None);
+    }
+
     #[test]
     fn the_virtual_cpus_kept_apart_are_those_that_workers_sit_on() {
         let apart = |changed: serde_json::Value| {

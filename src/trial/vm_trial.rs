@@ -161,7 +161,11 @@ impl VmTrials {
             }
             let snapshot = vm.recorder().snapshot();
             if snapshot.phase >= Phase::Setup && !cpu_threads.is_empty() {
-                keep_apart(&self.settings, &std::mem::take(&mut cpu_threads));
+                keep_apart(
+                    &self.settings,
+                    trial.index,
+                    &std::mem::take(&mut cpu_threads),
+                );
             }
             watch.on_snapshot(snapshot, now);
             if let Some(status) = vm.exited() {

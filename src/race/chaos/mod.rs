@@ -1,5 +1,14 @@
 //! Chaos techniques: named, seeded perturbations of the race. One file each,
 //! one row each in [`TECHNIQUES`].
+//!
+//! What a technique has to do here: a striking reader is in `m_show()` for most
+//! of an unload, so an unload hits as often as the window's share of a read. An
+//! interruption at random stretches the window and the rest alike and leaves
+//! that share as it is: membarrier and TLB-shootdown interrupts, migrations,
+//! long timer interrupts, hotplug and jitter of virtual CPUs were all tried, and
+//! are worth nothing (`reports/ablation-candidates.md`). What helps is more
+//! unloads per second, and letting the loader run where it shares its reader's
+//! CPU.
 
 mod agents;
 mod offline;

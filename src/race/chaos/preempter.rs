@@ -21,7 +21,7 @@ use crate::race::strikes::Strikes;
 pub(super) const TECHNIQUE: Technique = Technique {
     name: "preempter",
     help: "a SCHED_FIFO thread on each reader's CPU that preempts it at random",
-    needs: "SCHED_FIFO (CAP_SYS_NICE), and a loader on the reader's CPU or free readers",
+    needs: "CAP_SYS_NICE, and readers that share a loader's CPU or run freely",
     guests_only: false,
     arm,
 };

@@ -7,19 +7,12 @@ use std::fs;
 use clap::ValueEnum;
 
 use crate::model::Knob;
+use crate::race::chaos::TECHNIQUES;
 
 const PANIC_ON_OOPS: &str = "/proc/sys/kernel/panic_on_oops";
 const PANIC: &str = "/proc/sys/kernel/panic";
 /// Seconds from a panic to the reboot, where the machine would stay down.
 const REBOOT_AFTER_S: &str = "10";
-/// What chaos techniques may change.
-const CHAOS: &[&str] = &[
-    "/sys/kernel/rcu_expedited",
-    "/sys/kernel/rcu_normal",
-    "/proc/sys/kernel/sched_rt_runtime_us",
-    "/proc/sys/kernel/printk",
-];
-
 /// What the kernel does at an oops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum OnCrash {
@@ -31,7 +24,12 @@ pub(super) enum OnCrash {
 
 /// All that the run may change, with what it will be during the run.
 pub(super) fn plan(on_crash: Option<OnCrash>) -> Vec<Knob> {
-    let mut knobs: Vec<Knob> = CHAOS.iter().filter_map(|path| knob(path)).collect();
+    let changed = TECHNIQUES
+        .iter()
+        .flat_map(|technique| (technique.changes)());
+    let mut knobs: Vec<Knob> = changed
+        .filter_map(|path| knob(&path.display().to_string()))
+        .collect();
     let wanted: &[(&str, &str)] = match on_crash {
         None => &[],
         Some(OnCrash::Stay) => &[(PANIC_ON_OOPS, "0")],

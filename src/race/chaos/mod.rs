@@ -16,6 +16,7 @@ mod preempter;
 mod rcu_expedited;
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::strikes::Strikes;
@@ -64,6 +65,9 @@ pub struct Technique {
     /// Whether `--chaos auto` leaves it to disposable guests, because others
     /// on the machine would feel it.
     pub guests_only: bool,
+    /// Settings of the kernel that it may change, by path: whatever kills the
+    /// race, somebody else can put them back.
+    pub changes: fn() -> Vec<PathBuf>,
     /// Starts it.
     pub arm: Arm,
 }

@@ -8,6 +8,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::{Arena, Armed, Technique};
+use crate::kernel::affinity;
 use crate::kernel::knob::KnobGuard;
 use crate::model::Knob;
 
@@ -16,6 +17,7 @@ pub(super) const TECHNIQUE: Technique = Technique {
     help: "take CPUs without a worker offline, so that a cycle takes less time",
     needs: "root, CONFIG_HOTPLUG_CPU, and a CPU without a worker",
     guests_only: true,
+    changes: switches,
     arm,
 };
 
@@ -28,8 +30,7 @@ fn arm(arena: &Arena) -> io::Result<Option<Box<dyn Armed>>> {
     }
     let mut offline = Offline(Vec::new());
     for cpu in &arena.idle_cpus {
-        let switch = PathBuf::from(format!("/sys/devices/system/cpu/cpu{cpu}/online"));
-        // The boot CPU has no switch on most machines.
+        let switch = switch(*cpu);
         if switch.exists() {
             offline.0.push(KnobGuard::set(&switch, "0")?);
         }
@@ -38,6 +39,17 @@ fn arm(arena: &Arena) -> io::Result<Option<Box<dyn Armed>>> {
         return Err(io::Error::other("no CPU without a worker can go offline"));
     }
     Ok(Some(Box::new(offline)))
+}
+
+/// Where a CPU is switched off. The boot CPU has no switch on most machines.
+fn switch(cpu: usize) -> PathBuf {
+    PathBuf::from(format!("/sys/devices/system/cpu/cpu{cpu}/online"))
+}
+
+/// All such switches, but for CPUs that are off already.
+fn switches() -> Vec<PathBuf> {
+    let cpus = affinity::allowed_cpus().unwrap_or_default();
+    cpus.into_iter().map(switch).collect()
 }
 
 impl Armed for Offline {

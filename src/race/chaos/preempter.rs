@@ -23,6 +23,7 @@ pub(super) const TECHNIQUE: Technique = Technique {
     help: "a SCHED_FIFO thread on each reader's CPU that preempts it at random",
     needs: "CAP_SYS_NICE, and readers that share a loader's CPU or run freely",
     guests_only: false,
+    changes: Vec::new,
     arm,
 };
 

@@ -8,18 +8,21 @@ use super::{Arena, Armed, Technique};
 use crate::kernel::knob::KnobGuard;
 use crate::model::Knob;
 
+const SWITCH: &str = "/sys/kernel/rcu_expedited";
+
 pub(super) const TECHNIQUE: Technique = Technique {
     name: "rcu-expedited",
     help: "expedite RCU grace periods, so that an unload takes less time",
     needs: "/sys/kernel/rcu_expedited (Linux 3.12 or later)",
     guests_only: false,
+    changes: || vec![SWITCH.into()],
     arm,
 };
 
 struct Expedited(KnobGuard);
 
 fn arm(_: &Arena) -> io::Result<Option<Box<dyn Armed>>> {
-    let knob = KnobGuard::set(Path::new("/sys/kernel/rcu_expedited"), "1")?;
+    let knob = KnobGuard::set(Path::new(SWITCH), "1")?;
     Ok(Some(Box::new(Expedited(knob))))
 }
 

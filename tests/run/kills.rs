@@ -16,14 +16,17 @@ const LATE_MS: u64 = 6_000;
 fn after_kill_nine_cleanup_puts_everything_back() {
     let machine = Machine::lab("fixed-disk");
     let boot = machine.boot(&format!(
-        "{RUN} --duration 10m --background-modules 3 --on-crash panic &\n\
+        "{RUN} --duration 10m --background-modules 3 --on-crash panic \
+         --chaos rcu-expedited,offline &\n\
          while ! dmesg | grep -q 'the race starts'; do sleep 1; done; sleep 2\n\
          kill -9 $!; wait $!; echo KILLED=$?; sleep 1\n\
          echo LOADED=$(grep -c modrace_background /proc/modules)\n\
+         echo OFF=$(cat /sys/devices/system/cpu/cpu?/online)\n\
          {RUN} --duration 5s; echo AGAIN=$?\n\
          modrace run --cleanup; echo EXIT=$?\n\
          echo MODULES=$(cat /proc/modules)\n\
          echo KNOBS=$(cat /proc/sys/kernel/panic_on_oops /sys/kernel/rcu_expedited)\n\
+         echo ONLINE=$(cat /sys/devices/system/cpu/cpu?/online)\n\
          echo LEFT=$(ls /var/lib)$(ps -o comm | grep modrace)"
     ));
     assert_eq!(boot.value("KILLED="), Some("137"), "{}", boot.console);
@@ -33,6 +36,9 @@ fn after_kill_nine_cleanup_puts_everything_back() {
     assert_eq!(boot.value("EXIT="), Some("0"), "{}", boot.console);
     assert_eq!(boot.value("MODULES="), Some(""), "{}", boot.console);
     assert_eq!(boot.value("KNOBS="), Some("0 0"), "{}", boot.console);
+    // Loader and reader sit on 0 and 3; the boot CPU has no switch.
+    assert_eq!(boot.value("OFF="), Some("0 0 1"), "{}", boot.console);
+    assert_eq!(boot.value("ONLINE="), Some("1 1 1"), "{}", boot.console);
     assert_eq!(boot.value("LEFT="), Some(""), "{}", boot.console);
     let report = machine.report();
     assert_eq!(report.verdict, Verdict::Broken);

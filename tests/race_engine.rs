@@ -90,6 +90,7 @@ fn a_fixed_kernel_survives_and_gets_its_knobs_back() {
     ] {
         assert!(knobs.iter().any(|knob| knob.path == path), "{knobs:?}");
     }
+    assert_eq!(trial.chaos, ["rcu-expedited", "offline"]);
     // What is of no use here was not asked for, so nothing is said of it.
     assert!(trial.notes.is_empty(), "{:?}", trial.notes);
 }

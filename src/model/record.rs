@@ -106,6 +106,9 @@ pub struct Trial {
     /// What `auto` was doing at the end, and what it had learned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aim: Option<AimRecord>,
+    /// The chaos techniques at work.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chaos: Vec<String>,
     /// The signals that the outcome rests on.
     pub signals: Vec<String>,
     /// Things worth knowing that change no outcome.

@@ -263,6 +263,7 @@ mod tests {
             counters,
             bad_lines: Vec::new(),
             aim: None,
+            chaos: Vec::new(),
             signals: Vec::new(),
             notes: Vec::new(),
             console: None,

@@ -357,6 +357,11 @@ impl OpenTrial {
                 .map(|word| word.bad_lines.clone())
                 .unwrap_or_default(),
             aim: None,
+            chaos: self
+                .racing
+                .as_ref()
+                .map(|mark| mark.racing.techniques.clone())
+                .unwrap_or_default(),
             console: None,
             wall_s: beat.unix_ms.saturating_sub(self.start.unix_ms) as f64 / 1e3,
         }

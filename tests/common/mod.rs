@@ -43,6 +43,7 @@ pub(crate) fn trial(index: u32, outcome: Outcome, seconds: f64, cycles: u64) -> 
         counters,
         bad_lines: Vec::new(),
         aim: None,
+        chaos: Vec::new(),
         signals: vec!["console".to_owned()],
         notes: Vec::new(),
         console: None,

@@ -68,7 +68,7 @@ fn machine(report: &Report) -> String {
 fn race(report: &Report) -> String {
     let settings = &report.settings;
     format!(
-        "{}, {} loader{}, {} reader{}{}, {} other modules, seed {}",
+        "{}, {} loader{}, {} reader{}{}, {} other modules, chaos {}, seed {}",
         settings.strategy.as_str(),
         settings.loaders,
         plural(settings.loaders),
@@ -78,6 +78,7 @@ fn race(report: &Report) -> String {
             .other_target()
             .map_or(String::new(), |target| format!(" of {target}")),
         settings.background_modules,
+        at_work(report),
         report.seed
     )
 }
@@ -124,4 +125,10 @@ fn spread(summary: &Summary, unit: &str, digits: usize) -> String {
         quantile(summary.p95),
         figure(summary.max)
     )
+}
+
+/// The chaos techniques at work: the same in all trials that raced.
+fn at_work(report: &Report) -> String {
+    let raced = report.trials.iter().find(|trial| !trial.chaos.is_empty());
+    raced.map_or("none".to_owned(), |trial| trial.chaos.join(" and "))
 }

@@ -214,6 +214,7 @@ impl Watching<'_> {
             crash,
             exposure_s: time_s,
             time_to_crash_s: Some(time_s),
+            chaos: self.witness.chaos(),
             signals: vec![format!("kmsg: {}", sign.text)],
             notes: vec!["written at the first line of the crash".to_owned()],
         };

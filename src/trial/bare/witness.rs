@@ -160,8 +160,15 @@ impl Witness {
             crash,
             exposure_s,
             time_to_crash_s,
+            chaos: self.chaos(),
             notes,
         }
+    }
+
+    /// The chaos techniques at work.
+    pub(super) fn chaos(&self) -> Vec<String> {
+        let racing = self.racing.as_ref();
+        racing.map_or_else(Vec::new, |racing| racing.techniques.clone())
     }
 
     fn judge_silence(

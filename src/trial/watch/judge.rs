@@ -112,6 +112,10 @@ impl Watch {
             crash,
             exposure_s,
             time_to_crash_s,
+            chaos: self
+                .racing()
+                .map(|racing| racing.techniques.clone())
+                .unwrap_or_default(),
             signals,
             notes,
         }

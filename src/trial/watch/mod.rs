@@ -60,6 +60,8 @@ pub struct Conclusion {
     pub exposure_s: f64,
     /// For a crash: time from the start of the race, seconds.
     pub time_to_crash_s: Option<f64>,
+    /// Chaos techniques at work.
+    pub chaos: Vec<String>,
     /// The signals that the outcome rests on.
     pub signals: Vec<String>,
     /// Things worth knowing.

@@ -1,4 +1,4 @@
-//! Where in an unload to strike: learned from first sightings. Pure.
+//! Where in an unload to strike: learned from sightings. Pure.
 //!
 //! The bug needs the unlocked store of `MODULE_STATE_UNFORMED` to fall between
 //! the check of the state in `m_show()` and the `BUG_ON` in `module_flags()`.
@@ -45,7 +45,7 @@ impl Aim {
         base - base / 8 + rng.random_range(0..=base / 4)
     }
 
-    /// What the first read after a strike showed.
+    /// What a read set for that delay showed.
     pub(super) fn saw(&mut self, delay_ns: u64, first: Option<State>) {
         if first != Some(State::Unloading) {
             return;

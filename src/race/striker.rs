@@ -80,19 +80,22 @@ impl Striker<'_> {
             };
             let strike_ns = unload.began_ns + delay_ns;
             let uevent = removal.as_ref().filter(|_| arm.start == Start::Uevent);
-            let first = if self.shares_cpu {
+            let (seen, at_ns) = if self.shares_cpu {
                 self.strike_on_shared_cpu(listing, arm.shape, strike_ns, uevent, &mut rng)?
             } else {
-                self.strike(listing, arm.shape, unload, strike_ns)?
+                (
+                    self.strike(listing, arm.shape, unload, strike_ns)?,
+                    strike_ns,
+                )
             };
             if uevent.is_none() {
-                aim.saw(delay_ns, first);
+                aim.saw(at_ns - unload.began_ns, seen);
             }
             self.slot
                 .learned_ns
                 .store(aim.learned_ns().unwrap_or(0), Ordering::Relaxed);
             self.slot.unload_ns.store(unload_ns, Ordering::Relaxed);
-            listing.doubt(first.is_some(), cycles())?;
+            listing.doubt(seen.is_some(), cycles())?;
         }
         if self.shares_cpu {
             // Who waits at the gate with a real-time priority lets nobody else
@@ -124,7 +127,8 @@ impl Striker<'_> {
     }
 
     /// The same where the loader stands still while the reader reads: the
-    /// preempter has to interrupt the reader in its window.
+    /// preempter has to interrupt the reader in its window. What the last look
+    /// before that showed, and for when that look was set.
     fn strike_on_shared_cpu(
         &self,
         listing: &mut Listing<'_>,
@@ -132,7 +136,7 @@ impl Striker<'_> {
         strike_ns: u64,
         uevent: Option<&Removal>,
         rng: &mut impl Rng,
-    ) -> std::io::Result<Option<State>> {
+    ) -> std::io::Result<(Option<State>, u64)> {
         match uevent {
             Some(removal) => {
                 removal.drain();
@@ -140,16 +144,18 @@ impl Striker<'_> {
             }
             None => clock::sleep_until(strike_ns),
         }
-        let first = listing.read(shape)?;
-        let mut state = first;
+        let mut set_ns = strike_ns;
+        let mut state = listing.read(shape)?;
         // Too early: the loader gets a little further before the next look.
         for _ in 0..LOOKS {
             if !matches!(state, Some(State::Live | State::Loading)) {
                 break;
             }
-            clock::sleep_until(clock::monotonic_ns() + rng.random_range(0..LONGEST_WAIT_NS));
+            set_ns = clock::monotonic_ns() + rng.random_range(0..LONGEST_WAIT_NS);
+            clock::sleep_until(set_ns);
             state = listing.read(shape)?;
         }
+        let seen = state;
         // The preempter is called only now that the reader has this CPU:
         // before, it would hold back a reader that has not begun.
         let now = clock::monotonic_ns();
@@ -159,6 +165,6 @@ impl Striker<'_> {
         while state.is_some() && clock::monotonic_ns() < now + LONGEST_STRIKE_NS {
             state = listing.read(shape)?;
         }
-        Ok(first)
+        Ok((seen, set_ns))
     }
 }

@@ -16,7 +16,7 @@ pub(crate) struct Row {
     crashed: usize,
     /// Trials that gave no result: neither crashed nor survived.
     void: usize,
-    median_cycles: Option<u64>,
+    median_cycles: Option<f64>,
     p95_cycles: Option<u64>,
     /// Trials without a crash count with all of their time.
     median_s: f64,
@@ -37,6 +37,13 @@ fn percentile<T: Copy>(sorted: &[T], share: f64) -> Option<T> {
     )]
     let rank = (share * sorted.len() as f64).ceil() as usize;
     sorted.get(rank.max(1) - 1).copied()
+}
+
+/// The middle value, or the mean of the two in the middle.
+fn median(sorted: &[f64]) -> Option<f64> {
+    let above = sorted.len() / 2;
+    let below = (sorted.len().max(1) - 1) / 2;
+    Some(f64::midpoint(*sorted.get(below)?, *sorted.get(above)?))
 }
 
 /// What a way came to in a cell.
@@ -69,9 +76,9 @@ pub(crate) fn row(cell: &str, way: &str, trials: &[Trial]) -> Row {
         trials: valid.len(),
         crashed,
         void: trials.len() - valid.len(),
-        median_cycles: percentile(&cycles, 0.5),
+        median_cycles: median(&cycles.iter().map(|&count| count as f64).collect::<Vec<_>>()),
         p95_cycles: percentile(&cycles, 0.95),
-        median_s: percentile(&seconds, 0.5).unwrap_or(f64::NAN),
+        median_s: median(&seconds).unwrap_or(f64::NAN),
         p95_s: percentile(&seconds, 0.95).unwrap_or(f64::NAN),
         cycles_per_s: sum(|trial| trial.cycles) / exposure,
         reads_per_s: Some(sum(|trial| trial.reads) / exposure).filter(|reads| *reads > 0.0),
@@ -99,7 +106,8 @@ pub(crate) fn table(rows: &[Row], missing: Option<&str>) -> String {
             row.trials,
             row.crashed,
             row.void,
-            count(row.median_cycles),
+            row.median_cycles
+                .map_or("-".to_owned(), |cycles| cycles.to_string()),
             count(row.p95_cycles),
             row.median_s,
             row.p95_s,

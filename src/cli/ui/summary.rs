@@ -115,7 +115,11 @@ fn outcomes(report: &Report) -> String {
 }
 
 fn spread(summary: &Summary, unit: &str, digits: usize) -> String {
-    let figure = |value: f64| format!("{value:.digits$}{unit}");
+    let figure = |value: f64| {
+        // The median of an even number of cycles may lie between two of them.
+        let digits = digits.max(usize::from(value.fract() != 0.0));
+        format!("{value:.digits$}{unit}")
+    };
     // A quantile that the trials did not reach, censored ones counted.
     let quantile = |value: Option<f64>| value.map_or_else(|| "not reached".to_owned(), figure);
     format!(

@@ -73,9 +73,7 @@ impl Settings {
             _ => sentence,
         }
     }
-}
 
-impl Settings {
     /// What is worth knowing where workers outnumber their CPUs: it is allowed,
     /// and may even help, but it is another race.
     pub fn crowding(&self) -> Option<String> {

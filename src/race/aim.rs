@@ -46,8 +46,8 @@ impl Aim {
     }
 
     /// What a read set for that delay showed.
-    pub(super) fn saw(&mut self, delay_ns: u64, first: Option<State>) {
-        if first != Some(State::Unloading) {
+    pub(super) fn saw(&mut self, delay_ns: u64, seen: Option<State>) {
+        if seen != Some(State::Unloading) {
             return;
         }
         if self.good_ns.len() < MEMORY {

@@ -3,7 +3,7 @@
 //! is decided by `aim` and `arms`.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
@@ -88,12 +88,7 @@ impl Moments {
     /// or has just taken the reader's away, would let the unload pass with
     /// nobody looking. Gives up after a while: not every machine can.
     pub(super) fn summon(&self, stop: &AtomicBool) -> bool {
-        let nobody = self
-            .sleepers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_empty();
-        if nobody {
+        if self.sleepers().is_empty() {
             return false;
         }
         let missed = self.missed.load(Ordering::Relaxed);
@@ -135,9 +130,14 @@ impl Moments {
         false
     }
 
+    fn sleepers(&self) -> MutexGuard<'_, Vec<Sleeper>> {
+        self.sleepers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn wake(&self) {
-        let sleepers = self.sleepers.lock().unwrap_or_else(PoisonError::into_inner);
-        sleepers.iter().for_each(|sleeper| sleeper.thread.unpark());
+        self.sleepers()
+            .iter()
+            .for_each(|sleeper| sleeper.thread.unpark());
     }
 
     /// The call has returned.
@@ -176,8 +176,7 @@ impl Moments {
     /// Has the calling thread woken at the beginning of every unload. To be
     /// called once by each reader.
     pub(super) fn wake_me(&self) {
-        let mut sleepers = self.sleepers.lock().unwrap_or_else(PoisonError::into_inner);
-        sleepers.push(Sleeper {
+        self.sleepers().push(Sleeper {
             thread: thread::current(),
             tid: gettid().as_raw(),
         });
@@ -185,8 +184,7 @@ impl Moments {
 
     /// Gives the readers that it wakes a priority.
     pub(super) fn raise_readers(&self, priority: i32) {
-        let sleepers = self.sleepers.lock().unwrap_or_else(PoisonError::into_inner);
-        for sleeper in sleepers.iter() {
+        for sleeper in self.sleepers().iter() {
             let _goes_on_without = sys::set_priority(sleeper.tid, Some(priority));
         }
     }

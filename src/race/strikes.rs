@@ -2,7 +2,7 @@
 //! thread it is. One for each reader: two may strike at the same unload.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 
 use nix::unistd::gettid;
@@ -33,11 +33,7 @@ impl Strikes {
     pub(super) fn announce(&self, at_ns: u64) {
         self.at_ns.store(at_ns, Ordering::Release);
         self.number.fetch_add(1, Ordering::Release);
-        let preempter = self
-            .preempter
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(thread) = preempter.as_ref() {
+        if let Some(thread) = self.preempter().as_ref() {
             thread.unpark();
         }
     }
@@ -61,11 +57,13 @@ impl Strikes {
 
     /// The calling thread preempts this reader.
     pub(super) fn preempter_is_me(&self) {
-        let mut preempter = self
-            .preempter
+        *self.preempter() = Some(thread::current());
+    }
+
+    fn preempter(&self) -> MutexGuard<'_, Option<Thread>> {
+        self.preempter
             .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *preempter = Some(thread::current());
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

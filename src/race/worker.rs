@@ -43,6 +43,7 @@ pub(super) struct Worker {
     pub(super) watched: Vec<Watched>,
     pub(super) examples: Arc<Examples>,
     pub(super) seed: u64,
+    /// Whether readers strike at unloads: `auto`, at a target that allows it.
     pub(super) aims: bool,
     pub(super) warm: Arc<Gate>,
     pub(super) gate: Arc<Gate>,
@@ -138,14 +139,11 @@ impl Worker {
         let cycles = || self.recorder.cycles();
         listing.count_in(slot, self.line_check());
         match self.strategy {
+            _ if self.aims => self.striker(slot).run(&mut listing, &cycles, &self.stop),
             Strategy::Full => reader::run(listing, Shape::Whole, cycles, &self.stop),
-            Strategy::Head | Strategy::AsReported => {
+            Strategy::Auto | Strategy::Head | Strategy::AsReported => {
                 reader::run(listing, Shape::Head, cycles, &self.stop)
             }
-            Strategy::Auto if !self.target.is_struck_at() => {
-                reader::run(listing, Shape::Head, cycles, &self.stop)
-            }
-            Strategy::Auto => self.striker(slot).run(&mut listing, &cycles, &self.stop),
         }
     }
 

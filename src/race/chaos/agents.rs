@@ -5,7 +5,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
@@ -109,10 +109,7 @@ impl Drop for Agents {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         // The channel closes when the last agent has let go of it.
-        while !matches!(
-            self.ended.recv_timeout(PATIENCE),
-            Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout)
-        ) {}
+        while self.ended.recv_timeout(PATIENCE).is_ok() {}
     }
 }
 

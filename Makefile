@@ -21,12 +21,12 @@ demo: deps build ## panic a vulnerable kernel in a VM, see the fixed one survive
 test: deps-test ## the whole test suite, VM tests included
 	$(CARGO) build --locked
 	$(DEBUG) lab build $(KERNELS)
-	$(CARGO) test --locked
+	$(CARGO) test --locked --no-fail-fast
 
 test-all: deps-test ## the same, and what takes many minutes
 	$(CARGO) build --locked
 	$(DEBUG) lab build $(KERNELS) vulnerable-kasan
-	$(CARGO) test --locked -- --include-ignored
+	$(CARGO) test --locked --no-fail-fast -- --include-ignored
 
 bench: deps build ## time to crash of the vulnerable kernel, 20 trials
 	$(RELEASE) lab build vulnerable

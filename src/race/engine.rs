@@ -2,6 +2,7 @@
 //! everybody in bounded time. A worker killed by an oops never ends, so nobody
 //! is ever waited for without a deadline.
 
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -11,7 +12,7 @@ use thiserror::Error;
 
 use super::arms::Schedule;
 use super::chaos::{self, Arena, Armed, Technique};
-use super::gate::Gate;
+use super::gate::{Gate, Gates};
 use super::line_check::{Examples, Watched};
 use super::lineup::{Lineup, Role};
 use super::moments::Moments;
@@ -70,6 +71,7 @@ pub enum RaceError {
 pub struct Race {
     recorder: &'static Recorder,
     stop: Arc<AtomicBool>,
+    gates: Arc<Gates>,
     workers: usize,
     armed: Vec<Box<dyn Armed>>,
     examples: Arc<Examples>,
@@ -80,12 +82,15 @@ pub struct Race {
 }
 
 impl Race {
-    /// Sets everything up, opens the gate and returns at once. `at_gate` is
-    /// called when all is ready, just before the gate opens. The recorder is
-    /// never given back: a worker that an oops has killed still points to it.
+    /// Sets everything up, opens the gate and returns at once. `armed` is called
+    /// when all is ready, a few cycles before the race: what is told there takes
+    /// no time from it. `at_gate` is called just before the gate opens. The
+    /// recorder is never given back: a worker that an oops has killed still
+    /// points to it.
     pub fn start(
-        spec: RaceSpec,
+        mut spec: RaceSpec,
         recorder: &'static Recorder,
+        armed: impl FnOnce(&Self),
         at_gate: impl FnOnce(),
     ) -> Result<Self, RaceError> {
         if spec.modules.is_empty() {
@@ -97,9 +102,11 @@ impl Race {
         };
         let aims = spec.strategy == Strategy::Auto && spec.target.is_struck_at();
         let stop = Arc::new(AtomicBool::new(false));
-        let gate = Arc::new(Gate::default());
-        let warm = Arc::new(Gate::default());
-        let modules: Vec<Arc<ModuleFile>> = spec.modules.into_iter().map(Arc::new).collect();
+        let gates = Arc::new(Gates::default());
+        let modules: Vec<Arc<ModuleFile>> = mem::take(&mut spec.modules)
+            .into_iter()
+            .map(Arc::new)
+            .collect();
         let names: Vec<String> = modules
             .iter()
             .map(|module| module.name().to_owned())
@@ -111,6 +118,7 @@ impl Race {
             recorder,
             examples: Arc::clone(&examples),
             stop: Arc::clone(&stop),
+            gates: Arc::clone(&gates),
             workers: spec.lineup.seats.len(),
             armed: Vec::new(),
             skipped: Vec::new(),
@@ -141,8 +149,7 @@ impl Race {
                 watched: watched.clone(),
                 examples: Arc::clone(&examples),
                 aims,
-                warm: Arc::clone(&warm),
-                gate: Arc::clone(&gate),
+                gates: Arc::clone(&gates),
                 stop: Arc::clone(&stop),
             };
             let role = if seat.role == Role::Loader {
@@ -150,45 +157,39 @@ impl Race {
             } else {
                 "reader"
             };
-            // On an early return, dropping `race` stops those who wait.
+            // On an early return, dropping `race` ends those who wait.
             thread::Builder::new()
                 .name(format!("{role}/{index}"))
                 .spawn(move || worker.run())
                 .map_err(RaceError::Spawn)?;
         }
-        for gate in [&warm, &gate] {
-            if !gate.all_arrived(race.workers, GATE_PATIENCE) {
-                warm.open();
-                gate.open();
-                return Err(RaceError::NotReady(race.workers, GATE_PATIENCE));
+        let all_are_at = |gate: &Gate| {
+            let workers = spec.lineup.seats.len();
+            if gate.all_arrived(workers, GATE_PATIENCE) {
+                Ok(())
+            } else {
+                Err(RaceError::NotReady(workers, GATE_PATIENCE))
             }
-            warm.open();
-        }
-        drop(shown);
-        let mut idle_cpus = affinity::allowed_cpus().unwrap_or_default();
-        idle_cpus.retain(|&cpu| spec.lineup.seats.iter().all(|seat| seat.cpu != Some(cpu)));
-        let arena = Arena {
-            reader_cpus: spec.lineup.reader_cpus(),
-            idle_cpus,
-            shares_cpu: spec
-                .lineup
-                .seats
-                .iter()
-                .any(|seat| spec.lineup.shares_cpu(seat)),
-            strikers: aims.then_some(strikers),
-            seed: spec.seed,
         };
+        all_are_at(&gates.warm)?;
+        gates.warm.open();
+        all_are_at(&gates.rehearsed)?;
+        drop(shown);
+        let arena = arena(&spec, aims.then_some(strikers));
         race.arm(
             &spec.chaos,
             chaos::chosen(&spec.chaos, spec.strategy, spec.guest),
             &arena,
         );
+        armed(&race);
+        gates.rehearsed.open();
+        all_are_at(&gates.race)?;
         at_gate();
         recorder
             .race_start_ns
             .store(clock::monotonic_ns(), Ordering::Relaxed);
         recorder.enter(Phase::Race);
-        gate.open();
+        gates.race.open();
         Ok(race)
     }
 
@@ -248,6 +249,20 @@ impl Race {
     }
 }
 
+/// What chaos is armed for.
+fn arena(spec: &RaceSpec, strikers: Option<Vec<(usize, Arc<Strikes>)>>) -> Arena {
+    let seats = &spec.lineup.seats;
+    let mut idle_cpus = affinity::allowed_cpus().unwrap_or_default();
+    idle_cpus.retain(|&cpu| seats.iter().all(|seat| seat.cpu != Some(cpu)));
+    Arena {
+        reader_cpus: spec.lineup.reader_cpus(),
+        idle_cpus,
+        shares_cpu: seats.iter().any(|seat| spec.lineup.shares_cpu(seat)),
+        strikers,
+        seed: spec.seed,
+    }
+}
+
 /// Modules that are loaded for a while; unloaded when dropped.
 struct Shown(Vec<Arc<ModuleFile>>);
 
@@ -297,5 +312,6 @@ fn watched(
 impl Drop for Race {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
+        self.gates.open();
     }
 }

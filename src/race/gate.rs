@@ -1,8 +1,28 @@
-//! The gate: workers wait at it and start together.
+//! The gates: workers wait at each and go on together.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// What lies between a worker's start and the race.
+#[derive(Debug, Default)]
+pub(super) struct Gates {
+    /// All are warmed up: rehearsals may begin.
+    pub(super) warm: Gate,
+    /// All have rehearsed: from here to the race nobody reads.
+    pub(super) rehearsed: Gate,
+    /// The race begins.
+    pub(super) race: Gate,
+}
+
+impl Gates {
+    /// Lets everybody go, wherever they wait.
+    pub(super) fn open(&self) {
+        self.warm.open();
+        self.rehearsed.open();
+        self.race.open();
+    }
+}
 
 /// A common start. Opens once.
 #[derive(Debug, Default)]

@@ -14,6 +14,8 @@ use crate::model::{Slot, Stage, bump};
 /// reader needs the loader's CPU to hear of it.
 const LEAD_NS: u64 = 300_000;
 
+/// Cycles before the race.
+const WARM_UP_CYCLES: u32 = 8;
 /// Unloads rehearsed.
 const REHEARSALS: u32 = 16;
 /// Length of one, ns: about that of an unload.
@@ -37,6 +39,16 @@ pub(super) fn rehearse(moments: &Moments, shares_cpu: bool, stop: &AtomicBool) {
         }
     }
     moments.rehearsed();
+}
+
+/// Loads and unloads while nobody reads, for the same reason.
+pub(super) fn warm_up(module: &ModuleFile, stop: &AtomicBool) {
+    for _ in 0..WARM_UP_CYCLES {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let _the_race_will_tell = module.load().and_then(|()| module.unload());
+    }
 }
 
 /// Says that an unload begins, to readers that are ready for it.

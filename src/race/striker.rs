@@ -67,7 +67,7 @@ impl Striker<'_> {
             // Without the right to it the reader waits for its turn instead.
             let _goes_on_without = sys::set_priority(0, Some(READER_PRIORITY));
         }
-        let removal = Removal::of(self.module).ok();
+        let removal = (self.shares_cpu.then(|| Removal::of(self.module))).and_then(Result::ok);
         while let Some(unload) = self.moments.next(last, self.shares_cpu, stop) {
             last = Some(unload);
             let index = self.schedule.arm(unload.number());

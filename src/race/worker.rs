@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::arms::{Schedule, Shape};
-use super::gate::Gate;
+use super::gate::Gates;
 use super::line_check::{Examples, LineCheck, Watched};
 use super::lineup::{Role, Seat};
 use super::loader;
@@ -45,8 +45,7 @@ pub(super) struct Worker {
     pub(super) seed: u64,
     /// Whether readers strike at unloads: `auto`, at a target that allows it.
     pub(super) aims: bool,
-    pub(super) warm: Arc<Gate>,
-    pub(super) gate: Arc<Gate>,
+    pub(super) gates: Arc<Gates>,
     pub(super) stop: Arc<AtomicBool>,
 }
 
@@ -64,7 +63,7 @@ impl Worker {
         // is long.
         let mut listing = (self.seat.role == Role::Reader && self.programs.is_none())
             .then(|| self.warm_up(&uncounted));
-        self.warm.wait();
+        self.gates.warm.wait();
         match &mut listing {
             _ if !self.aims => {}
             None => loader::rehearse(&self.moments, self.shares_cpu, &self.stop),
@@ -76,7 +75,11 @@ impl Worker {
             }
             Some(Err(_)) => {}
         }
-        self.gate.wait();
+        self.gates.rehearsed.wait();
+        if listing.is_none() && self.programs.is_none() {
+            loader::warm_up(&self.module, &self.stop);
+        }
+        self.gates.race.wait();
         let done = match (listing, &self.programs) {
             (Some(listing), _) => listing.and_then(|listing| self.read(listing, slot)),
             (None, None) => {

@@ -130,21 +130,20 @@ fn run(
         seed: plan.seed,
         guest: settings.accel != Accel::None,
     };
-    let race = Race::start(spec, recorder, mark_start).map_err(|error| match error {
+    let armed = |race: &Race| {
+        found.knobs = race.knobs();
+        say(GuestMessage::Racing(Racing {
+            knobs: found.knobs.clone(),
+            techniques: (race.techniques.iter())
+                .map(|&name| name.to_owned())
+                .collect(),
+            skipped: race.skipped.clone(),
+        }));
+    };
+    let race = Race::start(spec, recorder, armed, mark_start).map_err(|error| match error {
         RaceError::NoProgram(_) => unsupported(error.to_string()),
         _ => broken(error.to_string()),
     })?;
-    found.knobs = race.knobs();
-    say(GuestMessage::Racing(Racing {
-        start_ns: recorder.race_start_ns.load(Ordering::Relaxed),
-        knobs: found.knobs.clone(),
-        techniques: race
-            .techniques
-            .iter()
-            .map(|&name| name.to_owned())
-            .collect(),
-        skipped: race.skipped.clone(),
-    }));
 
     let deadline = Instant::now() + Duration::from_secs_f64(settings.duration_s);
     let mut quit_early = false;

@@ -59,7 +59,7 @@ pub enum GuestMessage {
         /// Its taint letters.
         taints: String,
     },
-    /// The gate is about to open.
+    /// All is armed: a few cycles without readers, and the gate opens.
     Racing(Racing),
     /// Counts on the way, sent where there is no flight recorder.
     Tick(Tick),
@@ -79,8 +79,6 @@ pub enum GuestMessage {
 /// What is at work when the gate opens.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Racing {
-    /// The guest's monotonic clock, ns.
-    pub start_ns: u64,
     /// Settings of the kernel that were changed.
     pub knobs: Vec<Knob>,
     /// Chaos techniques at work.

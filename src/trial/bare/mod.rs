@@ -132,6 +132,7 @@ impl BareTrials<'_> {
             pace: Pace::new(start),
             asked_to_stop: None,
             crashed: false,
+            unmarked: None,
         };
         let settings = &self.begin.report.settings;
         let duration_s = settings.duration_s;

@@ -17,7 +17,7 @@ use crate::kernel::kmsg::{Entry, Kmsg};
 use crate::kernel::preflight::{TAINT_DIE, taint};
 use crate::model::{Outcome, Snapshot};
 use crate::trial::journal::{Beat, Journal, RacingMark, Record, SignRecord, unix_ms};
-use crate::trial::protocol::GuestMessage;
+use crate::trial::protocol::{GuestMessage, Racing};
 use crate::trial::racer::Racer;
 use crate::trial::record;
 use crate::trial::watch::Conclusion;
@@ -43,6 +43,8 @@ pub(super) struct Watching<'a> {
     pub(super) pace: Pace,
     pub(super) asked_to_stop: Option<Instant>,
     pub(super) crashed: bool,
+    /// A race that is about to start, or has not been journaled yet.
+    pub(super) unmarked: Option<Racing>,
 }
 
 impl Watching<'_> {
@@ -130,11 +132,13 @@ impl Watching<'_> {
 
     /// Takes what the racer and the kernel have said. True if a crash begins.
     fn listen(&mut self, tell: &mut dyn FnMut(Told)) -> Result<bool, BareError> {
-        // In this order: the racer marks the log before it says that it races,
-        // so that the mark has been read when its word is looked at.
+        // In this order: the racer marks the log before its race starts, so
+        // that the mark has been read when the start is looked at.
+        let start_ns = self.racer.snapshot().race_start_ns;
         let bytes = self.racer.read();
         let crashed = self.read_log(tell)?;
         self.hear_racer(&bytes, tell)?;
+        self.mark_race(start_ns)?;
         Ok(crashed)
     }
 
@@ -197,6 +201,7 @@ impl Watching<'_> {
         let seen = self.racer.snapshot();
         let line = String::from_utf8_lossy(record).into_owned();
         let beat = self.beat(&seen);
+        self.mark_race(seen.race_start_ns)?;
         self.journal.append(&Record::Sign(SignRecord {
             line: line.clone(),
             log_time_s: sign.log_time_s,
@@ -229,12 +234,7 @@ impl Watching<'_> {
             match message {
                 GuestMessage::Module { taints } => tell(Told::Module(taints)),
                 GuestMessage::Racing(racing) => {
-                    let log_start_s = self.witness.log_start_s(racing.start_ns);
-                    // The race does not wait for it: its crash may come now.
-                    self.journal.append_behind(&Record::Racing(RacingMark {
-                        racing: racing.clone(),
-                        log_start_s,
-                    }))?;
+                    self.unmarked = Some(racing.clone());
                     tell(Told::Racing(racing));
                 }
                 GuestMessage::Finished(finished) => self.journal.append(&Record::Word(finished))?,
@@ -247,6 +247,22 @@ impl Watching<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Journals the start of the race, once it has started.
+    fn mark_race(&mut self, start_ns: u64) -> Result<(), BareError> {
+        if start_ns == 0 {
+            return Ok(());
+        }
+        let Some(racing) = self.unmarked.take() else {
+            return Ok(());
+        };
+        let log_start_s = self.witness.log_start_s(start_ns);
+        // The race does not wait for it: its crash may come now.
+        Ok((self.journal).append_behind(&Record::Racing(RacingMark {
+            racing,
+            log_start_s,
+        }))?)
     }
 
     fn beat(&self, seen: &Snapshot) -> Beat {

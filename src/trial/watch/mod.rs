@@ -387,7 +387,10 @@ impl Watch {
             GuestMessage::Module { taints } => self.taints = Some(taints),
             GuestMessage::Racing(racing) => {
                 self.racing = Some(racing);
-                self.race_at.get_or_insert(now);
+                // The flight recorder knows when the gate opened.
+                if !self.recorder_in_guest {
+                    self.race_at.get_or_insert(now);
+                }
             }
             GuestMessage::Tick(tick) => {
                 if tick.race_start_ns > 0 {

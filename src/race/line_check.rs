@@ -105,11 +105,19 @@ impl LineCheck {
         }
     }
 
-    /// Checks a head read: the beginning of the first line, or less.
-    pub(super) fn head(&mut self, text: &[u8], slot: &Slot) {
-        if let Ok(start) = parse_start(text) {
-            self.start(&start, text, slot);
-        }
+    /// The loads begun, if none began during the read that has just ended: two
+    /// reads of one moment that show the same text have the same said of them.
+    pub(super) fn moment(&self) -> Option<u64> {
+        self.modules.iter().try_fold(0, |sum, history| {
+            let now = history.module.loads?.load(Ordering::SeqCst);
+            (now == history.before).then_some(sum + now)
+        })
+    }
+
+    /// Checks a head read: the beginning of the first line, or less. True if it
+    /// is in order.
+    pub(super) fn head(&mut self, text: &[u8], slot: &Slot) -> bool {
+        parse_start(text).map_or(true, |start| self.start(&start, text, slot))
     }
 
     /// Checks the whole lines that one read gave. `one_read` is false where
@@ -136,14 +144,14 @@ impl LineCheck {
         }
     }
 
-    /// The order of the states, and near misses.
-    fn start(&mut self, start: &Start<'_>, raw: &[u8], slot: &Slot) {
+    /// The order of the states, and near misses. True if nothing was found.
+    fn start(&mut self, start: &Start<'_>, raw: &[u8], slot: &Slot) -> bool {
         let Some(history) = self
             .modules
             .iter_mut()
             .find(|history| history.module.name == start.name)
         else {
-            return;
+            return true;
         };
         let last = history.last_of_this_load(start.state);
         if start.state == State::Live && start.refcount == Some(-1) {
@@ -159,7 +167,10 @@ impl LineCheck {
             // do_init_module() drops its reference after it has set LIVE.
             let why = "Loading without the reference that init holds";
             self.found(LineFault::Contradictory, raw, why, slot);
+        } else {
+            return true;
         }
+        false
     }
 
     /// What only a whole line shows: the flags. `m_show()` prints the state word

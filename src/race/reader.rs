@@ -77,6 +77,7 @@ impl<'a> Listing<'a> {
     pub(super) fn count_in(&mut self, slot: &'a Slot, check: LineCheck) {
         self.tally.slot = slot;
         self.tally.check = check;
+        self.tally.head = Head::default();
     }
 
     /// Reads once and counts; the state in which our module was seen first.
@@ -87,10 +88,7 @@ impl<'a> Listing<'a> {
             (Some(open), Shape::Head) => {
                 self.tally.before_read();
                 let head = open.read_head(&mut self.page)?;
-                if self.tally.target.prints_m_show {
-                    self.tally.check.head(head, self.tally.slot);
-                }
-                self.tally.records(head);
+                self.tally.head(head);
                 open.park(&mut self.page)?;
             }
             (Some(open), Shape::Whole) => open.read_whole(&mut self.page, &mut self.tally)?,
@@ -100,6 +98,14 @@ impl<'a> Listing<'a> {
         self.tally.slot.enter(Stage::Idle);
         bump(&self.tally.slot.reads);
         Ok(seen)
+    }
+
+    /// Goes once through what a read does with `head`, as if it had been read.
+    pub(super) fn rehearse(&mut self, head: &[u8]) {
+        self.tally.begin();
+        self.tally.before_read();
+        self.tally.head(head);
+        self.tally.end();
     }
 
     /// Opens the file anew where it no longer shows what it should.
@@ -265,6 +271,16 @@ pub(super) struct Tally<'a> {
     /// Of each module, what this read showed last.
     last: Vec<Option<State>>,
     first: Option<State>,
+    head: Head,
+}
+
+/// The last head read, and when.
+#[derive(Default)]
+struct Head {
+    moment: Option<u64>,
+    text: Vec<u8>,
+    /// Of each module, what it showed.
+    showed: Vec<Option<State>>,
 }
 
 impl<'a> Tally<'a> {
@@ -282,6 +298,7 @@ impl<'a> Tally<'a> {
             slot,
             last: vec![None; names.len()],
             first: None,
+            head: Head::default(),
         }
     }
 
@@ -294,6 +311,29 @@ impl<'a> Tally<'a> {
     /// A system call for it begins.
     pub(super) fn before_read(&mut self) {
         self.check.before_read();
+    }
+
+    /// What a head read gave. What repeats the last, as most do in a strike, is
+    /// not parsed again: the longer a reader is out of the kernel, the seldomer
+    /// `m_show()` is at work when the state changes.
+    fn head(&mut self, text: &[u8]) {
+        let moment = self.check.moment();
+        let head = &mut self.head;
+        if moment.is_some() && head.moment == moment && head.text == text {
+            self.last.clone_from(&head.showed);
+            for &seen in self.last.iter().filter(|seen| seen.is_some()) {
+                self.first = self.first.or(seen);
+                count(self.slot, seen);
+            }
+            return;
+        }
+        // A line that cannot be is looked at each time.
+        let in_order = !self.target.prints_m_show || self.check.head(text, self.slot);
+        head.moment = moment.filter(|_| in_order);
+        head.text.clear();
+        head.text.extend_from_slice(text);
+        self.records(text);
+        self.head.showed.clone_from(&self.last);
     }
 
     /// Whole records, from one call or from several.

@@ -131,6 +131,10 @@ impl Worker {
                 break;
             }
         }
+        // What only an unload shows.
+        let going = format!("{} 16384 -1 - Unloading 0x", self.module.name());
+        listing.rehearse(going.as_bytes());
+        listing.rehearse(going.as_bytes());
         Ok(listing)
     }
 

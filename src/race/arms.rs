@@ -1,12 +1,11 @@
 //! The arms of `auto`: what a reader can do with an unload that has just begun.
 //! One row each; the schedule says which arm an unload gets. Pure.
 //!
-//! The mix is drawn evenly, not learned. What could be learned from is whether a
-//! strike saw the module going, and nearly every strike of every arm does; what
-//! tells the arms apart, the hit, ends the trial. Readers with CPUs of their own
-//! hit as often with each (0.19 to 0.23 per unload). On a shared CPU the arm that
-//! is ahead by far in one run is behind in the next (`reports/ablation.md`): an
-//! even draw is never far behind, and a run repeats from its seed alone.
+//! The mix is drawn, not learned: what tells the arms apart, the hit, ends the
+//! trial. Readers with CPUs of their own hit as often with each; on a shared CPU
+//! one is far ahead and gets most of the turns (`reports/ablation.md`). The
+//! others stay: no arm is the best on every kernel, and a kernel may be built
+//! without uevents. A run repeats from its seed alone.
 
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -41,6 +40,8 @@ pub struct Arm {
     pub help: &'static str,
     pub(super) start: Start,
     pub(super) shape: Shape,
+    /// Turns in ten that it gets on a shared CPU; elsewhere all get as many.
+    turns_on_shared_cpu: u32,
 }
 
 /// Every arm there is.
@@ -50,18 +51,21 @@ pub const ARMS: &[Arm] = &[
         help: "head reads a learned delay after the unload began",
         start: Start::Delayed,
         shape: Shape::Head,
+        turns_on_shared_cpu: 1,
     },
     Arm {
         name: "head-at-once",
         help: "head reads throughout the unload",
         start: Start::AtOnce,
         shape: Shape::Head,
+        turns_on_shared_cpu: 1,
     },
     Arm {
         name: "head-uevent",
         help: "head reads when the kernel announces that the module goes (on a shared CPU)",
         start: Start::Uevent,
         shape: Shape::Head,
+        turns_on_shared_cpu: 8,
     },
 ];
 
@@ -70,22 +74,32 @@ pub const ARMS: &[Arm] = &[
 #[derive(Clone, Debug)]
 pub(super) struct Schedule {
     seed: u64,
-    arms: Vec<usize>,
+    /// Each arm as often as it has turns.
+    turns: Vec<usize>,
 }
 
 impl Schedule {
-    /// A schedule over the arms named; over all when none is.
-    pub(super) fn new(seed: u64, names: &[String]) -> Self {
-        let arms = (0..ARMS.len())
-            .filter(|&arm| names.is_empty() || names.iter().any(|name| name == ARMS[arm].name))
+    /// A schedule over the arms named; over all when none is. `shares_cpu`: the
+    /// reader is on its loader's CPU.
+    pub(super) fn new(seed: u64, names: &[String], shares_cpu: bool) -> Self {
+        let turns = (ARMS.iter().enumerate())
+            .filter(|(_, arm)| names.is_empty() || names.iter().any(|name| name == arm.name))
+            .flat_map(|(index, arm)| {
+                let turns = if shares_cpu {
+                    arm.turns_on_shared_cpu
+                } else {
+                    1
+                };
+                (0..turns).map(move |_| index)
+            })
             .collect();
-        Self { seed, arms }
+        Self { seed, turns }
     }
 
     /// The index in [`ARMS`] of the arm for unload `number`.
     pub(super) fn arm(&self, number: u64) -> usize {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(self.seed ^ number);
-        self.arms[rng.random_range(0..self.arms.len())]
+        self.turns[rng.random_range(0..self.turns.len())]
     }
 }
 
@@ -96,7 +110,7 @@ mod tests {
     #[test]
     fn the_seed_alone_decides_which_arm_an_unload_gets() {
         let arms = |seed| -> Vec<usize> {
-            let schedule = Schedule::new(seed, &[]);
+            let schedule = Schedule::new(seed, &[], false);
             (0..64).map(|number| schedule.arm(number)).collect()
         };
         assert_eq!(arms(7), arms(7));
@@ -106,7 +120,7 @@ mod tests {
     #[test]
     fn every_arm_gets_its_turn_unless_one_is_named() {
         let turns = |names: &[String]| {
-            let schedule = Schedule::new(3, names);
+            let schedule = Schedule::new(3, names, true);
             let mut arms: Vec<usize> = (0..64).map(|number| schedule.arm(number)).collect();
             arms.sort_unstable();
             arms.dedup();

@@ -132,6 +132,7 @@ impl Race {
             if let (Role::Reader, Some(cpu)) = (seat.role, seat.cpu) {
                 strikers.push((cpu, Arc::clone(&strikes)));
             }
+            let shares_cpu = aims && spec.lineup.shares_cpu(seat);
             let worker = Worker {
                 recorder,
                 index,
@@ -140,10 +141,10 @@ impl Race {
                 programs: programs.clone(),
                 moments: Arc::clone(&moments[index % modules.len()]),
                 strikes,
-                shares_cpu: aims && spec.lineup.shares_cpu(seat),
+                shares_cpu,
                 target: spec.target,
                 strategy: spec.strategy,
-                schedule: Schedule::new(spec.seed, &spec.arms),
+                schedule: Schedule::new(spec.seed, &spec.arms, shares_cpu),
                 names: names.clone(),
                 seed: trial_seed(spec.seed, u32::try_from(index).unwrap_or(u32::MAX)),
                 watched: watched.clone(),

@@ -3,9 +3,9 @@
 //!
 //! The mix is drawn, not learned: what tells the arms apart, the hit, ends the
 //! trial. Readers with CPUs of their own hit as often with each; on a shared CPU
-//! one is far ahead and gets most of the turns (`reports/ablation.md`). The
-//! others stay: no arm is the best on every kernel, and a kernel may be built
-//! without uevents. A run repeats from its seed alone.
+//! one hits twice as often as the others and gets most of the turns
+//! (`reports/ablation.md`). The others stay: no arm is the best on every kernel,
+//! and a kernel may be built without uevents. A run repeats from its seed alone.
 
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;

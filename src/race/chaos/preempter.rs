@@ -30,8 +30,9 @@ pub(super) const TECHNIQUE: Technique = Technique {
 /// Longest time that the CPU is kept, ns: an unload fits in.
 const LONGEST_SPIN_NS: u64 = 300_000;
 
-/// Latest moment of an aimed preemption, ns after the strike began.
-const LATEST_NS: u64 = 60_000;
+/// Latest moment of an aimed preemption, ns after the strike began: some dozen
+/// reads. Earlier ones meet strikes that have hardly begun.
+const LATEST_NS: u64 = 150_000;
 
 fn arm(arena: &Arena) -> io::Result<Option<Box<dyn Armed>>> {
     if arena.strikers.is_some() && !arena.shares_cpu {

@@ -16,6 +16,7 @@ pub mod module_image;
 pub mod module_tree;
 pub mod packed;
 pub mod preflight;
+pub mod priority;
 pub mod pstore;
 pub mod sys;
 pub mod uname;

@@ -6,8 +6,9 @@ use std::thread;
 use nix::errno::Errno;
 
 use super::moments::{LOADER_PRIORITY, Moments, READER_PRIORITY};
+use crate::kernel::clock;
 use crate::kernel::module::{self, ModuleFile};
-use crate::kernel::{clock, sys};
+use crate::kernel::priority::RealTime;
 use crate::model::{Slot, Stage, bump};
 
 /// Time between the announcement of an unload and the unload, ns, where the
@@ -28,15 +29,13 @@ const REHEARSAL_NS: u64 = 300_000;
 /// are many times slower than later ones, above all in emulation.
 pub(super) fn rehearse(moments: &Moments, shares_cpu: bool, stop: &AtomicBool) {
     for _ in 0..REHEARSALS {
-        announce(moments, shares_cpu, stop);
+        let raised = announce(moments, shares_cpu, stop);
         let end_ns = clock::monotonic_ns() + REHEARSAL_NS;
         while clock::monotonic_ns() < end_ns {
             let _there_is_none = module::unload_by_name("modrace_nobody");
         }
         moments.end_rehearsal();
-        if shares_cpu {
-            let _it_is_ordinary_already = sys::set_priority(0, None);
-        }
+        drop(raised);
     }
     moments.rehearsed();
 }
@@ -51,20 +50,23 @@ pub(super) fn warm_up(module: &ModuleFile, stop: &AtomicBool) {
     }
 }
 
-/// Says that an unload begins, to readers that are ready for it.
-fn announce(moments: &Moments, shares_cpu: bool, stop: &AtomicBool) {
+/// Says that an unload begins, to readers that are ready for it. The priority
+/// that it may take is to be kept until the unload has ended.
+fn announce(moments: &Moments, shares_cpu: bool, stop: &AtomicBool) -> Option<RealTime> {
     if shares_cpu {
         // Between two real-time threads: the reader interrupts it, and while
         // the reader is held back, nobody else comes before it.
-        let _goes_on_without = sys::set_priority(0, Some(LOADER_PRIORITY));
+        let raised = RealTime::take(LOADER_PRIORITY);
         moments.raise_readers(READER_PRIORITY);
         moments.begin();
         // Timers fire late in emulation, by as long as an unload takes: a
         // strike that is to come early in it is armed before it.
         clock::spin_ns(LEAD_NS);
+        Some(raised)
     } else {
         moments.summon(stop);
         moments.begin();
+        None
     }
 }
 
@@ -91,12 +93,10 @@ pub(super) fn run(
             }
         }
         slot.enter(Stage::Unloading);
-        announce(moments, shares_cpu, stop);
+        let raised = announce(moments, shares_cpu, stop);
         let unloaded = module.unload();
         moments.end();
-        if shares_cpu {
-            let _it_is_ordinary_already = sys::set_priority(0, None);
-        }
+        drop(raised);
         match unloaded {
             // Only a load of our own makes a cycle.
             Ok(()) if loaded.is_ok() => bump(&slot.cycles),

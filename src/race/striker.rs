@@ -23,7 +23,8 @@ use super::moments::{Moments, READER_PRIORITY, Unload};
 use super::reader::Listing;
 use super::strikes::Strikes;
 use super::uevent::Removal;
-use crate::kernel::{clock, sys};
+use crate::kernel::clock;
+use crate::kernel::priority::RealTime;
 use crate::model::{Slot, Stage};
 use crate::procfs::modules::State;
 
@@ -63,10 +64,8 @@ impl Striker<'_> {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(self.seed);
         let mut aim = Aim::default();
         let mut last = None;
-        if self.shares_cpu {
-            // Without the right to it the reader waits for its turn instead.
-            let _goes_on_without = sys::set_priority(0, Some(READER_PRIORITY));
-        }
+        // Without the right to it the reader waits for its turn instead.
+        let _raised = (self.shares_cpu).then(|| RealTime::take(READER_PRIORITY));
         let removal = (self.shares_cpu.then(|| Removal::of(self.module))).and_then(Result::ok);
         while let Some(unload) = self.moments.next(last, self.shares_cpu, stop) {
             last = Some(unload);
@@ -96,11 +95,6 @@ impl Striker<'_> {
                 .store(aim.learned_ns().unwrap_or(0), Ordering::Relaxed);
             self.slot.unload_ns.store(unload_ns, Ordering::Relaxed);
             listing.doubt(seen.is_some(), cycles())?;
-        }
-        if self.shares_cpu {
-            // Who waits at the gate with a real-time priority lets nobody else
-            // get there.
-            let _it_is_ordinary_already = sys::set_priority(0, None);
         }
         self.slot.enter(Stage::Ended);
         Ok(())

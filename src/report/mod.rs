@@ -28,7 +28,7 @@ pub use github::{annotations, step_summary};
 pub use plot::svg;
 pub use pool::{Differs, check_control, merge, with_control};
 pub use read::{ReadError, read};
-pub use schema::schema;
+pub use schema::{VOLATILE, schema};
 pub use show::show;
 pub use states::states_text;
 pub use validate::{Mismatch, validate};

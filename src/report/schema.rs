@@ -4,6 +4,34 @@ use schemars::Schema;
 
 use crate::model::{Report, SCHEMA};
 
+/// What two runs with one seed and one command may differ in, as JSON pointers
+/// with `*` for any index: the time, where files lie, and what was measured. All
+/// else is the same. Said in the schema as `x-volatile`.
+pub const VOLATILE: &[&str] = &[
+    "/verdict",
+    "/verdict_reason",
+    "/complete",
+    "/started",
+    "/updated",
+    "/command",
+    "/environment/knobs/*/restored",
+    "/trials/*/outcome",
+    "/trials/*/reason",
+    "/trials/*/exposure_s",
+    "/trials/*/cycles",
+    "/trials/*/reads",
+    "/trials/*/time_to_crash_s",
+    "/trials/*/cycles_to_crash",
+    "/trials/*/crash",
+    "/trials/*/counters",
+    "/trials/*/aim",
+    "/trials/*/signals",
+    "/trials/*/notes",
+    "/trials/*/console",
+    "/trials/*/wall_s",
+    "/stats",
+];
+
 /// The schema of the report that this version writes.
 pub fn schema() -> Schema {
     let mut schema = schemars::schema_for!(Report);
@@ -11,5 +39,6 @@ pub fn schema() -> Schema {
         "$id".to_owned(),
         format!("urn:{}", SCHEMA.replace('/', ":")).into(),
     );
+    schema.insert("x-volatile".to_owned(), VOLATILE.into());
     schema
 }

@@ -11,6 +11,7 @@
 mod compared;
 mod near_miss;
 mod outcomes;
+mod repeated;
 mod states;
 mod support;
 mod trouble;

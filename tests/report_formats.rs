@@ -15,7 +15,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::{TIMES, clean, comparison, crashes, report, trial};
-use modrace::model::{Outcome, Report, Verdict};
+use modrace::model::{Oracle, Outcome, Report, Verdict};
 use modrace::report::{FORMATS, Format, read, svg, validate};
 use modrace::stats::verdict_of_run;
 
@@ -86,6 +86,19 @@ fn every_format_names_a_target_that_is_not_the_default() {
     let old = serde_json::to_value(report("lab:fixed", clean(1, 1.0), 1.0)).unwrap();
     assert!(old["settings"].get("target").is_none());
     assert!(validate(&made).is_empty());
+}
+
+#[test]
+fn near_misses_are_counted_where_they_were_the_oracle() {
+    let (_, mut report) = cases().remove(0);
+    let says = |report: &Report, words: &str| render("text", report).contains(words);
+    assert!(!says(&report, "near misses") && !says(&report, "oracle"));
+    report.settings.oracle = Oracle::NearMiss;
+    report.module.as_mut().unwrap().taints.clear();
+    report.trials[0].counters.lines.near_misses = 4711;
+    assert!(says(&report, "near misses") && says(&report, "4711"));
+    assert!(says(&report, "oracle"));
+    assert!(says(&report, "untainted twin"));
 }
 
 #[test]

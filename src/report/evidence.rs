@@ -2,7 +2,7 @@
 //! not shown, so that nobody reads more into a run than there is.
 
 use super::facts::{Rows, no_result, sides};
-use crate::model::{Comparison, ModuleRecord, Report, Verdict};
+use crate::model::{Comparison, ModuleRecord, Oracle, Report, Verdict};
 use crate::stats::figures::{p_value, percent, seconds, significant};
 
 /// The statistics of a comparison.
@@ -106,11 +106,17 @@ pub(super) fn not_shown(report: &Report) -> Vec<String> {
     }
     let untainted = |module: &ModuleRecord| module.taints.is_empty();
     if report.module.as_ref().is_some_and(untainted) {
-        lines.push(
-            "Anything about the BUG: m_show() looks at the state of tainted modules only, \
-             and this module was not tainted."
-                .to_owned(),
-        );
+        let line = match report.settings.oracle {
+            Oracle::Crash => {
+                "Anything about the BUG: m_show() looks at the state of tainted modules only, \
+                 and this module was not tainted."
+            }
+            Oracle::NearMiss => {
+                "The crash itself: near misses are counted on an untainted twin of the module, \
+                 which cannot reach the BUG."
+            }
+        };
+        lines.push(line.to_owned());
     }
     match &report.comparison {
         Some(comparison) => not_shown_by(comparison, &mut lines),

@@ -2,8 +2,8 @@
 //! headline. Formats decide how it looks, not what it says.
 
 use crate::model::{
-    Accel, ChaosChoice, Conclusion, Crash, Environment, Interval, ModuleRecord, Report, RunStats,
-    Settings, Summary, Trial,
+    Accel, ChaosChoice, Conclusion, Crash, Environment, Interval, ModuleRecord, Oracle, Report,
+    RunStats, Settings, Summary, Trial,
 };
 use crate::procfs::cpus::CpuList;
 use crate::stats::figures::{percent, seconds, significant};
@@ -18,6 +18,7 @@ pub(super) struct Side<'a> {
     pub(super) environment: &'a Environment,
     pub(super) trials: &'a [Trial],
     pub(super) stats: &'a RunStats,
+    oracle: Oracle,
 }
 
 /// The runs of a report. Alone it is "kernel"; beside a baseline "candidate".
@@ -32,6 +33,7 @@ pub(super) fn sides(report: &Report) -> Vec<Side<'_>> {
         environment: &report.environment,
         trials: &report.trials,
         stats: &report.stats,
+        oracle: report.settings.oracle,
     };
     let baseline = report.baseline.as_ref().map(|run| Side {
         name: if run.source.is_some() {
@@ -42,6 +44,7 @@ pub(super) fn sides(report: &Report) -> Vec<Side<'_>> {
         environment: &run.environment,
         trials: &run.trials,
         stats: &run.stats,
+        oracle: report.settings.oracle,
     });
     std::iter::once(own).chain(baseline).collect()
 }
@@ -192,6 +195,9 @@ fn settings(settings: &Settings) -> String {
         words.push(format!("accel {}", settings.accel.as_str()));
         words.push(format!("{} MiB", settings.mem_mib));
     }
+    if settings.oracle != Oracle::Crash {
+        words.push(format!("oracle {}", settings.oracle.as_str()));
+    }
     if let Some(target) = settings.other_target() {
         words.push(format!("target {target}"));
     }
@@ -239,6 +245,11 @@ pub(super) fn result_rows(side: &Side) -> Rows {
         ("cycles", stats.cycles.to_string()),
         ("reads", stats.reads.to_string()),
     ];
+    if side.oracle == Oracle::NearMiss {
+        let misses = |trial: &Trial| trial.counters.lines.near_misses;
+        let misses: u64 = side.trials.iter().map(misses).sum();
+        rows.push(("near misses", misses.to_string()));
+    }
     rows.push(("mean time to crash", mean(stats)));
     let median = stats.time_to_crash_s.as_ref();
     rows.push(("  median", quantile(median, |s| (s.median, s.median_ci95))));

@@ -14,7 +14,7 @@ pub fn text(report: &Report) -> String {
     row("machine", machine(report));
     if let Some(module) = &report.module {
         let taints = if module.taints.is_empty() {
-            "not loaded"
+            "none"
         } else {
             module.taints.as_str()
         };

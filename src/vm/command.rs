@@ -39,9 +39,11 @@ impl VmSpec {
     /// reports on QMP whatever the console printed: a second signal.
     /// `no_timer_check`: on a loaded host an emulated timer can be too slow for
     /// the kernel's own test of it (`check_timer()`), which then panics.
+    /// `cryptomgr.notests`: the ciphers' tests of themselves at boot can be slow
+    /// enough there for a soft lockup. Kernels without them do not mind.
     pub fn cmdline(&self) -> String {
         let base = "console=ttyS0 printk.time=1 loglevel=7 oops=panic panic=-1 no_timer_check \
-                    rdinit=/init";
+                    cryptomgr.notests rdinit=/init";
         if self.append.is_empty() {
             base.to_owned()
         } else {

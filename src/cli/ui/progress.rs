@@ -6,6 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Ui;
 use crate::model::{Event, Outcome, Phase, Trial};
+use crate::stats::figures::seconds;
 
 /// Time between two lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(15);
@@ -104,7 +105,7 @@ impl<'a> Progress<'a> {
         self.last_line = Instant::now();
         let when = match (trial.outcome, trial.time_to_crash_s, trial.cycles_to_crash) {
             (Outcome::Crashed, Some(time_s), Some(cycles)) => {
-                format!(" after {time_s:.3} s of race, in cycle {cycles}")
+                format!(" after {} of race, in cycle {cycles}", seconds(time_s))
             }
             _ => String::new(),
         };

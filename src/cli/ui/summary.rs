@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::model::{Environment, Outcome, Report, Summary};
+use crate::stats::figures::seconds;
 
 /// The summary's text.
 pub fn text(report: &Report) -> String {
@@ -26,15 +27,17 @@ pub fn text(report: &Report) -> String {
     row(
         "exposure",
         format!(
-            "{:.1} s raced, {} load/unload cycles, {} reads",
-            stats.exposure_s, stats.cycles, stats.reads
+            "{} raced, {} load/unload cycles, {} reads",
+            seconds(stats.exposure_s),
+            stats.cycles,
+            stats.reads
         ),
     );
     if let Some(times) = &stats.time_to_crash_s {
-        row("time to crash", spread(times, " s", 3));
+        row("time to crash", spread(times, seconds));
     }
     if let Some(cycles) = &stats.cycles_to_crash {
-        row("cycles to crash", spread(cycles, "", 0));
+        row("cycles to crash", spread(cycles, whole_or_half));
     }
     row(
         "verdict",
@@ -114,12 +117,13 @@ fn outcomes(report: &Report) -> String {
     )
 }
 
-fn spread(summary: &Summary, unit: &str, digits: usize) -> String {
-    let figure = |value: f64| {
-        // The median of an even number of cycles may lie between two of them.
-        let digits = digits.max(usize::from(value.fract() != 0.0));
-        format!("{value:.digits$}{unit}")
-    };
+/// The median of an even number of cycles may lie between two of them.
+fn whole_or_half(cycles: f64) -> String {
+    let digits = usize::from(cycles.fract() != 0.0);
+    format!("{cycles:.digits$}")
+}
+
+fn spread(summary: &Summary, figure: fn(f64) -> String) -> String {
     // A quantile that the trials did not reach, censored ones counted.
     let quantile = |value: Option<f64>| value.map_or_else(|| "not reached".to_owned(), figure);
     format!(

@@ -15,6 +15,7 @@ mod processes;
 mod reader;
 mod striker;
 mod strikes;
+mod tally;
 pub mod targets;
 mod uevent;
 mod worker;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::reader::Tally;
+use super::tally::Tally;
 use super::targets::Target;
 use crate::kernel::module::ModuleFile;
 use crate::model::{Slot, Stage, bump};

@@ -20,6 +20,7 @@ use nix::sys::uio::pread;
 
 use super::arms::Shape;
 use super::line_check::LineCheck;
+use super::tally::Tally;
 use super::targets::{Access, Target};
 use crate::model::{Slot, Stage, bump};
 use crate::procfs::modules::State;
@@ -75,9 +76,7 @@ impl<'a> Listing<'a> {
 
     /// From now on counts there, and checks the lines of `m_show()`.
     pub(super) fn count_in(&mut self, slot: &'a Slot, check: LineCheck) {
-        self.tally.slot = slot;
-        self.tally.check = check;
-        self.tally.head = Head::default();
+        self.tally.count_in(slot, check);
     }
 
     /// Reads once and counts; the state in which our module was seen first.
@@ -260,130 +259,6 @@ pub(super) fn run(
     }
     listing.tally.slot.enter(Stage::Ended);
     Ok(())
-}
-
-/// What one read after the other shows, counted.
-pub(super) struct Tally<'a> {
-    target: &'static Target,
-    names: &'a [String],
-    check: LineCheck,
-    slot: &'a Slot,
-    /// Of each module, what this read showed last.
-    last: Vec<Option<State>>,
-    first: Option<State>,
-    head: Head,
-}
-
-/// The last head read, and when.
-#[derive(Default)]
-struct Head {
-    moment: Option<u64>,
-    text: Vec<u8>,
-    /// Of each module, what it showed.
-    showed: Vec<Option<State>>,
-}
-
-impl<'a> Tally<'a> {
-    /// Nothing seen yet.
-    pub(super) fn new(
-        target: &'static Target,
-        names: &'a [String],
-        check: LineCheck,
-        slot: &'a Slot,
-    ) -> Self {
-        Self {
-            target,
-            names,
-            check,
-            slot,
-            last: vec![None; names.len()],
-            first: None,
-            head: Head::default(),
-        }
-    }
-
-    /// A read begins.
-    pub(super) fn begin(&mut self) {
-        self.last.fill(None);
-        self.first = None;
-    }
-
-    /// A system call for it begins.
-    pub(super) fn before_read(&mut self) {
-        self.check.before_read();
-    }
-
-    /// What a head read gave. What repeats the last, as most do in a strike, is
-    /// not parsed again: the longer a reader is out of the kernel, the seldomer
-    /// `m_show()` is at work when the state changes.
-    fn head(&mut self, text: &[u8]) {
-        let moment = self.check.moment();
-        let head = &mut self.head;
-        if moment.is_some() && head.moment == moment && head.text == text {
-            self.last.clone_from(&head.showed);
-            for &seen in self.last.iter().filter(|seen| seen.is_some()) {
-                self.first = self.first.or(seen);
-                count(self.slot, seen);
-            }
-            return;
-        }
-        // A line that cannot be is looked at each time.
-        let in_order = !self.target.prints_m_show || self.check.head(text, self.slot);
-        head.moment = moment.filter(|_| in_order);
-        head.text.clear();
-        head.text.extend_from_slice(text);
-        self.records(text);
-        self.head.showed.clone_from(&self.last);
-    }
-
-    /// Whole records, from one call or from several.
-    pub(super) fn lines(&mut self, text: &[u8], one_call: bool) {
-        if self.target.prints_m_show {
-            self.check.lines(text, one_call, self.slot);
-        }
-        self.records(text);
-    }
-
-    /// What a read gave, of whatever modules.
-    fn records(&mut self, text: &[u8]) {
-        for record in text.split_inclusive(|&byte| byte == b'\n') {
-            for module in 0..self.names.len() {
-                if self.record_of(module, record) {
-                    break;
-                }
-            }
-        }
-    }
-
-    /// A record that can only be about one module; true if it is. A module that
-    /// a read shows in many records of one state was seen once.
-    fn record_of(&mut self, module: usize, record: &[u8]) -> bool {
-        let seen = (self.target.sighting)(record, &self.names[module]);
-        if seen.is_some() && seen != self.last[module] {
-            self.last[module] = seen;
-            self.first = self.first.or(seen);
-            count(self.slot, seen);
-        }
-        seen.is_some()
-    }
-
-    /// The read is over: the state that it showed first.
-    pub(super) fn end(&mut self) -> Option<State> {
-        if self.first.is_none() {
-            count(self.slot, None);
-        }
-        self.first
-    }
-}
-
-/// Counts a sighting, or a read without one.
-fn count(slot: &Slot, seen: Option<State>) {
-    bump(match seen {
-        Some(State::Live) => &slot.live,
-        Some(State::Loading) => &slot.loading,
-        Some(State::Unloading) => &slot.unloading,
-        None => &slot.absent,
-    });
 }
 
 fn step(length: usize) -> io::Result<i64> {

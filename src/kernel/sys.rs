@@ -7,8 +7,10 @@ use std::io;
 use std::ops::Deref;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
@@ -43,9 +45,50 @@ impl Deref for MappedRecorder {
     }
 }
 
+impl MappedRecorder {
+    /// The page as atomic words, whatever they mean.
+    fn words(&self) -> &[AtomicU64] {
+        // SAFETY: as in `deref`; the mapping is RECORDER_BYTES long and aligned
+        // to pages, so it holds that many words.
+        unsafe {
+            std::slice::from_raw_parts(
+                self.0.as_ptr().cast::<AtomicU64>(),
+                RECORDER_BYTES / size_of::<u64>(),
+            )
+        }
+    }
+
+    /// A copy of the page.
+    pub fn copy(&self) -> Vec<u64> {
+        let words = self.words().iter();
+        words.map(|word| word.load(Ordering::Acquire)).collect()
+    }
+
+    /// Fills the page with a copy of another.
+    pub fn fill(&self, copy: &[u64]) {
+        for (word, value) in self.words().iter().zip(copy) {
+            word.store(*value, Ordering::Release);
+        }
+    }
+}
+
 /// An anonymous file: it goes with its last descriptor, whatever kills us.
 pub fn anonymous_file(name: &std::ffi::CStr) -> io::Result<File> {
     Ok(File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC)?))
+}
+
+/// The same, for one that will be sealed.
+pub fn sealable_file(name: &std::ffi::CStr) -> io::Result<File> {
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    Ok(File::from(memfd_create(name, flags)?))
+}
+
+/// Makes a file unchangeable for everybody and for good; it fails while somebody
+/// has mapped it for writing. Private mappings go on copying what they write.
+pub fn seal(file: &File) -> io::Result<()> {
+    let seals = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK;
+    fcntl(file, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(())
 }
 
 /// Makes the child die with the thread that spawns it, so that killing us

@@ -4,14 +4,19 @@
 //! go with the process whatever kills it. What the bytes mean is decided above.
 
 pub mod accel;
+mod clone;
 mod command;
 mod console_tty;
 pub mod initramfs;
+mod machine;
 mod qemu;
 mod qmp;
 pub mod recorder;
+mod template;
 
 pub use command::{AGENT_TTY, VmSpec};
 pub use console_tty::open_agent;
-pub use qemu::{Qemu, Vm, VmError, VmEvent};
+pub use machine::{Vm, VmEvent};
+pub use qemu::{Qemu, VmError};
 pub use qmp::{QmpEvent, RunState, Shutdown};
+pub use template::{SavableVm, SaveError, Template};

@@ -215,7 +215,7 @@ impl Watch {
                     });
                 }
             }
-            QmpEvent::Greeting(_) | QmpEvent::CpuThreads(_) | QmpEvent::Other => {}
+            _ => {}
         }
     }
 

@@ -9,7 +9,6 @@ mod console_tty;
 pub mod initramfs;
 mod qemu;
 mod qmp;
-pub mod recorder;
 
 pub use command::{AGENT_TTY, VmSpec};
 pub use console_tty::open_agent;

@@ -15,8 +15,8 @@ use thiserror::Error;
 
 use super::command::{VmSpec, fd};
 use super::qmp::{QmpEvent, QmpSender};
-use super::recorder;
-use crate::kernel::sys::{self, MappedRecorder};
+use crate::kernel::sys;
+use crate::recorder::{self, MappedRecorder};
 
 /// Why a machine did not start.
 #[derive(Debug, Error)]

@@ -19,6 +19,7 @@
 //! `crash` and `stats` may use `console`, `procfs` and `model`, which use
 //! nothing.
 
+pub mod build;
 pub mod cli;
 pub mod console;
 pub mod crash;
@@ -27,6 +28,7 @@ pub mod lab;
 pub mod model;
 pub mod procfs;
 pub mod race;
+pub mod recorder;
 pub mod report;
 pub mod stats;
 pub mod trial;

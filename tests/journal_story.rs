@@ -30,7 +30,7 @@ fn begin(trials: u32) -> Record {
         dependencies: Vec::new(),
         rearm: false,
         heartbeat_s: HEARTBEAT_S,
-        knobs: Vec::new(),
+        tunables: Vec::new(),
     }))
 }
 

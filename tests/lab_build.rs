@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard};
 
-use modrace::kernel::boot_image::BootImage;
-use modrace::kernel::cache::Cache;
-use modrace::kernel::kbuild::build_dummy;
+use modrace::build::boot_image::BootImage;
+use modrace::build::cache::Cache;
+use modrace::build::kbuild::build_dummy;
 use modrace::lab::{
     BuildEvent, Builder, DEBIAN_TARBALL, LabKernel, LabKernelRow, Recipe, Seed, Source, Store,
 };

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
 
+use modrace::build::cache::Cache;
+use modrace::build::kbuild;
+use modrace::build::module_image::ModuleImage;
 use modrace::cli::kernel_arg;
-use modrace::kernel::cache::Cache;
-use modrace::kernel::kbuild;
-use modrace::kernel::module_image::ModuleImage;
 use modrace::model::{
     Accel, ChaosChoice, DEFAULT_TARGET, Oracle, Outcome, Settings, Strategy, Trial,
 };

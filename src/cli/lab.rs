@@ -10,7 +10,7 @@ use clap::Subcommand;
 
 use super::ui::{BuildBar, Ui};
 use super::{Failure, OrFail, stop};
-use crate::kernel::cache::Cache;
+use crate::build::cache::Cache;
 use crate::lab::{
     Builder, DEBIAN_TARBALL, KernelState, LAB_KERNELS, LabError, LabKernel, LabKernelRow,
     NamedText, Recipe, Seed, Source, Store, package_of,

@@ -254,7 +254,7 @@ fn put_back(course: &Course, open: &OpenTrial, ui: &Ui) -> Result<(), Failure> {
             Err(errno) => ui.note(&format!("{name} is still loaded: {errno}")),
         }
     }
-    for path in tuning::put_back(&course.begin.knobs) {
+    for path in tuning::put_back(&course.begin.tunables) {
         ui.note(&format!("{path} could not be put back"));
     }
     Ok(())

@@ -8,9 +8,9 @@ use std::time::SystemTime;
 use super::args::RaceArgs;
 use super::ui::{Ui, summary};
 use super::{Failure, OrFail, kernel_arg};
-use crate::kernel::cache::Cache;
-use crate::kernel::kbuild;
-use crate::kernel::module_image::ModuleImage;
+use crate::build::cache::Cache;
+use crate::build::kbuild;
+use crate::build::module_image::ModuleImage;
 use crate::model::{
     Environment, ExitCode, ModuleRecord, Oracle, Outcome, Report, RunStats, SCHEMA, Settings, Tool,
     Trial,

@@ -14,9 +14,9 @@ use sha2::{Digest, Sha256};
 use super::args::{MachineArgs, RaceArgs};
 use super::ui::Ui;
 use super::{Failure, OrFail, kernel_arg, plan, session, stop};
-use crate::kernel::cache::Cache;
-use crate::kernel::config::{KernelConfig, hex};
-use crate::kernel::module_image::ModuleImage;
+use crate::build::cache::Cache;
+use crate::build::config::{KernelConfig, hex};
+use crate::build::module_image::ModuleImage;
 use crate::kernel::uname;
 use crate::model::{Accel, Environment, ExitCode, ModuleRecord, Report, Settings, Strategy};
 use crate::report::write::ReportFile;
@@ -185,7 +185,7 @@ impl Side {
         if let Some(guest) = found.environment {
             adopt(environment, guest);
         }
-        environment.knobs = found.knobs;
+        environment.tunables = found.tunables;
         if let (Some(module), Some(taints)) = (module, found.taints) {
             module.taints = taints;
         }

@@ -10,8 +10,8 @@ use super::kernel_arg::{self, KERNEL_HELP};
 use super::side::{Preparation, Side, adopt};
 use super::ui::Ui;
 use super::{Failure, OrFail, plan, session};
-use crate::kernel::cache::Cache;
-use crate::kernel::config::KernelConfig;
+use crate::build::cache::Cache;
+use crate::build::config::KernelConfig;
 use crate::kernel::uname;
 use crate::model::{
     Accel, Environment, ExitCode, Held, Observed, Oracle, Report, StateCheck, Verdict,

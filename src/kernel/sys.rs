@@ -4,71 +4,52 @@
 
 use std::fs::File;
 use std::io;
+use std::marker::PhantomData;
 use std::ops::Deref;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use zerocopy::FromBytes;
 
-use crate::model::{RECORDER_BYTES, Recorder};
-
-/// A flight recorder page in memory shared with another process or a device.
+/// Memory shared with another process or a device, seen as a `T`.
 #[derive(Debug)]
-pub struct MappedRecorder(MmapRaw);
+pub struct MappedPage<T> {
+    map: MmapRaw,
+    layout: PhantomData<T>,
+}
 
-impl MappedRecorder {
-    /// Maps the first [`RECORDER_BYTES`] of a file or PCI BAR.
-    pub fn map(file: &File) -> io::Result<Self> {
-        let map = MmapOptions::new().len(RECORDER_BYTES).map_raw(file)?;
-        if map.as_ptr().addr().is_multiple_of(align_of::<Recorder>()) {
-            Ok(Self(map))
+impl<T: FromBytes + Sync> MappedPage<T> {
+    /// Maps the first `bytes` of a file or PCI BAR, which must hold a `T`.
+    pub fn map(file: &File, bytes: usize) -> io::Result<Self> {
+        if bytes < size_of::<T>() {
+            return Err(io::Error::other("the mapping is smaller than its layout"));
+        }
+        let map = MmapOptions::new().len(bytes).map_raw(file)?;
+        if map.as_ptr().addr().is_multiple_of(align_of::<T>()) {
+            Ok(Self {
+                map,
+                layout: PhantomData,
+            })
         } else {
             Err(io::Error::other("the mapping is not aligned to pages"))
         }
     }
 }
 
-impl Deref for MappedRecorder {
-    type Target = Recorder;
+impl<T: FromBytes + Sync> Deref for MappedPage<T> {
+    type Target = T;
 
     #[allow(clippy::cast_ptr_alignment, reason = "`map` checked the alignment")]
-    fn deref(&self) -> &Recorder {
-        // SAFETY: the mapping is RECORDER_BYTES long, which holds a Recorder
-        // (checked at compile time), page-aligned (checked in `map`), and
-        // lives as long as `self`. All fields are atomics, for which any bit
-        // pattern is valid and concurrent change by others is allowed.
-        unsafe { &*self.0.as_ptr().cast::<Recorder>() }
-    }
-}
-
-impl MappedRecorder {
-    /// The page as atomic words, whatever they mean.
-    fn words(&self) -> &[AtomicU64] {
-        // SAFETY: as in `deref`; the mapping is RECORDER_BYTES long and aligned
-        // to pages, so it holds that many words.
-        unsafe {
-            std::slice::from_raw_parts(
-                self.0.as_ptr().cast::<AtomicU64>(),
-                RECORDER_BYTES / size_of::<u64>(),
-            )
-        }
-    }
-
-    /// A copy of the page.
-    pub fn copy(&self) -> Vec<u64> {
-        let words = self.words().iter();
-        words.map(|word| word.load(Ordering::Acquire)).collect()
-    }
-
-    /// Fills the page with a copy of another.
-    pub fn fill(&self, copy: &[u64]) {
-        for (word, value) in self.words().iter().zip(copy) {
-            word.store(*value, Ordering::Release);
-        }
+    fn deref(&self) -> &T {
+        // SAFETY: the mapping holds a T and is aligned for one (checked in
+        // `map`), and lives as long as `self`. Any bit pattern is a T
+        // (`FromBytes`). Others change the memory while it is seen: the layouts
+        // used here have atomic fields alone, for which that is allowed.
+        unsafe { &*self.map.as_ptr().cast::<T>() }
     }
 }
 

@@ -15,10 +15,10 @@ use super::farm::{self, Farm};
 use super::recipe::{NamedText, Recipe};
 use super::store::{self, LabKernel, Manifest, Store};
 use super::{LabError, Source, missing_needs, patch};
-use crate::kernel::cache::Cache;
-use crate::kernel::config::{KernelConfig, hex};
-use crate::kernel::kbuild::{KbuildError, Kdir, build_dummy, compiler_version};
-use crate::kernel::make::{self, MakeError};
+use crate::build::cache::Cache;
+use crate::build::config::{KernelConfig, hex};
+use crate::build::kbuild::{KbuildError, Kdir, build_dummy, compiler_version};
+use crate::build::make::{self, MakeError};
 
 /// Steps that make announces for the lab configuration on 6.1, measured; only
 /// a bar's length hangs on it. A kernel built before is a better guess.

@@ -9,8 +9,8 @@ use std::process::Command;
 
 use super::LabError;
 use super::recipe::NamedText;
-use crate::kernel::config::KernelConfig;
-use crate::kernel::make;
+use crate::build::config::KernelConfig;
+use crate::build::make;
 
 /// The commands that make the configuration, in order. Writes the fragments
 /// beside the source.

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::recipe::NamedText;
 use super::{LabError, tree};
-use crate::kernel::make::{self, MakeError};
+use crate::build::make::{self, MakeError};
 
 /// Lines of a diff that name a file, and whether the name has a first
 /// component (`a/`, `b/`, the tree's name) that does not count.

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::LabError;
 use super::table::{LabKernelRow, base_fragment};
-use crate::kernel::config::hex;
+use crate::build::config::hex;
 
 /// Counts the ways in which modrace has built kernels. A new way is a new
 /// kernel: raise it when commands or environment of the build change.

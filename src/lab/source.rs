@@ -12,9 +12,9 @@ use sha2::{Digest, Sha256};
 use super::build::{BuildEvent, Stage};
 use super::tree::{self, Transfer};
 use super::{LabError, farm};
-use crate::kernel::cache::Cache;
-use crate::kernel::config::hex;
-use crate::kernel::{make, packed};
+use crate::build::cache::Cache;
+use crate::build::config::hex;
+use crate::build::{compression, make};
 
 /// Where the package `linux-source-6.1` puts its tarball.
 pub const DEBIAN_TARBALL: &str = "/usr/src/linux-source-6.1.tar.xz";
@@ -118,7 +118,7 @@ impl Source {
         let file = File::open(&self.path).map_err(failed)?;
         let total = file.metadata().map_err(failed)?.len();
         let position = file.try_clone().map_err(failed)?;
-        let (_, inside) = packed::reader(BufReader::with_capacity(1 << 20, file))
+        let (_, inside) = compression::reader(BufReader::with_capacity(1 << 20, file))
             .map_err(|error| failed(io::Error::other(error)))?;
         let mut archive = tar::Archive::new(inside);
         for (count, entry) in archive.entries().map_err(failed)?.enumerate() {

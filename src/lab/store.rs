@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::recipe::TextRecord;
 use super::table::LabKernelRow;
 use super::{LAB_KERNELS, LabError, farm, tree};
-use crate::kernel::cache::{Cache, CacheLock};
+use crate::build::cache::{Cache, CacheLock};
 
 const MANIFEST: &str = "kernel.json";
 const KERNELS: &str = "lab/kernels";

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sha2::{Digest, Sha256};
 
 use super::LabError;
-use crate::kernel::config::hex;
+use crate::build::config::hex;
 
 /// How a file gets from one tree into another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

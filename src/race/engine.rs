@@ -22,7 +22,8 @@ use super::targets::Target;
 use super::worker::Worker;
 use crate::kernel::module::ModuleFile;
 use crate::kernel::{affinity, clock};
-use crate::model::{BadLine, ChaosChoice, Knob, Phase, Recorder, Stage, Strategy, trial_seed};
+use crate::model::{BadLine, ChaosChoice, Strategy, Tunable, trial_seed};
+use crate::recorder::{Phase, Recorder, Stage};
 
 /// Longest wait for the workers to reach the gate.
 const GATE_PATIENCE: Duration = Duration::from_secs(30);
@@ -213,8 +214,11 @@ impl Race {
     }
 
     /// Settings of the kernel that the race changed, as they are now.
-    pub fn knobs(&self) -> Vec<Knob> {
-        self.armed.iter().flat_map(|armed| armed.knobs()).collect()
+    pub fn tunables(&self) -> Vec<Tunable> {
+        self.armed
+            .iter()
+            .flat_map(|armed| armed.tunables())
+            .collect()
     }
 
     /// The first examples of lines that cannot be.
@@ -223,15 +227,15 @@ impl Race {
     }
 
     /// Ends the race: tells everybody to stop, disarms the chaos, and waits at
-    /// most `patience`. Returns the knobs put back and the workers that did not
+    /// most `patience`. Returns the tunables put back and the workers that did not
     /// end, with what they were doing.
-    pub fn end(mut self, patience: Duration) -> (Vec<Knob>, Vec<Stage>) {
+    pub fn end(mut self, patience: Duration) -> (Vec<Tunable>, Vec<Stage>) {
         self.recorder
             .race_end_ns
             .store(clock::monotonic_ns(), Ordering::Relaxed);
         self.recorder.enter(Phase::Settle);
         self.stop.store(true, Ordering::Relaxed);
-        let knobs = self.armed.drain(..).flat_map(Armed::disarm).collect();
+        let tunables = self.armed.drain(..).flat_map(Armed::disarm).collect();
         let deadline = Instant::now() + patience;
         loop {
             let busy: Vec<Stage> = self
@@ -243,7 +247,7 @@ impl Race {
                 .filter(|stage| *stage != Stage::Ended)
                 .collect();
             if busy.is_empty() || Instant::now() > deadline {
-                return (knobs, busy);
+                return (tunables, busy);
             }
             thread::sleep(Duration::from_millis(5));
         }

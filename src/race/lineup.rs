@@ -3,7 +3,8 @@
 //! Loaders take CPUs from the front, readers from the back, so that a loader
 //! and a reader share a CPU only when there are too few.
 
-use crate::model::{MAX_WORKERS, Strategy};
+use crate::model::Strategy;
+use crate::recorder::MAX_WORKERS;
 
 /// What a worker does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

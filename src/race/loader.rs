@@ -9,7 +9,7 @@ use super::moments::{LOADER_PRIORITY, Moments, READER_PRIORITY};
 use crate::kernel::clock;
 use crate::kernel::module::{self, ModuleFile};
 use crate::kernel::priority::RealTime;
-use crate::model::{Slot, Stage, bump};
+use crate::recorder::{Slot, Stage, bump};
 
 /// Time between the announcement of an unload and the unload, ns, where the
 /// reader needs the loader's CPU to hear of it.

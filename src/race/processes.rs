@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::tally::Tally;
 use super::targets::Target;
 use crate::kernel::module::ModuleFile;
-use crate::model::{Slot, Stage, bump};
+use crate::recorder::{Slot, Stage, bump};
 
 /// Where the three programs are.
 #[derive(Clone, Debug)]

@@ -22,8 +22,8 @@ use super::arms::Shape;
 use super::line_check::LineCheck;
 use super::tally::Tally;
 use super::targets::{Access, Target};
-use crate::model::{Slot, Stage, bump};
 use crate::procfs::modules::State;
+use crate::recorder::{Slot, Stage, bump};
 
 /// Reads without a sighting after which a reader doubts its open file.
 const DOUBT_AFTER_READS: u32 = 256;

@@ -25,8 +25,8 @@ use super::strikes::Strikes;
 use super::uevent::Removal;
 use crate::kernel::clock;
 use crate::kernel::priority::RealTime;
-use crate::model::{Slot, Stage};
 use crate::procfs::modules::State;
+use crate::recorder::{Slot, Stage};
 
 /// Longest strike where the loader cannot go on meanwhile, ns.
 const LONGEST_STRIKE_NS: u64 = 3_000_000;

@@ -3,8 +3,8 @@
 
 use super::line_check::LineCheck;
 use super::targets::Target;
-use crate::model::{Slot, bump};
 use crate::procfs::modules::State;
+use crate::recorder::{Slot, bump};
 
 /// What one read after the other shows, counted.
 pub(super) struct Tally<'a> {

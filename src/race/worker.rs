@@ -20,7 +20,8 @@ use super::tally::Tally;
 use super::targets::Target;
 use crate::kernel::module::ModuleFile;
 use crate::kernel::{affinity, sys};
-use crate::model::{Recorder, Slot, Stage, Strategy};
+use crate::model::Strategy;
+use crate::recorder::{Recorder, Slot, Stage};
 
 /// Reads of each reader before the gate.
 const WARM_UP_READS: u32 = 200;

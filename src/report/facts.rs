@@ -112,10 +112,13 @@ pub(super) fn machine_rows(environment: &Environment) -> Rows {
     put("QEMU", environment.qemu.clone());
     put("host kernel", environment.host_release.clone());
     put("host CPUs", environment.host_cpus.map(|n| n.to_string()));
-    for knob in &environment.knobs {
+    for tunable in &environment.tunables {
         put(
             "knob",
-            Some(format!("{} {} -> {}", knob.path, knob.before, knob.during)),
+            Some(format!(
+                "{} {} -> {}",
+                tunable.path, tunable.before, tunable.during
+            )),
         );
     }
     rows

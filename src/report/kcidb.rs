@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::facts::{self, Side};
 use super::splat;
 use super::{Format, RenderError};
-use crate::kernel::config::hex;
+use crate::build::config::hex;
 use crate::model::{Report, Verdict};
 
 /// The row of the format table.

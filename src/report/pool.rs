@@ -10,7 +10,7 @@ use crate::stats::{StatsError, compare, run_stats, verdict_of_run};
 
 /// Settings that change how long a run takes, not what a trial does.
 const VOLATILE_SETTINGS: &[&str] = &["trials", "jobs"];
-/// What two runs of one experiment may differ in: `restored` of a knob is a
+/// What two runs of one experiment may differ in: `restored` of a tunable is a
 /// result.
 const VOLATILE_ENVIRONMENT: &[&str] = &["knobs"];
 /// What a kernel with a fix and one without must share besides the settings.

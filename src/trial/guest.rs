@@ -19,8 +19,9 @@ use super::protocol::{
 };
 use super::states;
 use crate::kernel::{clock, uname};
-use crate::model::Recorder;
-use crate::vm::{AGENT_TTY, open_agent, recorder};
+use crate::recorder;
+use crate::recorder::Recorder;
+use crate::vm::{AGENT_TTY, open_agent};
 
 /// Time between two ticks where there is no flight recorder.
 const TICK: Duration = Duration::from_millis(250);

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::protocol::{Finished, Racing};
-use crate::model::{Counters, Knob, Report, Trial};
+use crate::model::{Counters, Report, Trial, Tunable};
 
 /// Where journals are, unless the user says otherwise: `recover` has to find
 /// them without being told.
@@ -68,7 +68,8 @@ pub struct Begin {
     pub heartbeat_s: f64,
     /// Settings of the kernel that the run may change, with the values that
     /// they had before it: whatever kills the run, they can be put back.
-    pub knobs: Vec<Knob>,
+    #[serde(rename = "knobs")]
+    pub tunables: Vec<Tunable>,
 }
 
 /// The start of a trial.

@@ -9,6 +9,7 @@
 
 pub mod bare;
 pub mod campaign;
+mod event;
 pub mod guest;
 pub mod journal;
 pub mod pack;
@@ -24,6 +25,7 @@ mod vm_trial;
 mod watch;
 
 pub use campaign::{Interrupted, Schedule, Turn};
+pub use event::Event;
 pub use perform::perform;
 pub use protocol::{Ending, Finished, GuestMessage, Racing, TrialPlan};
 pub use vm_trial::{VmTrial, VmTrials};

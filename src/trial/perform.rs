@@ -12,13 +12,14 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use super::protocol::{Ending, Finished, GuestMessage, RACE_MARK, Racing, TrialPlan};
+use crate::build::module_image::ModuleImage;
 use crate::kernel::module::{BACKGROUND, ModuleFile};
-use crate::kernel::module_image::ModuleImage;
 use crate::kernel::{affinity, clock};
-use crate::model::{Accel, BadLine, Knob, Oracle, Phase, RECORDER_MAGIC, Recorder, Stage};
+use crate::model::{Accel, BadLine, Oracle, Tunable};
 use crate::procfs::cpus::CpuList;
 use crate::race::targets::{self, Target};
 use crate::race::{Lineup, Race, RaceError, RaceSpec, shows};
+use crate::recorder::{Phase, RECORDER_MAGIC, Recorder, Stage};
 
 /// Time between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_millis(20);
@@ -77,7 +78,7 @@ pub fn perform(
         counters: seen.counters,
         taint_before,
         taint_after: tainted(),
-        knobs: found.knobs,
+        tunables: found.tunables,
         bad_lines: found.bad_lines,
     })));
     recorder.enter(Phase::Done);
@@ -86,7 +87,7 @@ pub fn perform(
 /// What a race leaves to be told, however it ended.
 #[derive(Default)]
 struct Found {
-    knobs: Vec<Knob>,
+    tunables: Vec<Tunable>,
     bad_lines: Vec<BadLine>,
 }
 
@@ -131,9 +132,9 @@ fn run(
         guest: settings.accel != Accel::None,
     };
     let armed = |race: &Race| {
-        found.knobs = race.knobs();
+        found.tunables = race.tunables();
         say(GuestMessage::Racing(Racing {
-            knobs: found.knobs.clone(),
+            tunables: found.tunables.clone(),
             techniques: (race.techniques.iter())
                 .map(|&name| name.to_owned())
                 .collect(),
@@ -153,7 +154,7 @@ fn run(
     }
     found.bad_lines = race.bad_lines();
     let (restored, stuck) = race.end(PATIENCE);
-    found.knobs = restored;
+    found.tunables = restored;
     if quit_early {
         let errno = recorder.snapshot().counters.errors.last_errno.unwrap_or(0);
         let errno = i32::try_from(errno).map_or(Errno::UnknownErrno, Errno::from_raw);

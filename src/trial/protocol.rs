@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{BadLine, Counters, Environment, Held, Knob, Observed, Settings};
+use crate::model::{BadLine, Counters, Environment, Held, Observed, Settings, Tunable};
 
 /// Where the guest finds its plan.
 pub(super) const PLAN_PATH: &str = "/modrace/plan.json";
@@ -80,7 +80,7 @@ pub enum GuestMessage {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Racing {
     /// Settings of the kernel that were changed.
-    pub knobs: Vec<Knob>,
+    pub tunables: Vec<Tunable>,
     /// Chaos techniques at work.
     pub techniques: Vec<String>,
     /// Chaos techniques that this kernel cannot do, with the reason.
@@ -137,7 +137,7 @@ pub struct Finished {
     /// The same at the end.
     pub taint_after: u64,
     /// Knobs, as they were left.
-    pub knobs: Vec<Knob>,
+    pub tunables: Vec<Tunable>,
     /// The first examples of lines that cannot be.
     #[serde(default)]
     pub bad_lines: Vec<BadLine>,

@@ -9,7 +9,8 @@ use memchr::memmem;
 
 use super::protocol::RACE_MARK;
 use crate::console::parse_line;
-use crate::model::{Crash, Snapshot};
+use crate::model::Crash;
+use crate::recorder::Snapshot;
 
 /// Bytes kept while the mark has not been seen: a line may come in pieces.
 const LONGEST_LINE: usize = 1024;

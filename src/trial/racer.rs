@@ -4,7 +4,7 @@
 //! watcher, a process apart, still leaves. This file is both ends: how a racer
 //! is started, and what it does. It judges nothing.
 
-use std::fs::{self, File};
+use std::fs::{self};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -22,10 +22,13 @@ use serde::{Deserialize, Serialize};
 
 use super::perform::perform;
 use super::protocol::{Ending, Finished, GuestMessage, TrialPlan};
+use crate::build::module_image::ModuleImage;
 use crate::kernel::module::ModuleFile;
-use crate::kernel::module_image::ModuleImage;
-use crate::kernel::sys::{MappedRecorder, anonymous_file, die_with_parent};
-use crate::model::{Counters, RECORDER_BYTES, Recorder, Snapshot};
+use crate::kernel::sys::die_with_parent;
+use crate::model::Counters;
+use crate::recorder;
+use crate::recorder::MappedRecorder;
+use crate::recorder::{Recorder, Snapshot};
 
 /// The hidden command that a racer is.
 pub const COMMAND: &str = "racer";
@@ -58,9 +61,7 @@ impl Racer {
     /// Starts a racer, which waits for its plan. Call it from a thread that lives as long as the racer
     /// may: the racer dies with it.
     pub fn start(plan: &RacerPlan) -> io::Result<Self> {
-        let page = anonymous_file(c"modrace-recorder")?;
-        page.set_len(RECORDER_BYTES as u64)?;
-        let recorder = MappedRecorder::map(&page)?;
+        let (page, recorder) = recorder::create()?;
         let mut command = Command::new("/proc/self/exe");
         command
             .arg(COMMAND)
@@ -168,12 +169,9 @@ pub fn main() -> io::Result<()> {
     let plan: RacerPlan = serde_json::from_slice(&plan)?;
     let stop = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&stop))?;
-    let page = File::options()
-        .read(true)
-        .write(true)
-        .open(format!("/proc/self/fd/{RECORDER_FD}"))?;
+    let page = recorder::open(Path::new(&format!("/proc/self/fd/{RECORDER_FD}")))?;
     // The page is never given back: a dead worker may still point to it.
-    let page: &'static Recorder = Box::leak(Box::new(MappedRecorder::map(&page)?));
+    let page: &'static Recorder = Box::leak(Box::new(page));
     let mut out = io::stdout();
     let mut say = |message: GuestMessage| {
         let line = message.to_line();
@@ -208,7 +206,7 @@ fn unfit(reason: String) -> Finished {
         counters: Counters::default(),
         taint_before: 0,
         taint_after: 0,
-        knobs: Vec::new(),
+        tunables: Vec::new(),
         bad_lines: Vec::new(),
     }
 }

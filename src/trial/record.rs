@@ -2,8 +2,9 @@
 //! for guests and for bare machines.
 
 use super::watch::Conclusion;
-use crate::model::{AimRecord, Counters, Crash, Outcome, Settings, Snapshot, Trial};
+use crate::model::{AimRecord, Counters, Crash, Outcome, Settings, Trial};
 use crate::race::ARMS;
+use crate::recorder::Snapshot;
 
 /// A trial's record.
 pub(super) fn trial(index: u32, seed: u64, conclusion: Conclusion, counts: &Snapshot) -> Trial {

@@ -14,7 +14,9 @@ use super::protocol::{Task, TrialPlan};
 use super::record;
 use super::virtual_cpus::keep_apart;
 use super::watch::{Budgets, Step, Watch};
-use crate::model::{Accel, Environment, Event, Knob, Phase, Settings, Snapshot, Trial, trial_seed};
+use crate::model::{Accel, Environment, Settings, Trial, Tunable, trial_seed};
+use crate::recorder::{Phase, Snapshot};
+use crate::trial::Event;
 use crate::vm::{Qemu, QmpEvent, Vm, VmEvent, VmSpec};
 
 /// Longest wait for an event before the watch is asked again.
@@ -50,7 +52,7 @@ pub struct Found {
     /// Taint letters of the module.
     pub taints: Option<String>,
     /// Knobs set for the race.
-    pub knobs: Vec<Knob>,
+    pub tunables: Vec<Tunable>,
 }
 
 /// One trial's place in the run.
@@ -225,11 +227,11 @@ impl VmTrials {
         if let Some(taints) = watch.taints() {
             found.taints.get_or_insert_with(|| taints.to_owned());
         }
-        if let Some(racing) = watch.racing().filter(|_| found.knobs.is_empty()) {
-            found.knobs.clone_from(&racing.knobs);
+        if let Some(racing) = watch.racing().filter(|_| found.tunables.is_empty()) {
+            found.tunables.clone_from(&racing.tunables);
         }
         if let Some(finished) = watch.finished() {
-            found.knobs.clone_from(&finished.knobs);
+            found.tunables.clone_from(&finished.tunables);
         }
     }
 

@@ -3,15 +3,16 @@
 //! and flight recorder.
 
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 use super::command::{Origin, RECORDER_SLOT, fd};
 use super::machine::{Vm, dup, launch, spawn};
 use super::qemu::{VmError, host};
 use super::qmp::QmpSender;
-use super::recorder;
 use super::template::Template;
-use crate::model::Recorder;
+use crate::recorder::{self, Recorder};
 
 /// The ports of PCI's configuration mechanism #1 (PCI 3.0, section 3.2.2.3.2).
 const CONFIG_ADDRESS: u16 = 0xcf8;
@@ -27,22 +28,18 @@ impl Template {
     /// Starts a clone. `begin` is given its recorder's page, as the template
     /// left it, before it runs.
     pub fn start(&self, begin: impl FnOnce(&Recorder)) -> Result<Vm, VmError> {
-        let (file, page) = recorder::create().map_err(host("making the flight recorder"))?;
-        page.fill(&self.page);
-        begin(&page);
+        let (page, recorder) = recorder::create().map_err(host("making the flight recorder"))?;
+        page.write_all_at(&self.page, 0)
+            .map_err(host("copying the flight recorder"))?;
+        begin(&recorder);
         let (mut ours, theirs) = UnixStream::pair().map_err(host("making a socket pair"))?;
         let inherited = vec![
             (fd::INITRD, dup(&self.initrd)?),
             (fd::RAM, dup(&self.ram)?),
+            (fd::RECORDER, page.into()),
             (fd::STATE, theirs.into()),
         ];
-        let mut vm = launch(
-            &self.qemu,
-            &self.spec,
-            Origin::Clone,
-            (file, page),
-            inherited,
-        )?;
+        let mut vm = launch(&self.qemu, &self.spec, Origin::Clone, recorder, inherited)?;
         let state = Arc::clone(&self.state);
         spawn("state", move || {
             // A QEMU that ends before it has read all of it says why itself.

@@ -14,8 +14,8 @@ use command_fds::{CommandFdExt, FdMapping};
 use super::command::{Origin, VmSpec, fd};
 use super::qemu::{Qemu, VmError, host};
 use super::qmp::{QmpEvent, QmpSender};
-use super::recorder;
-use crate::kernel::sys::{self, MappedRecorder};
+use crate::kernel::sys;
+use crate::recorder::{self, MappedRecorder};
 
 /// Something that a machine did.
 #[derive(Clone, Debug)]
@@ -44,14 +44,9 @@ impl Qemu {
     /// Boots a machine from an initramfs.
     pub fn boot(&self, spec: &VmSpec, initramfs: &[&[u8]]) -> Result<Vm, VmError> {
         let initrd = initrd(initramfs)?;
-        let page = recorder::create().map_err(host("making the flight recorder"))?;
-        launch(
-            self,
-            spec,
-            Origin::Boot,
-            page,
-            vec![(fd::INITRD, dup(&initrd)?)],
-        )
+        let (page, recorder) = recorder::create().map_err(host("making the flight recorder"))?;
+        let inherited = vec![(fd::INITRD, initrd.into()), (fd::RECORDER, page.into())];
+        launch(self, spec, Origin::Boot, recorder, inherited)
     }
 }
 
@@ -77,7 +72,7 @@ pub(super) fn launch(
     qemu: &Qemu,
     spec: &VmSpec,
     origin: Origin,
-    (page, recorder): (File, MappedRecorder),
+    recorder: MappedRecorder,
     inherited: Vec<(i32, OwnedFd)>,
 ) -> Result<Vm, VmError> {
     let stderr = sys::anonymous_file(c"modrace-qemu-stderr").map_err(host("memfd"))?;
@@ -94,7 +89,6 @@ pub(super) fn launch(
         (fd::CONSOLE, console_end.into()),
         (fd::AGENT, agent_end.into()),
         (fd::QMP, qmp_end.into()),
-        (fd::RECORDER, page.into()),
     ];
     let mappings = ours.into_iter().chain(inherited);
     command

@@ -11,7 +11,6 @@ pub mod initramfs;
 mod machine;
 mod qemu;
 mod qmp;
-pub mod recorder;
 mod template;
 
 pub use command::{AGENT_TTY, VmSpec};

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -17,8 +18,8 @@ use super::command::{Origin, VmSpec, fd};
 use super::machine::{Vm, VmEvent, dup, initrd, launch, spawn};
 use super::qemu::{Qemu, VmError, host};
 use super::qmp::QmpEvent;
-use super::recorder;
 use crate::kernel::sys;
+use crate::recorder::{self, RECORDER_BYTES};
 
 /// Longest wait for QEMU to save a machine: it takes some ten milliseconds.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -65,6 +66,7 @@ pub struct SavableVm {
     spec: VmSpec,
     initrd: File,
     ram: File,
+    page: File,
 }
 
 /// A guest that was saved. Clones of it share its RAM and copy what they write.
@@ -75,7 +77,7 @@ pub struct Template {
     pub(super) initrd: File,
     pub(super) ram: File,
     pub(super) state: Arc<Vec<u8>>,
-    pub(super) page: Vec<u64>,
+    pub(super) page: Vec<u8>,
     pub(super) recorder_at: u64,
 }
 
@@ -88,14 +90,19 @@ impl Qemu {
             .and_then(|ram| ram.set_len(bytes).map(|()| ram))
             .map_err(host("making the guest's memory"))?;
         let initrd = initrd(initramfs)?;
-        let page = recorder::create().map_err(host("making the flight recorder"))?;
-        let inherited = vec![(fd::INITRD, dup(&initrd)?), (fd::RAM, dup(&ram)?)];
+        let (page, recorder) = recorder::create().map_err(host("making the flight recorder"))?;
+        let inherited = vec![
+            (fd::INITRD, dup(&initrd)?),
+            (fd::RAM, dup(&ram)?),
+            (fd::RECORDER, dup(&page)?),
+        ];
         Ok(SavableVm {
-            vm: launch(self, spec, Origin::Template, page, inherited)?,
+            vm: launch(self, spec, Origin::Template, recorder, inherited)?,
             qemu: self.clone(),
             spec: spec.clone(),
             initrd,
             ram,
+            page,
         })
     }
 }
@@ -124,6 +131,7 @@ impl SavableVm {
             spec,
             initrd,
             ram,
+            page,
         } = self;
         let deadline = Instant::now() + PATIENCE;
         let (mut ours, theirs) = UnixStream::pair().map_err(host("making a socket pair"))?;
@@ -145,7 +153,9 @@ impl SavableVm {
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
             .map_err(|error| SaveError::Failed(format!("its state: {error}")))?;
         // The CPUs stand still: nobody writes to page or RAM any more.
-        let page = vm.recorder().copy();
+        let mut copy = vec![0; RECORDER_BYTES];
+        page.read_exact_at(&mut copy, 0)
+            .map_err(host("copying the flight recorder"))?;
         vm.kill();
         while let Some(event) = vm.last_events(deadline) {
             hear(event);
@@ -157,7 +167,7 @@ impl SavableVm {
             initrd,
             ram,
             state: Arc::new(state),
-            page,
+            page: copy,
             recorder_at,
         })
     }

@@ -128,7 +128,7 @@ pub(crate) fn environment(name: &str) -> Environment {
         qemu: Some("7.2.0".to_owned()),
         host_release: Some("6.8.0".to_owned()),
         host_cpus: Some(2),
-        knobs: Vec::new(),
+        tunables: Vec::new(),
     }
 }
 

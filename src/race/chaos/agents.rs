@@ -14,7 +14,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::Armed;
 use crate::kernel::{affinity, sys};
-use crate::model::Knob;
+use crate::model::Tunable;
 
 /// Longest wait for agents to end: longer than any of them sleeps.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -100,7 +100,7 @@ impl Agents {
 }
 
 impl Armed for Agents {
-    fn disarm(self: Box<Self>) -> Vec<Knob> {
+    fn disarm(self: Box<Self>) -> Vec<Tunable> {
         Vec::new()
     }
 }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use super::strikes::Strikes;
 
-use crate::model::{ChaosChoice, Knob, Strategy};
+use crate::model::{ChaosChoice, Strategy, Tunable};
 
 /// Where a technique is armed.
 #[derive(Clone, Debug)]
@@ -41,12 +41,12 @@ pub struct Arena {
 /// A technique at work. Disarming puts back what it changed.
 pub trait Armed: Send {
     /// Settings of the kernel that it changed, for the report.
-    fn knobs(&self) -> Vec<Knob> {
+    fn tunables(&self) -> Vec<Tunable> {
         Vec::new()
     }
 
     /// Ends it; says what was put back.
-    fn disarm(self: Box<Self>) -> Vec<Knob>;
+    fn disarm(self: Box<Self>) -> Vec<Tunable>;
 }
 
 /// Starts a technique; none where it is of no use. An error means that this

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 use super::{Arena, Armed, Technique};
 use crate::kernel::affinity;
-use crate::kernel::knob::KnobGuard;
-use crate::model::Knob;
+use crate::kernel::tunable::TunableGuard;
+use crate::model::Tunable;
 
 pub(super) const TECHNIQUE: Technique = Technique {
     name: "offline",
@@ -22,7 +22,7 @@ pub(super) const TECHNIQUE: Technique = Technique {
 };
 
 /// The CPUs taken offline, in that order. Dropping it brings them back.
-struct Offline(Vec<KnobGuard>);
+struct Offline(Vec<TunableGuard>);
 
 fn arm(arena: &Arena) -> io::Result<Option<Box<dyn Armed>>> {
     if arena.idle_cpus.is_empty() {
@@ -32,7 +32,7 @@ fn arm(arena: &Arena) -> io::Result<Option<Box<dyn Armed>>> {
     for cpu in &arena.idle_cpus {
         let switch = switch(*cpu);
         if switch.exists() {
-            offline.0.push(KnobGuard::set(&switch, "0")?);
+            offline.0.push(TunableGuard::set(&switch, "0")?);
         }
     }
     if offline.0.is_empty() {
@@ -53,11 +53,11 @@ fn switches() -> Vec<PathBuf> {
 }
 
 impl Armed for Offline {
-    fn knobs(&self) -> Vec<Knob> {
-        self.0.iter().map(KnobGuard::record).collect()
+    fn tunables(&self) -> Vec<Tunable> {
+        self.0.iter().map(TunableGuard::record).collect()
     }
 
-    fn disarm(self: Box<Self>) -> Vec<Knob> {
-        self.0.into_iter().map(KnobGuard::restore).collect()
+    fn disarm(self: Box<Self>) -> Vec<Tunable> {
+        self.0.into_iter().map(TunableGuard::restore).collect()
     }
 }

@@ -28,7 +28,8 @@ use super::record;
 use crate::kernel::kmsg::Kmsg;
 use crate::kernel::preflight::taint;
 use crate::kernel::pstore::{self, Pstore};
-use crate::model::{Snapshot, Trial, trial_seed};
+use crate::model::{Trial, trial_seed};
+use crate::recorder::Snapshot;
 
 /// Why a trial could not be made or kept.
 #[derive(Debug, Error)]

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::model::{Phase, Snapshot};
+use crate::recorder::{Phase, Snapshot};
 
 /// Longest time without a heartbeat, or without a cycle, before it is a hang.
 const STALL: Duration = Duration::from_secs(30);

@@ -2,7 +2,8 @@
 //! witness in the records that a real kernel gives.
 
 use super::witness::{Ended, Witness};
-use crate::model::{Counters, Outcome, Phase, Sightings, Snapshot};
+use crate::model::{Counters, Outcome, Sightings};
+use crate::recorder::{Phase, Snapshot};
 use crate::trial::protocol::{Ending, Finished, GuestMessage, Racing};
 use crate::trial::watch::Conclusion;
 
@@ -68,7 +69,7 @@ fn finished(ending: Ending, raced_s: f64) -> Finished {
         bad_lines: Vec::new(),
         taint_before: 0,
         taint_after: 0,
-        knobs: Vec::new(),
+        tunables: Vec::new(),
     }
 }
 

@@ -9,7 +9,8 @@
 use crate::console::{self, Origin};
 use crate::crash::{ScanEvent, Scanner, Sign};
 use crate::kernel::preflight::TAINT_DIE;
-use crate::model::{Crash, Outcome, Snapshot};
+use crate::model::{Crash, Outcome};
+use crate::recorder::Snapshot;
 use crate::trial::protocol::{Ending, Finished, GuestMessage, MessageReader, Racing};
 use crate::trial::race_clock::RaceClock;
 use crate::trial::watch::Conclusion;

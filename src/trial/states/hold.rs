@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use thiserror::Error;
 
-use crate::kernel::knob::KnobGuard;
+use crate::build::module_image::{ModuleImage, ModuleImageError};
 use crate::kernel::module::ModuleFile;
-use crate::kernel::module_image::{ModuleImage, ModuleImageError};
+use crate::kernel::tunable::TunableGuard;
 use crate::kernel::uname;
 use crate::model::{Held, Observed};
 
@@ -211,7 +211,7 @@ impl Subject {
         let live = self.observe(Held::Live)?;
         let mut seen = vec![init, live.clone()];
         if disposable
-            && let Ok(_guard) = KnobGuard::set(Path::new("/proc/sys/kernel/kptr_restrict"), "2")
+            && let Ok(_guard) = TunableGuard::set(Path::new("/proc/sys/kernel/kptr_restrict"), "2")
         {
             seen.push(self.observe(Held::LiveHidden)?);
         }

@@ -3,7 +3,8 @@
 use super::super::protocol::{Ending, Finished};
 use super::{CalledOff, Conclusion, Watch};
 use crate::kernel::preflight::TAINT_DIE;
-use crate::model::{Crash, Outcome, Phase, Snapshot};
+use crate::model::{Crash, Outcome};
+use crate::recorder::{Phase, Snapshot};
 use crate::vm::Shutdown;
 
 /// What a report leaves in the taint word: B (5, KASAN and bad pages), D (7),

@@ -86,7 +86,7 @@ fn survivor(seen: &Snapshot) -> Finished {
         counters,
         taint_before: 0,
         taint_after: 1 << 12,
-        knobs: Vec::new(),
+        tunables: Vec::new(),
         bad_lines: Vec::new(),
     }
 }

@@ -6,18 +6,21 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::Path;
 
-use crate::kernel::sys::{MappedRecorder, anonymous_file};
-use crate::model::RECORDER_BYTES;
+use super::layout::{RECORDER_BYTES, Recorder};
+use crate::kernel::sys::{MappedPage, anonymous_file};
+
+/// A flight recorder in memory shared with another process or a device.
+pub type MappedRecorder = MappedPage<Recorder>;
 
 /// `ivshmem-plain` (QEMU, docs/specs/ivshmem-spec).
 const VENDOR: &str = "0x1af4";
 const DEVICE: &str = "0x1110";
 
 /// A new page: the file for QEMU and the host's view of it.
-pub(super) fn create() -> io::Result<(File, MappedRecorder)> {
+pub fn create() -> io::Result<(File, MappedRecorder)> {
     let file = anonymous_file(c"modrace-recorder")?;
     file.set_len(RECORDER_BYTES as u64)?;
-    let map = MappedRecorder::map(&file)?;
+    let map = MappedRecorder::map(&file, RECORDER_BYTES)?;
     Ok((file, map))
 }
 
@@ -38,9 +41,11 @@ pub fn open_in_guest() -> io::Result<MappedRecorder> {
 fn map_bar(device: &Path) -> io::Result<MappedRecorder> {
     // Memory decoding is off until a driver, or this, turns it on.
     fs::write(device.join("enable"), "1")?;
-    let bar = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(device.join("resource2"))?;
-    MappedRecorder::map(&bar)
+    open(&device.join("resource2"))
+}
+
+/// The page at `path`: a BAR, or a file that [`create`] made.
+pub fn open(path: &Path) -> io::Result<MappedRecorder> {
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    MappedRecorder::map(&file, RECORDER_BYTES)
 }

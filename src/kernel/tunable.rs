@@ -5,18 +5,18 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::model::Knob;
+use crate::model::Tunable;
 
 /// A changed setting. Dropping it puts the old value back.
 #[derive(Debug)]
-pub struct KnobGuard {
+pub struct TunableGuard {
     path: PathBuf,
     before: String,
     during: String,
     restored: bool,
 }
 
-impl KnobGuard {
+impl TunableGuard {
     /// Writes `value` to the file at `path`, a sysctl or sysfs attribute.
     pub fn set(path: &Path, value: &str) -> io::Result<Self> {
         let before = fs::read_to_string(path)?.trim_end().to_owned();
@@ -30,8 +30,8 @@ impl KnobGuard {
     }
 
     /// What was changed, for the report.
-    pub fn record(&self) -> Knob {
-        Knob {
+    pub fn record(&self) -> Tunable {
+        Tunable {
             path: self.path.display().to_string(),
             before: self.before.clone(),
             during: self.during.clone(),
@@ -40,7 +40,7 @@ impl KnobGuard {
     }
 
     /// Puts the old value back and says what had been changed.
-    pub fn restore(mut self) -> Knob {
+    pub fn restore(mut self) -> Tunable {
         self.put_back();
         self.record()
     }
@@ -52,7 +52,7 @@ impl KnobGuard {
     }
 }
 
-impl Drop for KnobGuard {
+impl Drop for TunableGuard {
     fn drop(&mut self) {
         self.put_back();
     }
@@ -66,7 +66,7 @@ mod tests {
     fn a_knob_is_put_back_when_dropped() {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), "0\n").unwrap();
-        let guard = KnobGuard::set(file.path(), "1").unwrap();
+        let guard = TunableGuard::set(file.path(), "1").unwrap();
         assert_eq!(fs::read_to_string(file.path()).unwrap(), "1");
         assert!(!guard.record().restored);
         drop(guard);
@@ -77,15 +77,19 @@ mod tests {
     fn restoring_says_what_had_been_changed() {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), "7").unwrap();
-        let knob = KnobGuard::set(file.path(), "8").unwrap().restore();
+        let tunable = TunableGuard::set(file.path(), "8").unwrap().restore();
         assert_eq!(
-            (knob.before.as_str(), knob.during.as_str(), knob.restored),
+            (
+                tunable.before.as_str(),
+                tunable.during.as_str(),
+                tunable.restored
+            ),
             ("7", "8", true)
         );
     }
 
     #[test]
     fn a_missing_knob_is_an_error() {
-        assert!(KnobGuard::set(Path::new("/nonexistent/knob"), "1").is_err());
+        assert!(TunableGuard::set(Path::new("/nonexistent/tunable"), "1").is_err());
     }
 }

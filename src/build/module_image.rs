@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use object::{Object, ObjectKind, ObjectSection};
 use sha2::{Digest, Sha256};
 
+use super::compression::{self, UnpackError};
 use super::config::hex;
-use super::packed::{self, UnpackError};
 
 /// The kernel copies this section into `struct module` itself.
 const THIS_MODULE: &str = ".gnu.linkonce.this_module";
@@ -220,7 +220,7 @@ fn put(field: &mut [u8], text: &[u8]) {
 }
 
 fn unpack(file: &[u8]) -> Result<Vec<u8>, ModuleImageError> {
-    let (packing, inside) = packed::reader(file)?;
+    let (packing, inside) = compression::reader(file)?;
     let mut bytes = Vec::new();
     inside
         .take(SIZE_MAX + 1)

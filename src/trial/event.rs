@@ -1,7 +1,8 @@
 //! What a run says while it is under way: the whole interface between those
 //! who run trials and those who show them.
 
-use super::{Phase, Trial};
+use crate::model::Trial;
+use crate::recorder::Phase;
 
 /// Something happened in a run.
 #[derive(Clone, Debug)]

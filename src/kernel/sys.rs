@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -69,6 +70,46 @@ pub fn sealable_file(name: &std::ffi::CStr) -> io::Result<File> {
 pub fn seal(file: &File) -> io::Result<()> {
     let seals = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK;
     fcntl(file, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(())
+}
+
+/// `struct rand_pool_info` with 32 bytes (linux/random.h).
+#[repr(C)]
+pub struct Entropy {
+    entropy_count: i32,
+    buf_size: i32,
+    buf: [u8; 32],
+}
+
+mod ioctl {
+    use super::Entropy;
+
+    // RNDADDENTROPY is declared with two ints and given what follows them, too.
+    nix::ioctl_write_ptr_bad!(
+        add_entropy,
+        nix::request_code_write!(b'R', 0x03, 2 * size_of::<i32>()),
+        Entropy
+    );
+    // RNDRESEEDCRNG
+    nix::ioctl_none!(reseed, b'R', 0x07);
+}
+
+/// Adds bytes to the kernel's random pool, as if nobody could know them.
+pub fn add_entropy(pool: &File, bytes: [u8; 32]) -> io::Result<()> {
+    let entropy = Entropy {
+        entropy_count: 8 * 32,
+        buf_size: 32,
+        buf: bytes,
+    };
+    // SAFETY: the kernel reads the structure, whose sizes are as it says.
+    unsafe { ioctl::add_entropy(pool.as_raw_fd(), &raw const entropy) }?;
+    Ok(())
+}
+
+/// Has the kernel draw the keys of its random number generator anew.
+pub fn reseed(pool: &File) -> io::Result<()> {
+    // SAFETY: this ioctl takes no argument.
+    unsafe { ioctl::reseed(pool.as_raw_fd()) }?;
     Ok(())
 }
 

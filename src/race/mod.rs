@@ -21,6 +21,6 @@ mod uevent;
 mod worker;
 
 pub use arms::{ARMS, Arm};
-pub use engine::{Race, RaceError, RaceSpec};
+pub use engine::{Race, RaceError, RaceSpec, Starting};
 pub use lineup::{Lineup, Role, Seat};
 pub use reader::shows;

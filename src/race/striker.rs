@@ -47,7 +47,9 @@ pub(super) struct Striker<'a> {
     pub(super) module: &'a str,
     /// Whether it and its loader are on one CPU.
     pub(super) shares_cpu: bool,
-    /// Seed of its choices.
+    /// The race's seed, which decides about arms.
+    pub(super) race_seed: u64,
+    /// Seed of its own choices.
     pub(super) seed: u64,
     /// Its counts.
     pub(super) slot: &'a Slot,
@@ -69,7 +71,7 @@ impl Striker<'_> {
         let removal = (self.shares_cpu.then(|| Removal::of(self.module))).and_then(Result::ok);
         while let Some(unload) = self.moments.next(last, self.shares_cpu, stop) {
             last = Some(unload);
-            let index = self.schedule.arm(unload.number());
+            let index = self.schedule.arm(self.race_seed, unload.number());
             let arm = &ARMS[index];
             self.slot.arm.store(index as u64 + 1, Ordering::Relaxed);
             let unload_ns = self.moments.shortest_ns();

@@ -20,7 +20,7 @@ use super::tally::Tally;
 use super::targets::Target;
 use crate::kernel::module::ModuleFile;
 use crate::kernel::{affinity, sys};
-use crate::model::Strategy;
+use crate::model::{Strategy, trial_seed};
 use crate::recorder::{Recorder, Slot, Stage};
 
 /// Reads of each reader before the gate.
@@ -44,7 +44,8 @@ pub(super) struct Worker {
     pub(super) names: Vec<String>,
     pub(super) watched: Vec<Watched>,
     pub(super) examples: Arc<Examples>,
-    pub(super) seed: u64,
+    /// Seed of what is random before the race.
+    pub(super) rehearsal_seed: u64,
     /// Whether readers strike at unloads: `auto`, at a target that allows it.
     pub(super) aims: bool,
     pub(super) gates: Arc<Gates>,
@@ -71,9 +72,11 @@ impl Worker {
             None => loader::rehearse(&self.moments, self.shares_cpu, &self.stop),
             Some(Ok(listing)) => {
                 let cycles = || self.recorder.cycles();
-                let _the_race_will_tell =
-                    self.striker(&uncounted)
-                        .run(listing, &cycles, &self.moments.rehearsed);
+                let _the_race_will_tell = self.striker(self.rehearsal_seed, &uncounted).run(
+                    listing,
+                    &cycles,
+                    &self.moments.rehearsed,
+                );
             }
             Some(Err(_)) => {}
         }
@@ -82,8 +85,9 @@ impl Worker {
             loader::warm_up(&self.module, &self.stop);
         }
         self.gates.race.wait();
+        let seed = self.gates.seed.wait();
         let done = match (listing, &self.programs) {
-            (Some(listing), _) => listing.and_then(|listing| self.read(listing, slot)),
+            (Some(listing), _) => listing.and_then(|listing| self.read(listing, seed, slot)),
             (None, None) => {
                 loader::run(
                     &self.module,
@@ -144,11 +148,18 @@ impl Worker {
         LineCheck::new(self.watched.clone(), Arc::clone(&self.examples))
     }
 
-    fn read<'a>(&'a self, mut listing: Listing<'a>, slot: &'a Slot) -> std::io::Result<()> {
+    fn read<'a>(
+        &'a self,
+        mut listing: Listing<'a>,
+        seed: u64,
+        slot: &'a Slot,
+    ) -> std::io::Result<()> {
         let cycles = || self.recorder.cycles();
         listing.count_in(slot, self.line_check());
         match self.strategy {
-            _ if self.aims => self.striker(slot).run(&mut listing, &cycles, &self.stop),
+            _ if self.aims => self
+                .striker(seed, slot)
+                .run(&mut listing, &cycles, &self.stop),
             Strategy::Full => reader::run(listing, Shape::Whole, cycles, &self.stop),
             Strategy::Auto | Strategy::Head | Strategy::AsReported => {
                 reader::run(listing, Shape::Head, cycles, &self.stop)
@@ -156,14 +167,15 @@ impl Worker {
         }
     }
 
-    fn striker<'a>(&'a self, slot: &'a Slot) -> Striker<'a> {
+    fn striker<'a>(&'a self, race_seed: u64, slot: &'a Slot) -> Striker<'a> {
         Striker {
             moments: &self.moments,
             strikes: &self.strikes,
             schedule: &self.schedule,
             module: self.module.name(),
             shares_cpu: self.shares_cpu,
-            seed: self.seed,
+            race_seed,
+            seed: trial_seed(race_seed, u32::try_from(self.index).unwrap_or(u32::MAX)),
             slot,
         }
     }

@@ -27,6 +27,7 @@ impl Recorder {
             heartbeat_ns: self.heartbeat_ns.load(Ordering::Relaxed),
             race_start_ns: self.race_start_ns.load(Ordering::Relaxed),
             race_end_ns: self.race_end_ns.load(Ordering::Relaxed),
+            prepared_ns: self.prepared_ns.load(Ordering::Relaxed),
             cycles: sum(|slot| &slot.cycles),
             reads: sum(|slot| &slot.reads),
             counters: Counters {
@@ -88,6 +89,8 @@ pub struct Snapshot {
     pub race_start_ns: u64,
     /// See [`Recorder::race_end_ns`].
     pub race_end_ns: u64,
+    /// See [`Recorder::prepared_ns`].
+    pub prepared_ns: u64,
     /// Load/unload cycles of all loaders.
     pub cycles: u64,
     /// Reads of all readers.

@@ -10,6 +10,7 @@
 pub mod bare;
 pub mod campaign;
 mod event;
+mod gate;
 pub mod guest;
 pub mod journal;
 pub mod pack;

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::protocol::{Ending, Finished, GuestMessage, RACE_MARK, Racing, TrialPlan};
+use super::gate::Start;
+use super::protocol::{Ending, Finished, GuestMessage, TrialPlan};
 use crate::build::module_image::ModuleImage;
 use crate::kernel::module::{BACKGROUND, ModuleFile};
 use crate::kernel::{affinity, clock};
@@ -111,6 +112,7 @@ fn run(
     };
     let raced = copies(image.name(), settings.loaders)?;
     let mut taints = String::new();
+    let first_load_ns = clock::monotonic_ns();
     for module in &raced {
         taints = try_module(module, image.vermagic(), settings.oracle, target)?;
     }
@@ -131,22 +133,16 @@ fn run(
         seed: plan.seed,
         guest: settings.accel != Accel::None,
     };
-    let armed = |race: &Race| {
-        found.tunables = race.tunables();
-        say(GuestMessage::Racing(Racing {
-            tunables: found.tunables.clone(),
-            techniques: (race.techniques.iter())
-                .map(|&name| name.to_owned())
-                .collect(),
-            skipped: race.skipped.clone(),
-        }));
-    };
-    let race = Race::start(spec, recorder, armed, mark_start).map_err(|error| match error {
+    let mut starting = Start::new(plan, recorder, first_load_ns, say);
+    let started = Race::start(spec, recorder, &mut starting);
+    let duration = starting.duration;
+    found.tunables = starting.tunables;
+    let race = started.map_err(|error| match error {
         RaceError::NoProgram(_) => unsupported(error.to_string()),
         _ => broken(error.to_string()),
     })?;
 
-    let deadline = Instant::now() + Duration::from_secs_f64(settings.duration_s);
+    let deadline = Instant::now() + duration;
     let mut quit_early = false;
     while Instant::now() < deadline && !stop.load(Ordering::Relaxed) && !quit_early {
         thread::sleep(HEARTBEAT.min(deadline.saturating_duration_since(Instant::now())));
@@ -211,15 +207,6 @@ fn beat(recorder: &'static Recorder) {
     let _thread = thread::Builder::new()
         .name("heartbeat".to_owned())
         .spawn(beat);
-}
-
-/// Writes the start of the race to the kernel log, so that the log's own clock
-/// can be read against ours.
-fn mark_start() {
-    let _times_are_coarser_then = fs::write(
-        "/dev/kmsg",
-        format!("<5>{RACE_MARK}{}\n", clock::monotonic_ns()),
-    );
 }
 
 fn tainted() -> u64 {

@@ -24,6 +24,10 @@ pub struct TrialPlan {
     pub seed: u64,
     /// Only say hello: the question was whether a guest runs at all.
     pub probe: bool,
+    /// Wait at the gate for the seed and the duration: the guest is to be saved
+    /// there.
+    #[serde(default)]
+    pub hold: bool,
     /// What to do.
     #[serde(default)]
     pub task: Task,
@@ -61,6 +65,8 @@ pub enum GuestMessage {
     },
     /// All is armed: a few cycles without readers, and the gate opens.
     Racing(Racing),
+    /// All wait at the gate, for the word to go.
+    AtGate,
     /// Counts on the way, sent where there is no flight recorder.
     Tick(Tick),
     /// What the kernel shows of the module in one state.

@@ -91,6 +91,7 @@ impl VmTrials {
             settings: self.settings.clone(),
             seed: 0,
             probe: true,
+            hold: false,
             task: Task::Race,
         })
     }
@@ -125,6 +126,7 @@ impl VmTrials {
             settings: self.settings.clone(),
             seed,
             probe: false,
+            hold: false,
             task: Task::Race,
         };
         let plan = pack::plan(&plan).map_err(Ended::broken)?;

@@ -19,6 +19,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::gate::RaceSeed;
 use super::strikes::Strikes;
 
 use crate::model::{ChaosChoice, Strategy, Tunable};
@@ -35,7 +36,7 @@ pub struct Arena {
     /// The readers that strike by a loader's clock, with their CPUs.
     pub(super) strikers: Option<Vec<(usize, Arc<Strikes>)>>,
     /// Seed of its random choices.
-    pub seed: u64,
+    pub(super) seed: RaceSeed,
 }
 
 /// A technique at work. Disarming puts back what it changed.

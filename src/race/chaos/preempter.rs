@@ -43,7 +43,7 @@ fn arm(arena: &Arena) -> io::Result<Option<Box<dyn Armed>>> {
         Some(strikers) => strikers.iter().cloned().unzip(),
         None => (arena.reader_cpus.clone(), Vec::new()),
     };
-    let agents = Agents::start("preempter", &cpus, arena.seed, move |agent| {
+    let agents = Agents::start("preempter", &cpus, &arena.seed, move |agent| {
         sys::set_priority(0, Some(PREEMPTER_PRIORITY))?;
         Ok(match strikes.get(agent.index) {
             None => at_random(agent),
@@ -59,7 +59,7 @@ fn arm(arena: &Arena) -> io::Result<Option<Box<dyn Armed>>> {
 fn at_random(mut agent: Agent) -> Round {
     Box::new(move || {
         agent.pause();
-        clock::spin_ns(agent.rng.random_range(0..LONGEST_SPIN_NS));
+        clock::spin_ns(agent.rng().random_range(0..LONGEST_SPIN_NS));
     })
 }
 
@@ -71,7 +71,7 @@ fn aimed(strikes: Arc<Strikes>, mut agent: Agent) -> Round {
             return;
         };
         strike = number;
-        clock::sleep_until(at_ns + agent.rng.random_range(0..LATEST_NS));
+        clock::sleep_until(at_ns + agent.rng().random_range(0..LATEST_NS));
         if strikes.is_latest(number) {
             // The loader has this CPU until it needs the mutex that the reader
             // holds; that is after the store. It gives the reader its priority

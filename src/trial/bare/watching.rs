@@ -242,6 +242,7 @@ impl Watching<'_> {
                 // Said by guests, or in answer to another task.
                 GuestMessage::Hello { .. }
                 | GuestMessage::Tick(_)
+                | GuestMessage::AtGate
                 | GuestMessage::State(_)
                 | GuestMessage::Held
                 | GuestMessage::StatesEnded { .. } => {}

@@ -134,6 +134,7 @@ impl StatesVm<'_> {
             settings: self.settings.clone(),
             seed: 0,
             probe: false,
+            hold: false,
             task,
         })?;
         let mut vm = self.qemu.boot(self.spec, &[self.base, &plan])?;

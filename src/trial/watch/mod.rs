@@ -107,6 +107,7 @@ pub struct Watch {
     recorder_in_guest: bool,
     taints: Option<String>,
     racing: Option<Racing>,
+    at_gate: bool,
     finished: Option<(Finished, f64)>,
     hello_at: Option<f64>,
     race_at: Option<f64>,
@@ -139,6 +140,7 @@ impl Watch {
             recorder_in_guest: false,
             taints: None,
             racing: None,
+            at_gate: false,
             finished: None,
             hello_at: None,
             race_at: None,
@@ -164,6 +166,11 @@ impl Watch {
     /// What was at work when the gate opened.
     pub fn racing(&self) -> Option<&Racing> {
         self.racing.as_ref()
+    }
+
+    /// Whether the guest waits at the gate for the word to go.
+    pub fn is_at_gate(&self) -> bool {
+        self.at_gate
     }
 
     /// What the guest said at the end.
@@ -280,6 +287,7 @@ impl Watch {
                     heartbeat_ns: tick.now_ns,
                     race_start_ns: tick.race_start_ns,
                     race_end_ns: 0,
+                    prepared_ns: 0,
                     cycles: tick.cycles,
                     reads: tick.reads,
                     counters: tick.counters,
@@ -288,6 +296,7 @@ impl Watch {
             }
             // Not of a race.
             GuestMessage::State(_) | GuestMessage::Held | GuestMessage::StatesEnded { .. } => {}
+            GuestMessage::AtGate => self.at_gate = true,
             GuestMessage::Finished(finished) => self.finished = Some((*finished, now)),
         }
     }

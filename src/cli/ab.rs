@@ -110,7 +110,14 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
             } else {
                 &candidate
             };
-            side.trials.run(VmTrial { index }, give_up, tell)
+            side.trials.run(
+                VmTrial {
+                    index,
+                    duration_s: None,
+                },
+                give_up,
+                tell,
+            )
         },
     )
     .or_fail(ExitCode::Broken)?;

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::model::{Accel, ChaosChoice, DEFAULT_TARGET, Oracle, Strategy};
+use crate::model::{
+    Accel, ChaosChoice, DEFAULT_RENEW, DEFAULT_TARGET, Oracle, StartChoice, Strategy,
+};
 use crate::procfs::cpus::CpuList;
 use crate::race::targets::{self, TARGETS, Target};
 
@@ -95,7 +97,16 @@ pub(super) struct MachineArgs {
     /// The QEMU program [default: qemu-system-x86_64 on PATH]
     #[arg(long, value_name = "PATH")]
     pub(super) qemu: Option<PathBuf>,
-    /// Keep each trial's initramfs and QEMU command beside its console log
+    /// How trials start: boot; clone, from a guest that was booted, prepared and
+    /// saved at the gate; or auto: clones, once one has shown that it works here
+    #[arg(long, value_enum, default_value_t = StartArg::Auto)]
+    pub(super) start: StartArg,
+    /// Boot and save another guest after N clones, so that no result hangs on
+    /// one boot
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_RENEW)]
+    pub(super) renew: u32,
+    /// Keep each trial's initramfs and QEMU command beside its console log;
+    /// trials then boot
     #[arg(long)]
     pub(super) keep: bool,
 }
@@ -128,6 +139,23 @@ impl From<AccelArg> for Accel {
             AccelArg::Auto => Self::Auto,
             AccelArg::Kvm => Self::Kvm,
             AccelArg::Tcg => Self::Tcg,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum StartArg {
+    Auto,
+    Boot,
+    Clone,
+}
+
+impl From<StartArg> for StartChoice {
+    fn from(typed: StartArg) -> Self {
+        match typed {
+            StartArg::Auto => Self::Auto,
+            StartArg::Boot => Self::Boot,
+            StartArg::Clone => Self::Clone,
         }
     }
 }

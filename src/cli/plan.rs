@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use super::Failure;
 use super::args::{MachineArgs, RaceArgs};
-use crate::model::{Accel, DEFAULT_TARGET, ExitCode, MAX_SEED, Oracle, Settings};
+use crate::model::{Accel, DEFAULT_TARGET, ExitCode, MAX_SEED, Oracle, Settings, StartChoice};
 use crate::procfs::cpus::CpuList;
 use crate::recorder::MAX_WORKERS;
 
@@ -113,6 +113,8 @@ fn settings(race: &RaceArgs, default_duration_s: f64) -> Result<Settings, Failur
         append: String::new(),
         oracle: race.oracle.into(),
         target: race.target.name.to_owned(),
+        start: StartChoice::Boot,
+        renew: None,
     })
 }
 
@@ -147,6 +149,7 @@ pub(super) fn vm_settings(
     at_least_one(&[
         ("--smp", machine.smp),
         ("--jobs", machine.jobs.unwrap_or(1)),
+        ("--renew", machine.renew),
     ])?;
     if machine.smp > 255 {
         return usage(format!(
@@ -160,6 +163,7 @@ pub(super) fn vm_settings(
             machine.mem_mib
         ));
     }
+    let start = check_start(machine)?;
     let guests: Vec<usize> = (0..machine.smp as usize).collect();
     Ok(Settings {
         jobs: machine.jobs.unwrap_or_else(|| default_jobs(machine.smp)),
@@ -168,8 +172,23 @@ pub(super) fn vm_settings(
         mem_mib: machine.mem_mib,
         accel: machine.accel.into(),
         append: machine.append.clone(),
+        start,
+        renew: (start != StartChoice::Boot).then_some(machine.renew),
         ..settings
     })
+}
+
+/// How trials start. What is kept of a trial is a machine that boots.
+fn check_start(machine: &MachineArgs) -> Result<StartChoice, Failure> {
+    match (machine.keep, StartChoice::from(machine.start)) {
+        (true, StartChoice::Clone) => usage(
+            "--keep with --start clone: what is kept boots, and a clone does not; leave --start \
+             out"
+            .to_owned(),
+        ),
+        (true, _) => Ok(StartChoice::Boot),
+        (false, start) => Ok(start),
+    }
 }
 
 fn default_jobs(smp: u32) -> u32 {

@@ -40,6 +40,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
         Preparation::of_race(&args.race, &args.machine, settings, &args.kernel, ui)?;
     let mut side = preparation.side(&args.kernel)?;
     side.trials.logs = file.as_ref().map(ReportFile::logs);
+    side.trials.wanted = Some(preparation.settings.trials);
     let mut report = preparation.report(&side);
     if let Some(file) = &file {
         // An unwritable place is found now, not after an hour of racing.
@@ -76,7 +77,14 @@ fn race(
         lost: None,
     };
     campaign::run(jobs, stop, &mut schedule, |index, give_up, tell| {
-        side.trials.run(VmTrial { index }, give_up, tell)
+        side.trials.run(
+            VmTrial {
+                index,
+                duration_s: None,
+            },
+            give_up,
+            tell,
+        )
     })
     .or_fail(ExitCode::Broken)?;
     schedule.progress.end();

@@ -22,3 +22,9 @@ impl Drop for RealTime {
         let _it_is_ordinary_already = sys::set_priority(0, None);
     }
 }
+
+/// Makes the calling thread, and the processes that it starts, `niceness` nicer
+/// to others. What was taken so cannot be given back without privileges.
+pub fn be_nice(niceness: i32) -> std::io::Result<()> {
+    sys::set_niceness(niceness)
+}

@@ -153,6 +153,18 @@ pub fn set_priority(tid: i32, fifo: Option<i32>) -> io::Result<()> {
     }
 }
 
+/// Sets the calling thread's niceness: on Linux each thread has its own
+/// (setpriority(2), "C library/kernel differences").
+pub fn set_niceness(niceness: i32) -> io::Result<()> {
+    // SAFETY: the call takes no pointers.
+    let failed = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, niceness) };
+    if failed == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Makes the calling thread ask for wake-ups as exact as the clock, not within
 /// the default slack of 50 µs.
 pub fn exact_timers() {

@@ -10,6 +10,7 @@ mod outcome;
 mod record;
 mod seed;
 mod settings;
+mod start;
 mod states;
 
 pub use comparison::{
@@ -26,4 +27,5 @@ pub use record::{
 };
 pub use seed::{MAX_SEED, trial_seed};
 pub use settings::{Accel, ChaosChoice, DEFAULT_TARGET, Oracle, Settings, Strategy};
+pub use start::{DEFAULT_RENEW, Start, StartChoice, StartedBy};
 pub use states::{Held, Observed, StateCheck, StateSource};

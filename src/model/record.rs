@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     BadLine, Comparison, Crash, Environment, LineCounts, ModuleRecord, Outcome, Run, Settings,
-    Source, StateCheck, Verdict,
+    Source, Start, StateCheck, Verdict,
 };
 
 /// The schema that this version writes.
@@ -77,12 +77,20 @@ pub struct Trial {
     pub index: u32,
     /// Its seed.
     pub seed: u64,
+    /// How its guest started; none on a bare machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Start>,
     /// How it ended.
     pub outcome: Outcome,
     /// Why, in one sentence.
     pub reason: String,
     /// Time raced, seconds: until the crash's first line, or until the end.
     pub exposure_s: f64,
+    /// Time from the module's first load to the gate, seconds, on the kernel's
+    /// own clock: what warming up and rehearsing took. A clone's is that of its
+    /// template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prepared_s: Option<f64>,
     /// Load/unload cycles completed.
     pub cycles: u64,
     /// Reads completed.

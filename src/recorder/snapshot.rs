@@ -119,6 +119,11 @@ impl Snapshot {
         end.saturating_sub(self.race_start_ns) as f64 / 1e9
     }
 
+    /// Time from the module's first load to the gate, seconds.
+    pub fn prepared_s(&self) -> Option<f64> {
+        (self.prepared_ns > 0).then(|| self.prepared_ns as f64 / 1e9)
+    }
+
     /// Times that a reader saw our module in any state.
     pub fn sightings(&self) -> u64 {
         let seen = &self.counters.sightings;

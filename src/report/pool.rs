@@ -9,7 +9,7 @@ use crate::model::{Comparison, Report, Run, Settings, Source, Tool};
 use crate::stats::{StatsError, compare, run_stats, verdict_of_run};
 
 /// Settings that change how long a run takes, not what a trial does.
-const VOLATILE_SETTINGS: &[&str] = &["trials", "jobs"];
+const VOLATILE_SETTINGS: &[&str] = &["trials", "jobs", "start", "renew"];
 /// What two runs of one experiment may differ in: `restored` of a tunable is a
 /// result.
 const VOLATILE_ENVIRONMENT: &[&str] = &["knobs"];

@@ -13,9 +13,11 @@ pub(super) fn trial(index: u32, seed: u64, conclusion: Conclusion, counts: &Snap
     Trial {
         index,
         seed,
+        start: None,
         outcome: conclusion.outcome,
         reason: conclusion.reason,
         exposure_s: conclusion.exposure_s,
+        prepared_s: counts.prepared_s(),
         cycles: counts.cycles,
         reads: counts.reads,
         time_to_crash_s: conclusion.time_to_crash_s,
@@ -47,9 +49,11 @@ pub(super) fn broken(index: u32, seed: u64, reason: String) -> Trial {
     Trial {
         index,
         seed,
+        start: None,
         outcome: Outcome::Broken,
         reason,
         exposure_s: 0.0,
+        prepared_s: None,
         cycles: 0,
         reads: 0,
         time_to_crash_s: None,

@@ -337,6 +337,8 @@ impl OpenTrial {
         Trial {
             index: self.start.index,
             seed: self.start.seed,
+            start: None,
+            prepared_s: None,
             outcome,
             reason,
             exposure_s: setup.exposure_s,

@@ -175,6 +175,17 @@ impl Vm {
         self.child.id()
     }
 
+    /// Memory that QEMU has for itself, MiB; none if it has ended. Of a clone,
+    /// that is what it wrote, beside QEMU's own.
+    pub fn private_mib(&self) -> Option<f64> {
+        let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid())).ok()?;
+        let line = rollup
+            .lines()
+            .find_map(|line| line.strip_prefix("Private_Dirty:"))?;
+        let kib: u32 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+        (kib > 0).then(|| f64::from(kib) / 1024.0)
+    }
+
     /// Kills QEMU and waits for its end.
     pub fn kill(&mut self) {
         let _gone_already = self.child.kill();

@@ -9,14 +9,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::campaign::Interrupted;
-use super::pack::{self, PackError};
-use super::protocol::{Task, TrialPlan};
-use super::record;
 use super::virtual_cpus::keep_apart;
 use super::watch::{Budgets, Step, Watch};
 use crate::model::{Accel, Environment, Settings, Trial, Tunable, trial_seed};
 use crate::recorder::{Phase, Snapshot};
 use crate::trial::Event;
+use crate::trial::record;
+use crate::vm::contents::{self, PackError};
+use crate::vm::protocol::{Task, TrialPlan};
 use crate::vm::{Qemu, QmpEvent, Vm, VmEvent, VmSpec};
 
 /// Longest wait for an event before the watch is asked again.
@@ -87,7 +87,7 @@ impl VmTrials {
 
     /// The initramfs part that only says whether a guest runs at all.
     pub fn probe_plan(&self) -> Result<Vec<u8>, PackError> {
-        pack::plan(&TrialPlan {
+        contents::plan(&TrialPlan {
             settings: self.settings.clone(),
             seed: 0,
             probe: true,
@@ -127,7 +127,7 @@ impl VmTrials {
             probe: false,
             task: Task::Race,
         };
-        let plan = pack::plan(&plan).map_err(Ended::broken)?;
+        let plan = contents::plan(&plan).map_err(Ended::broken)?;
         let mut log = Log::create(self.logs.as_deref(), trial.index)?;
         if let (true, Some(logs)) = (self.keep, &self.logs) {
             self.keep_machine(logs, trial.index, &plan)?;

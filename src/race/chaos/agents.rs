@@ -12,7 +12,7 @@ use std::time::Duration;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-use super::Armed;
+use super::TechniqueGuard;
 use crate::kernel::{affinity, sys};
 use crate::model::Tunable;
 
@@ -99,7 +99,7 @@ impl Agents {
     }
 }
 
-impl Armed for Agents {
+impl TechniqueGuard for Agents {
     fn disarm(self: Box<Self>) -> Vec<Tunable> {
         Vec::new()
     }

@@ -21,7 +21,7 @@ use crate::kernel::preflight::{Facts, running_config};
 use crate::kernel::{affinity, uname};
 use crate::model::{Environment, ExitCode, Report, Settings, Strategy};
 use crate::report::write::ReportFile;
-use crate::trial::journal::{self, Begin, FORMAT, JOURNAL_FOLDER, Journal, Record};
+use crate::trial::bare::journal::{self, Begin, FORMAT, JOURNAL_FOLDER, Journal, Record};
 
 /// Race the kernel that this machine runs: meant to crash it
 #[derive(Debug, clap::Args)]

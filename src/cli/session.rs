@@ -17,7 +17,7 @@ use crate::model::{
 };
 use crate::report;
 use crate::report::write::{ReportFile, to_json};
-use crate::stats::{run_stats, verdict_of_run};
+use crate::verdict::{run_stats, verdict_of_run};
 
 /// A report before the first trial.
 pub(super) fn blank(

@@ -21,8 +21,8 @@ use crate::kernel::uname;
 use crate::model::{Accel, Environment, ExitCode, ModuleRecord, Report, Settings, Strategy};
 use crate::report::write::ReportFile;
 use crate::trial::VmTrials;
-use crate::trial::pack::{self, PackError};
 use crate::vm::accel::{self, Finding};
+use crate::vm::contents::{self, PackError};
 use crate::vm::{Qemu, VmError, VmSpec};
 
 /// A kernel that only waits for its trials.
@@ -218,7 +218,7 @@ fn find_qemu(path: Option<&Path>) -> Result<Qemu, Failure> {
 fn base(module: &ModuleImage, strategy: Strategy) -> Result<Vec<u8>, Failure> {
     let init = std::env::current_exe().or_fail(ExitCode::Broken)?;
     let programs = strategy == Strategy::AsReported;
-    pack::base(&init, module.bytes(), programs).map_err(|error| {
+    contents::base(&init, module.bytes(), programs).map_err(|error| {
         let hint = match &error {
             PackError::NoBusybox => "install it: apt install busybox-static",
             PackError::Dynamic(path) if *path == init => {

@@ -18,10 +18,10 @@ use crate::model::{
 };
 use crate::report::states_text;
 use crate::report::write::{ReportFile, to_json};
-use crate::stats::verdict_of_run;
-use crate::trial::states::{
+use crate::states::{
     HoldError, StatesError, StatesVm, check_console, check_observed, fit, observe_all,
 };
+use crate::verdict::verdict_of_run;
 
 /// Check how a kernel shows a module that is loading, live and unloading
 #[derive(Debug, clap::Args)]

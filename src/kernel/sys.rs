@@ -76,9 +76,9 @@ pub fn seal(file: &File) -> io::Result<()> {
 /// `struct rand_pool_info` with 32 bytes (linux/random.h).
 #[repr(C)]
 pub struct Entropy {
-    entropy_count: i32,
-    buf_size: i32,
-    buf: [u8; 32],
+    bits: i32,
+    size: i32,
+    bytes: [u8; 32],
 }
 
 mod ioctl {
@@ -97,9 +97,9 @@ mod ioctl {
 /// Adds bytes to the kernel's random pool, as if nobody could know them.
 pub fn add_entropy(pool: &File, bytes: [u8; 32]) -> io::Result<()> {
     let entropy = Entropy {
-        entropy_count: 8 * 32,
-        buf_size: 32,
-        buf: bytes,
+        bits: 8 * 32,
+        size: 32,
+        bytes,
     };
     // SAFETY: the kernel reads the structure, whose sizes are as it says.
     unsafe { ioctl::add_entropy(pool.as_raw_fd(), &raw const entropy) }?;

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::build::{BuildEvent, Stage};
 use super::tree::{self, Transfer};
-use super::{LabError, farm};
+use super::{LabError, link_tree};
 use crate::build::cache::Cache;
 use crate::build::config::hex;
 use crate::build::{compression, make};
@@ -82,7 +82,7 @@ impl Source {
         // A name of its own, so that what a killed process left is found. The
         // caller holds the source's lock.
         let name = format!(".unpack-{}", self.key());
-        farm::remove(&home.join(&name))?;
+        link_tree::remove(&home.join(&name))?;
         let stage = tempfile::Builder::new()
             .prefix(&name)
             .rand_bytes(0)
@@ -215,7 +215,7 @@ fn folder_files(root: &Path, cancel: &AtomicBool) -> Result<Vec<PathBuf>, LabErr
             "a kernel was built inside; run `make mrproper` there or build with O=",
         ));
     } else {
-        farm::all_files(root, cancel)?
+        link_tree::all_files(root, cancel)?
     };
     files.sort();
     Ok(files)

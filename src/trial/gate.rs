@@ -5,11 +5,11 @@ use std::fs;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::protocol::{GuestMessage, RACE_MARK, Racing, TrialPlan};
 use crate::kernel::{clock, random};
 use crate::model::Tunable;
 use crate::race::{Race, Starting};
 use crate::recorder::Recorder;
+use crate::vm::protocol::{GuestMessage, RACE_MARK, Racing, TrialPlan};
 
 /// The start of one race.
 pub(super) struct Start<'a> {

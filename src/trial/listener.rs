@@ -56,6 +56,8 @@ pub(super) enum Heard {
     Enough,
     /// The guest waits at the gate for the word to go.
     AtGate,
+    /// The guest has no page on which the word could reach it.
+    NoRecorder,
 }
 
 /// One machine's listener.
@@ -133,6 +135,9 @@ impl<'a> Listener<'a> {
             self.watch.on_snapshot(snapshot, now);
             if until_gate && self.watch.is_at_gate() && vm.recorder().is_held() {
                 return Ok(Heard::AtGate);
+            }
+            if until_gate && self.watch.lacks_recorder() {
+                return Ok(Heard::NoRecorder);
             }
             if let Some(status) = vm.exited() {
                 self.watch.on_exit(status.to_string());

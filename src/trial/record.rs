@@ -3,7 +3,7 @@
 
 use super::watch::Conclusion;
 use crate::model::{AimRecord, Counters, Crash, Outcome, Settings, Trial};
-use crate::race::ARMS;
+use crate::race::READ_POLICIES;
 use crate::recorder::Snapshot;
 
 /// A trial's record.
@@ -84,7 +84,7 @@ fn aim(crash: Option<&Crash>, aims: &[(usize, [u64; 3])]) -> Option<AimRecord> {
         .or(aims.first())?;
     let index = usize::try_from(arm).ok()?.checked_sub(1)?;
     Some(AimRecord {
-        arm: ARMS.get(index)?.name.to_owned(),
+        arm: READ_POLICIES.get(index)?.name.to_owned(),
         learned_ns: Some(learned_ns).filter(|&ns| ns != 0),
         unload_ns: Some(unload_ns).filter(|&ns| ns != 0),
     })
@@ -104,9 +104,9 @@ mod tests {
             });
             aim(crash.as_ref(), &aims).unwrap().arm
         };
-        assert_eq!(arm(Some("reader/2")), ARMS[1].name);
-        assert_eq!(arm(Some("cat")), ARMS[0].name);
-        assert_eq!(arm(None), ARMS[0].name);
+        assert_eq!(arm(Some("reader/2")), READ_POLICIES[1].name);
+        assert_eq!(arm(Some("cat")), READ_POLICIES[0].name);
+        assert_eq!(arm(None), READ_POLICIES[0].name);
         assert_eq!(aim(None, &[]), None);
     }
 }

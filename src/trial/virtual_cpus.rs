@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::kernel::affinity;
 use crate::model::Settings;
-use crate::race::{Lineup, Role};
+use crate::race::{Placement, Role};
 
 /// Of each pair of host CPUs, how many machines of this process have it.
 static TAKEN: Mutex<Vec<u32>> = Mutex::new(Vec::new());
@@ -75,9 +75,9 @@ fn apart(settings: &Settings) -> Option<[usize; 2]> {
     } else {
         &settings.cpus
     };
-    let lineup = Lineup::new(settings.strategy, settings.loaders, settings.readers, cpus);
-    let loader = lineup.first_cpu(Role::Loader)?;
-    let reader = lineup.first_cpu(Role::Reader)?;
+    let placement = Placement::new(settings.strategy, settings.loaders, settings.readers, cpus);
+    let loader = placement.first_cpu(Role::Loader)?;
+    let reader = placement.first_cpu(Role::Reader)?;
     (loader != reader).then_some([loader, reader])
 }
 

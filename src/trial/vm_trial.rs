@@ -12,8 +12,6 @@ use std::time::{Duration, Instant};
 use super::Event;
 use super::campaign::Interrupted;
 use super::listener::{Ended, Listener, Log, progress};
-use super::pack::{self, PackError};
-use super::protocol::{Task, TrialPlan};
 use super::record;
 use super::start::{Made, Maker, Proof, Saved, Templates};
 use super::watch::Watch;
@@ -22,6 +20,8 @@ use crate::model::{
     trial_seed,
 };
 use crate::recorder::Go;
+use crate::vm::contents::{self, PackError};
+use crate::vm::protocol::{Task, TrialPlan};
 use crate::vm::{Qemu, Vm, VmSpec};
 
 /// All trials of one kernel.
@@ -94,7 +94,7 @@ impl VmTrials {
 
     /// The initramfs part that only says whether a guest runs at all.
     pub fn probe_plan(&self) -> Result<Vec<u8>, PackError> {
-        pack::plan(&TrialPlan {
+        contents::plan(&TrialPlan {
             settings: self.settings.clone(),
             seed: 0,
             probe: true,
@@ -215,7 +215,7 @@ impl Run<'_> {
         let trials = self.trials;
         let mut settings = trials.settings.clone();
         settings.duration_s = self.duration_s;
-        let plan = pack::plan(&TrialPlan {
+        let plan = contents::plan(&TrialPlan {
             settings,
             seed: self.seed,
             probe: false,

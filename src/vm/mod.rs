@@ -4,17 +4,19 @@
 //! go with the process whatever kills it. What the bytes mean is decided above.
 
 pub mod accel;
+mod agent_port;
 mod clone;
 mod command;
-mod console_tty;
+pub mod contents;
 pub mod initramfs;
 mod machine;
+pub mod protocol;
 mod qemu;
 mod qmp;
 mod template;
 
+pub use agent_port::open_agent;
 pub use command::{AGENT_TTY, VmSpec};
-pub use console_tty::open_agent;
 pub use machine::{Vm, VmEvent};
 pub use qemu::{Qemu, VmError};
 pub use qmp::{QmpEvent, RunState, Shutdown};

@@ -13,7 +13,7 @@ use modrace::model::{
     ModuleRecord, Oracle, Outcome, Report, Run, SCHEMA, Settings, Strategy, Tool, Trial, Verdict,
     trial_seed,
 };
-use modrace::stats::{compare, run_stats, verdict_of_run};
+use modrace::verdict::{compare, run_stats, verdict_of_run};
 
 pub(crate) const SEED: u64 = 7_021_948_330_112;
 

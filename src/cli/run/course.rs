@@ -20,8 +20,8 @@ use crate::model::{ExitCode, Outcome, Report, Trial, Tunable};
 use crate::recorder::Snapshot;
 use crate::report::write::{ReportFile, WriteError};
 use crate::trial::Event;
+use crate::trial::bare::journal::{Begin, Journal, Record};
 use crate::trial::bare::{BareTrials, Done, Told};
-use crate::trial::journal::{Begin, Journal, Record};
 
 /// Longest wait for other files to reach the disk before a reboot.
 const SYNC_PATIENCE: Duration = Duration::from_secs(5);

@@ -7,8 +7,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::Ui;
 use crate::model::{Outcome, Trial};
 use crate::recorder::Phase;
-use crate::stats::figures::seconds;
 use crate::trial::Event;
+use crate::verdict::format::seconds;
 
 /// Time between two lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(15);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-use super::Armed;
+use super::TechniqueGuard;
 use crate::kernel::{affinity, sys};
 use crate::model::Tunable;
 use crate::race::gate::RaceSeed;
@@ -113,7 +113,7 @@ impl Agents {
     }
 }
 
-impl Armed for Agents {
+impl TechniqueGuard for Agents {
     fn disarm(self: Box<Self>) -> Vec<Tunable> {
         Vec::new()
     }

@@ -7,7 +7,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::{Arena, Armed, Technique};
+use super::{ChaosContext, Technique, TechniqueGuard};
 use crate::kernel::affinity;
 use crate::kernel::tunable::TunableGuard;
 use crate::model::Tunable;
@@ -24,12 +24,12 @@ pub(super) const TECHNIQUE: Technique = Technique {
 /// The CPUs taken offline, in that order. Dropping it brings them back.
 struct Offline(Vec<TunableGuard>);
 
-fn arm(arena: &Arena) -> io::Result<Option<Box<dyn Armed>>> {
-    if arena.idle_cpus.is_empty() {
+fn arm(context: &ChaosContext) -> io::Result<Option<Box<dyn TechniqueGuard>>> {
+    if context.idle_cpus.is_empty() {
         return Ok(None);
     }
     let mut offline = Offline(Vec::new());
-    for cpu in &arena.idle_cpus {
+    for cpu in &context.idle_cpus {
         let switch = switch(*cpu);
         if switch.exists() {
             offline.0.push(TunableGuard::set(&switch, "0")?);
@@ -52,7 +52,7 @@ fn switches() -> Vec<PathBuf> {
     cpus.into_iter().map(switch).collect()
 }
 
-impl Armed for Offline {
+impl TechniqueGuard for Offline {
     fn tunables(&self) -> Vec<Tunable> {
         self.0.iter().map(TunableGuard::record).collect()
     }

@@ -4,7 +4,7 @@
 use std::io;
 use std::path::Path;
 
-use super::{Arena, Armed, Technique};
+use super::{ChaosContext, Technique, TechniqueGuard};
 use crate::kernel::tunable::TunableGuard;
 use crate::model::Tunable;
 
@@ -21,12 +21,12 @@ pub(super) const TECHNIQUE: Technique = Technique {
 
 struct Expedited(TunableGuard);
 
-fn arm(_: &Arena) -> io::Result<Option<Box<dyn Armed>>> {
+fn arm(_: &ChaosContext) -> io::Result<Option<Box<dyn TechniqueGuard>>> {
     let tunable = TunableGuard::set(Path::new(SWITCH), "1")?;
     Ok(Some(Box::new(Expedited(tunable))))
 }
 
-impl Armed for Expedited {
+impl TechniqueGuard for Expedited {
     fn tunables(&self) -> Vec<Tunable> {
         vec![self.0.record()]
     }

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use crate::kernel::priority;
 use crate::model::{Settings, Trial, trial_seed};
 use crate::trial::listener::{Ended, Heard, Listener, Log, with_causes};
-use crate::trial::pack;
-use crate::trial::protocol::{Task, TrialPlan};
-use crate::vm::{Qemu, Template, VmSpec};
+use crate::vm::contents;
+use crate::vm::protocol::{Task, TrialPlan};
+use crate::vm::{Qemu, SaveError, Template, VmSpec};
 
 /// Added to the run's seed for what is random in templates.
 const SEEDS: u64 = 0x7465_6d70_6c61_7465;
@@ -62,7 +62,7 @@ pub(in crate::trial) struct Maker {
 
 impl Maker {
     fn make(&self, number: u32, stop: &AtomicBool) -> Result<Made, Ended> {
-        let plan = pack::plan(&TrialPlan {
+        let plan = contents::plan(&TrialPlan {
             settings: self.settings.clone(),
             seed: trial_seed(self.seed ^ SEEDS, number),
             probe: false,
@@ -76,11 +76,17 @@ impl Maker {
         };
         let mut listener = Listener::of_template(&self.settings, self.spec.accel);
         let heard = listener.listen(&mut machine.vm, true, stop, &|_| {})?;
-        if heard == Heard::Enough {
-            let mut vm = machine.vm;
-            vm.kill();
-            listener.drain(&vm)?;
-            return Ok(Made::Ended(Box::new(listener.conclude(vm))));
+        match heard {
+            Heard::AtGate => {}
+            Heard::Enough => {
+                let mut vm = machine.vm;
+                vm.kill();
+                listener.drain(&vm)?;
+                return Ok(Made::Ended(Box::new(listener.conclude(vm))));
+            }
+            Heard::NoRecorder => {
+                return Ok(Made::NotSaved(with_causes(&SaveError::NoRecorder)));
+            }
         }
         // Nothing that the listener keeps in memory can fail to be kept.
         let saved = machine.save(&mut |event| drop(listener.hear(event)));

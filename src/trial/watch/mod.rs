@@ -12,11 +12,11 @@ mod stall;
 #[cfg(test)]
 mod tests;
 
-use super::protocol::{Finished, GuestMessage, MessageReader, Racing};
 use super::race_clock::RaceClock;
 use crate::crash::{ScanEvent, Scanner, Sign};
 use crate::model::{Crash, Environment, Outcome};
 use crate::recorder::{Phase, Snapshot};
+use crate::vm::protocol::{Finished, GuestMessage, MessageReader, Racing};
 use crate::vm::{QmpEvent, RunState, Shutdown};
 
 /// How long a machine may take, on the host's clock, seconds.
@@ -171,6 +171,11 @@ impl Watch {
     /// Whether the guest waits at the gate for the word to go.
     pub fn is_at_gate(&self) -> bool {
         self.at_gate
+    }
+
+    /// Whether the guest has said that it has no flight recorder.
+    pub fn lacks_recorder(&self) -> bool {
+        self.hello_at.is_some() && !self.recorder_in_guest
     }
 
     /// What the guest said at the end.

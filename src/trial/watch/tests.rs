@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::model::Counters;
-use crate::trial::protocol::Ending;
+use crate::vm::protocol::Ending;
 
 const BUDGETS: Budgets = Budgets {
     boot_s: 60.0,

@@ -14,7 +14,7 @@ use modrace::build::kbuild;
 use modrace::build::module_image::ModuleImage;
 use modrace::cli::kernel_arg;
 use modrace::model::{
-    Accel, ChaosChoice, DEFAULT_TARGET, Oracle, Outcome, Settings, Strategy, Trial,
+    Accel, ChaosChoice, DEFAULT_TARGET, Oracle, Outcome, Settings, StartChoice, Strategy, Trial,
 };
 use modrace::trial::{VmTrial, VmTrials};
 use modrace::vm::contents;
@@ -130,7 +130,14 @@ impl StressNg {
         let logs = tempfile::tempdir()?;
         trials.logs = Some(logs.path().to_owned());
         let trial = trials
-            .run(VmTrial { index: 0 }, &stop, &|_| {})
+            .run(
+                VmTrial {
+                    index: 0,
+                    duration_s: None,
+                },
+                &stop,
+                &|_| {},
+            )
             .map_err(|_| "interrupted")?;
         let console = std::fs::read(logs.path().join("trial-0000.console.log"))?;
         if let Some(folder) = consoles {
@@ -209,6 +216,8 @@ fn settings(cell: &Cell, duration: u32) -> Result<Settings, Failure> {
         arms: Vec::new(),
         background_modules: cell.background.parse()?,
         append: String::new(),
+        start: StartChoice::Boot,
+        renew: None,
         oracle: Oracle::Crash,
     })
 }

@@ -104,6 +104,8 @@ mod tests {
         vec![Trial {
             index: 0,
             seed: 1,
+            start: None,
+            prepared_s: None,
             outcome: Outcome::Survived,
             reason: String::new(),
             exposure_s: 10.0,

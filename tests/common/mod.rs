@@ -25,6 +25,8 @@ pub(crate) fn trial(index: u32, outcome: Outcome, seconds: f64, cycles: u64) -> 
     Trial {
         index,
         seed: trial_seed(SEED, index),
+        start: None,
+        prepared_s: None,
         outcome,
         reason: match outcome {
             Outcome::Crashed => "the kernel hit a BUG".to_owned(),
@@ -148,6 +150,8 @@ pub(crate) fn settings(trials: u32, duration_s: f64) -> Settings {
         arms: Vec::new(),
         background_modules: 0,
         append: String::new(),
+        start: modrace::model::StartChoice::Boot,
+        renew: None,
         oracle: Oracle::Crash,
         target: DEFAULT_TARGET.to_owned(),
     }

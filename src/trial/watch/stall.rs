@@ -6,12 +6,17 @@ use super::{CalledOff, Step, Suspicion, Watch};
 use crate::crash::Sign;
 use crate::model::Severity;
 use crate::recorder::Phase;
+use crate::vm::Shutdown;
 
 impl Watch {
     /// What to do now.
     pub fn next(&mut self, now: f64) -> Step {
         self.asked_at = now;
         if self.exit.is_some() && self.console_closed || self.called_off.is_some() {
+            return Step::End;
+        }
+        // The machine is off: all that it said is on its way to us.
+        if self.shutdown.is_some_and(|reason| reason != Shutdown::Host) {
             return Step::End;
         }
         if self

@@ -9,6 +9,8 @@ fn trial(outcome: Outcome, exposure_s: f64) -> Trial {
     Trial {
         index: 0,
         seed: 1,
+        start: None,
+        prepared_s: None,
         outcome,
         reason: "as it was".to_owned(),
         exposure_s,

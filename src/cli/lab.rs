@@ -12,8 +12,8 @@ use super::ui::{BuildBar, Ui};
 use super::{Failure, OrFail, stop};
 use crate::build::cache::Cache;
 use crate::lab::{
-    BaseBuild, BuildSpec, Builder, DEBIAN_TARBALL, KernelState, LAB_KERNELS, LabError, LabKernel,
-    LabKernelRow, NamedText, Source, Store, package_of,
+    BaseBuild, BuildSpec, Builder, DEBIAN_TARBALL, Fix, KernelState, LAB_KERNELS, LabError,
+    LabKernel, LabKernelRow, NamedText, Source, Store, package_of,
 };
 use crate::model::ExitCode;
 
@@ -50,6 +50,10 @@ struct BuildArgs {
     /// With --name: apply this patch; may be given several times
     #[arg(long, value_name = "FILE", requires = "name")]
     patch: Vec<PathBuf>,
+
+    /// With --name: take the fix out, wherever this source has free_module()
+    #[arg(long, requires = "name")]
+    without_fix: bool,
 
     /// With --name: lay this fragment over the lab's configuration; may be
     /// given several times
@@ -153,7 +157,13 @@ fn build_one(build_spec: &BuildSpec, builder: &Builder<'_>, ui: &Ui) -> Result<(
 fn recipes(args: &BuildArgs) -> Result<Vec<BuildSpec>, Failure> {
     if let Some(name) = &args.name {
         let (fragments, patches) = (texts(&args.config)?, texts(&args.patch)?);
-        let build_spec = BuildSpec::custom(name, fragments, patches).or_fail(ExitCode::Usage)?;
+        let fix = if args.without_fix {
+            Fix::TakenOut
+        } else {
+            Fix::AsItIs
+        };
+        let build_spec =
+            BuildSpec::custom(name, fragments, fix, patches).or_fail(ExitCode::Usage)?;
         return Ok(vec![build_spec]);
     }
     args.kernels.iter().map(|name| row_recipe(name)).collect()

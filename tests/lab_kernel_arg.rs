@@ -11,8 +11,8 @@ use std::fs;
 use std::path::Path;
 
 use modrace::build::cache::Cache;
-use modrace::cli::kernel_arg::resolve;
 use modrace::model::ExitCode;
+use modrace::session::kernel_arg::resolve;
 
 fn stock_release() -> String {
     let mut releases: Vec<String> = fs::read_dir("/lib/modules")

@@ -12,10 +12,10 @@ use std::sync::atomic::AtomicBool;
 use modrace::build::cache::Cache;
 use modrace::build::kbuild;
 use modrace::build::module_image::ModuleImage;
-use modrace::cli::kernel_arg;
 use modrace::model::{
     Accel, ChaosChoice, DEFAULT_TARGET, Oracle, Outcome, Settings, StartChoice, Strategy, Trial,
 };
+use modrace::session::kernel_arg;
 use modrace::trial::{VmTrial, VmTrials};
 use modrace::vm::contents;
 use modrace::vm::initramfs::Initramfs;
@@ -130,14 +130,7 @@ impl StressNg {
         let logs = tempfile::tempdir()?;
         trials.logs = Some(logs.path().to_owned());
         let trial = trials
-            .run(
-                VmTrial {
-                    index: 0,
-                    duration_s: None,
-                },
-                &stop,
-                &|_| {},
-            )
+            .run(VmTrial::new(0), &stop, &|_| {})
             .map_err(|_| "interrupted")?;
         let console = std::fs::read(logs.path().join("trial-0000.console.log"))?;
         if let Some(folder) = consoles {

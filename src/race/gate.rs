@@ -26,7 +26,8 @@ pub(super) struct RaceSeed(Arc<OnceLock<u64>>);
 impl RaceSeed {
     /// Says it, once.
     pub(super) fn set(&self, seed: u64) {
-        let _said_before = self.0.set(seed);
+        // It stays what it is.
+        let _ = self.0.set(seed);
     }
 
     /// Waits for it, asleep.

@@ -64,7 +64,7 @@ impl Starting for Start<'_> {
             (seed, self.duration) = (go.seed, go.duration);
             // Where it fails, clones of one template draw the same numbers from
             // the kernel; the race draws none.
-            let _not_stirred = random::stir(seed);
+            let _ = random::stir(seed);
         }
         mark_start();
         seed
@@ -74,7 +74,8 @@ impl Starting for Start<'_> {
 /// Writes the start of the race to the kernel log, so that the log's own clock
 /// can be read against ours.
 fn mark_start() {
-    let _times_are_coarser_then = fs::write(
+    // Times to crash are coarser without it.
+    let _ = fs::write(
         "/dev/kmsg",
         format!("<5>{RACE_MARK}{}\n", clock::monotonic_ns()),
     );

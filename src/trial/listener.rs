@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::Event;
 use super::record;
 use super::virtual_cpus::HostCpuPair;
 use super::watch::{Budgets, Step, Watch};
@@ -240,17 +239,6 @@ fn budgets(settings: &Settings, accel: Accel, duration_s: f64) -> Budgets {
         settle_s: 15.0 * slow,
         linger_s: 10.0 * slow,
         answer_s: 5.0,
-    }
-}
-
-/// A progress event of a trial.
-pub(super) fn progress(index: u32, seen: &Snapshot) -> Event {
-    Event::Progress {
-        index,
-        phase: seen.phase,
-        raced_s: seen.raced_s(),
-        cycles: seen.cycles,
-        reads: seen.reads,
     }
 }
 

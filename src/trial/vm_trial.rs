@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Event;
-use super::campaign::Interrupted;
-use super::listener::{Ended, Listener, Log, progress};
+use super::campaign::{Interrupted, guarded};
+use super::listener::{Ended, Listener, Log};
 use super::record;
 use super::start::{Made, Maker, Proof, Saved, Templates};
 use super::watch::Watch;
@@ -69,6 +69,16 @@ pub struct VmTrial {
     pub duration_s: Option<f64>,
 }
 
+impl VmTrial {
+    /// One as the settings say.
+    pub fn new(index: u32) -> Self {
+        Self {
+            index,
+            duration_s: None,
+        }
+    }
+}
+
 impl VmTrials {
     /// Trials of one kernel, none of which has begun.
     pub fn new(qemu: Qemu, spec: VmSpec, base: Vec<u8>, settings: Settings, seed: u64) -> Self {
@@ -120,7 +130,8 @@ impl VmTrials {
         };
         let start = Instant::now();
         tell(Event::Started { index: trial.index });
-        let mut record = match run.run() {
+        let ran = guarded(|| run.run());
+        let mut record = match ran.unwrap_or_else(|reason| Err(Ended::Broken(reason))) {
             Ok(record) => record,
             Err(Ended::Interrupted) => return Err(Interrupted),
             Err(Ended::Broken(reason)) => record::broken(trial.index, run.seed, reason),
@@ -268,7 +279,7 @@ impl Run<'_> {
         mut vm: Vm,
         mut start: Start,
     ) -> Result<Trial, Ended> {
-        let tell = |seen: &_| (self.tell)(progress(self.index, seen));
+        let tell = |seen: &_| (self.tell)(Event::progress(self.index, seen));
         listener.listen(&mut vm, false, self.stop, &tell)?;
         if start.how == StartedBy::Clone {
             start.private_mib = vm.private_mib();

@@ -43,10 +43,10 @@ impl Template {
         let state = Arc::clone(&self.state);
         spawn("state", move || {
             // A QEMU that ends before it has read all of it says why itself.
-            let _gone = ours.write_all(&state);
+            let _ = ours.write_all(&state);
         })?;
-        // A QEMU that died at once is seen by whoever polls it.
-        let _dead_already = go_on(&mut vm.qmp, self.recorder_at);
+        // A QEMU that died already is seen by its exit.
+        let _ = go_on(&mut vm.qmp, self.recorder_at);
         Ok(vm)
     }
 }

@@ -212,7 +212,8 @@ impl Templates {
         let spawned = thread::Builder::new()
             .name(format!("template/{number}"))
             .spawn(move || {
-                let _a_wish_only = priority::be_nice(NICE);
+                // It is only made sooner, and the trials slower.
+                let _ = priority::be_nice(NICE);
                 let made = maker.make(number, &shared.stop);
                 end(&mut shared.lock(), made);
                 shared.changed.notify_all();

@@ -9,6 +9,7 @@ pub mod preflight;
 pub mod priority;
 pub mod pstore;
 pub mod random;
+pub mod rcu;
 pub mod sys;
 pub mod tunable;
 pub mod uname;

@@ -165,6 +165,18 @@ pub fn set_niceness(niceness: i32) -> io::Result<()> {
     }
 }
 
+/// `membarrier(MEMBARRIER_CMD_GLOBAL)`.
+pub fn membarrier_global() -> io::Result<()> {
+    const GLOBAL: libc::c_int = 1;
+    // SAFETY: the call takes no pointers.
+    let failed = unsafe { libc::syscall(libc::SYS_membarrier, GLOBAL, 0, 0) };
+    if failed == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Makes the calling thread ask for wake-ups as exact as the clock, not within
 /// the default slack of 50 µs.
 pub fn exact_timers() {

@@ -27,5 +27,5 @@ pub use record::{
 };
 pub use seed::{MAX_SEED, trial_seed};
 pub use settings::{Accel, ChaosChoice, DEFAULT_TARGET, Oracle, Settings, Strategy};
-pub use start::{DEFAULT_RENEW, Start, StartChoice, StartedBy};
+pub use start::{DEFAULT_RENEW, Start, StartChoice, StartStats, StartedBy, TemplateStats};
 pub use states::{Held, Observed, StateCheck, StateSource};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     BadLine, Comparison, Crash, Environment, LineCounts, ModuleRecord, Outcome, Run, Settings,
-    Source, Start, StateCheck, TrialPhase, Verdict,
+    Source, Start, StartStats, StateCheck, TrialPhase, Verdict,
 };
 
 /// The schema that this version writes.
@@ -275,6 +275,9 @@ pub struct RunStats {
     /// Which limits `ci95` of the times to crash are; none without a crash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub termination: Option<Termination>,
+    /// How the trials started; none on a bare machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts: Option<StartStats>,
     /// Without a crash: the mean time to crash is longer than this, seconds,
     /// at 95 %, if the race can be hit at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -85,3 +85,40 @@ impl Start {
         }
     }
 }
+
+/// How the trials of a run started, added up.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StartStats {
+    /// Trials whose guest booted.
+    pub boots: u32,
+    /// Trials that were clones.
+    pub clones: u32,
+    /// The templates that they were clones of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub templates: Vec<TemplateStats>,
+    /// The most memory that a clone had for itself, MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private_mib_max: Option<f64>,
+    /// Median time from the module's first load to the gate, seconds, of boots
+    /// and templates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prepared_s: Option<f64>,
+}
+
+/// What the clones of one template add up to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TemplateStats {
+    /// The template.
+    pub template: u32,
+    /// Its clones with an outcome that counts.
+    pub clones: u32,
+    /// Those that crashed.
+    pub crashes: u32,
+    /// Their load/unload cycles.
+    pub cycles: u64,
+    /// Chance of times to crash (log-rank test on cycles) that differ as much
+    /// from those of the other templates' clones, were they of one kind; none
+    /// where there is nothing to compare.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p_same: Option<f64>,
+}

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use super::gate::Start;
 use crate::build::module_image::ModuleImage;
 use crate::kernel::module::{BACKGROUND, ModuleFile};
-use crate::kernel::{affinity, clock};
+use crate::kernel::{affinity, clock, rcu};
 use crate::model::{Accel, BadLine, Oracle, Tunable};
 use crate::procfs::cpus::CpuList;
 use crate::race::targets::{self, Target};
@@ -26,8 +26,13 @@ use crate::vm::protocol::{Ending, Finished, GuestMessage, TrialPlan};
 const HEARTBEAT: Duration = Duration::from_millis(20);
 /// Longest wait for the workers after the race.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Time left to the kernel, after the race, to complain.
+/// Time left to the kernel, after the race, to complain, where it cannot be
+/// told when what it put off is done.
 const AFTERMATH: Duration = Duration::from_millis(300);
+/// Grace periods after which what an unload has put off is done: what it frees
+/// waits for one (`do_free_init()`, `kfree_rcu()`), and what is queued by that
+/// for another.
+const GRACE_PERIODS: u32 = 2;
 
 /// Why there was no race, or no result of one.
 struct Unfit {
@@ -170,8 +175,18 @@ fn run(
     drop(background);
     // One more look at the list: a mutex that nobody gives back shows here.
     fs::read("/proc/modules").map_err(|error| broken(format!("/proc/modules: {error}")))?;
-    thread::sleep(AFTERMATH);
+    aftermath();
     Ok(())
+}
+
+/// Lets the kernel do what it put off in the race, and complain of it.
+fn aftermath() {
+    let waited = (0..GRACE_PERIODS).try_for_each(|_| rcu::wait_for_grace_period());
+    thread::sleep(match waited {
+        // What was freed is looked at by whoever runs next.
+        Ok(()) => HEARTBEAT,
+        Err(_) => AFTERMATH,
+    });
 }
 
 /// The CPUs that workers sit on: those asked for, or all that there are. The

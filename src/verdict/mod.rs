@@ -6,10 +6,12 @@ mod comparison;
 pub mod format;
 mod near_misses;
 mod run_verdict;
+mod starts;
 mod stop_rule;
 mod trials;
 
 pub use comparison::compare;
 pub use run_verdict::verdict_of_run;
+pub use starts::{start_stats, starts_sentence, templates_that_differ};
 pub use stop_rule::{Next, Plan, Stop, UnderWay};
 pub use trials::{Clock, Event, counts, observations, run_stats, summary};

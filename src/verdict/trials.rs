@@ -9,6 +9,7 @@
 //!   exposure; it is no clean trial, and who judges must look at `hangs`.
 //! - **Broken** and **unsupported** trials say nothing and never count.
 
+use super::starts::start_stats;
 use crate::model::{self, CrashClass, Interval, Outcome, RunStats, Summary, Trial};
 use crate::stats::KaplanMeier;
 use crate::stats::{ExponentialFit, Termination, mean_above};
@@ -124,6 +125,8 @@ pub fn run_stats(trials: &[Trial]) -> RunStats {
                 Termination::Failure => model::Termination::Failure,
                 Termination::Time => model::Termination::Time,
             }),
+        // Which relabellings are drawn makes no difference that is told.
+        starts: start_stats(trials, 0),
         mean_above_s: fit
             .filter(|fit| fit.events == 0 && fit.exposure > 0.0)
             .and_then(|fit| mean_above(fit.exposure, 0.05).ok()),

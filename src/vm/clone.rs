@@ -34,7 +34,6 @@ impl Template {
         begin(&recorder);
         let (mut ours, theirs) = UnixStream::pair().map_err(host("making a socket pair"))?;
         let inherited = vec![
-            (fd::INITRD, dup(&self.initrd)?),
             (fd::RAM, dup(&self.ram)?),
             (fd::RECORDER, page.into()),
             (fd::STATE, theirs.into()),

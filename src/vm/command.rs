@@ -96,9 +96,21 @@ impl VmSpec {
                 fd::RAM
             )
         };
+        let boot = || {
+            vec![
+                ("-kernel", self.kernel.display().to_string()),
+                ("-initrd", format!("/proc/self/fd/{}", fd::INITRD)),
+                ("-append", self.cmdline()),
+            ]
+        };
         let (machine, more) = match origin {
-            Origin::Boot => ("pc", Vec::new()),
-            Origin::Template => ("pc,memory-backend=ram", vec![("-object", ram("on"))]),
+            Origin::Boot => ("pc", boot()),
+            Origin::Template => {
+                let mut more = boot();
+                more.push(("-object", ram("on")));
+                ("pc,memory-backend=ram", more)
+            }
+            // What a kernel was booted from is in its RAM by now.
             Origin::Clone => (
                 "pc,memory-backend=ram",
                 vec![("-object", ram("off")), ("-incoming", "defer".to_owned())],
@@ -111,9 +123,6 @@ impl VmSpec {
             ("-smp", self.smp.to_string()),
             ("-m", self.mem_mib.to_string()),
             ("-display", "none".to_owned()),
-            ("-kernel", self.kernel.display().to_string()),
-            ("-initrd", format!("/proc/self/fd/{}", fd::INITRD)),
-            ("-append", self.cmdline()),
             ("-chardev", chardev("console", fd::CONSOLE)),
             ("-serial", "chardev:console".to_owned()),
             ("-chardev", chardev("agent", fd::AGENT)),
@@ -200,10 +209,13 @@ mod tests {
                 .cloned()
                 .collect()
         };
+        let before = only_in(&template, &clone);
+        assert_eq!(before[0], "-kernel");
         assert_eq!(
-            only_in(&template, &clone),
-            ["memory-backend-file,id=ram,share=on,size=512M,mem-path=/proc/self/fd/8"]
+            before.last().map(String::as_str),
+            Some("memory-backend-file,id=ram,share=on,size=512M,mem-path=/proc/self/fd/8")
         );
+        assert_eq!(before.len(), 7);
         assert_eq!(
             only_in(&clone, &template),
             [

@@ -64,7 +64,6 @@ pub struct SavableVm {
     pub vm: Vm,
     qemu: Qemu,
     spec: VmSpec,
-    initrd: File,
     ram: File,
     page: File,
 }
@@ -74,7 +73,6 @@ pub struct SavableVm {
 pub struct Template {
     pub(super) qemu: Qemu,
     pub(super) spec: VmSpec,
-    pub(super) initrd: File,
     pub(super) ram: File,
     pub(super) state: Arc<Vec<u8>>,
     pub(super) page: Vec<u8>,
@@ -92,7 +90,7 @@ impl Qemu {
         let initrd = initrd(initramfs)?;
         let (page, recorder) = recorder::create().map_err(host("making the flight recorder"))?;
         let inherited = vec![
-            (fd::INITRD, dup(&initrd)?),
+            (fd::INITRD, initrd.into()),
             (fd::RAM, dup(&ram)?),
             (fd::RECORDER, dup(&page)?),
         ];
@@ -100,7 +98,6 @@ impl Qemu {
             vm: launch(self, spec, Origin::Template, recorder, inherited)?,
             qemu: self.clone(),
             spec: spec.clone(),
-            initrd,
             ram,
             page,
         })
@@ -129,7 +126,6 @@ impl SavableVm {
             mut vm,
             qemu,
             spec,
-            initrd,
             ram,
             page,
         } = self;
@@ -165,7 +161,6 @@ impl SavableVm {
         Ok(Template {
             qemu,
             spec,
-            initrd,
             ram,
             state: Arc::new(state),
             page: copy,

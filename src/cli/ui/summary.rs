@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::model::{Environment, Outcome, Report, Summary};
 use crate::verdict::format::seconds;
+use crate::verdict::starts_sentence;
 
 /// The summary's text.
 pub(super) fn text(report: &Report) -> String {
@@ -24,6 +25,9 @@ pub(super) fn text(report: &Report) -> String {
     }
     row("race", race(report));
     row("trials", outcomes(report));
+    if let Some(starts) = &report.stats.starts {
+        row("started by", starts_sentence(starts));
+    }
     let stats = &report.stats;
     row(
         "exposure",

@@ -45,6 +45,10 @@ struct BuildArgs {
     #[arg(long, value_name = "FILE", requires = "name")]
     patch: Vec<PathBuf>,
 
+    /// With --name: take the fix out, wherever this source has free_module()
+    #[arg(long, requires = "name")]
+    without_fix: bool,
+
     /// With --name: lay this fragment over the lab's configuration; may be
     /// given several times
     #[arg(long, value_name = "FILE", requires = "name")]
@@ -106,6 +110,7 @@ fn build(args: &BuildArgs, ui: &Ui) -> Result<(), Failure> {
         kernels: args.kernels.clone(),
         name: args.name.clone(),
         patches: args.patch.clone(),
+        without_fix: args.without_fix,
         fragments: args.config.clone(),
         source: args.source.clone(),
         jobs: args.jobs,

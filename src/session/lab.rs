@@ -9,7 +9,7 @@ use super::exit::Failure;
 use super::stop;
 use crate::build::cache::Cache;
 use crate::lab::{
-    BaseBuild, BuildEvent, BuildSpec, Builder, DEBIAN_TARBALL, LAB_KERNELS, LabKernel,
+    BaseBuild, BuildEvent, BuildSpec, Builder, DEBIAN_TARBALL, Fix, LAB_KERNELS, LabKernel,
     LabKernelRow, NamedText, Source, Store,
 };
 
@@ -22,6 +22,8 @@ pub struct LabRequest {
     pub name: Option<String>,
     /// Patches for it.
     pub patches: Vec<PathBuf>,
+    /// Take the fix out of it.
+    pub without_fix: bool,
     /// Fragments laid over its configuration.
     pub fragments: Vec<PathBuf>,
     /// A folder or a tarball.
@@ -38,6 +40,7 @@ impl Default for LabRequest {
             kernels: Vec::new(),
             name: None,
             patches: Vec::new(),
+            without_fix: false,
             fragments: Vec::new(),
             source: DEBIAN_TARBALL.into(),
             jobs: None,
@@ -125,7 +128,12 @@ fn without_prefix(name: &str) -> &str {
 fn specs(request: &LabRequest) -> Result<Vec<BuildSpec>, Failure> {
     if let Some(name) = &request.name {
         let (fragments, patches) = (texts(&request.fragments)?, texts(&request.patches)?);
-        return Ok(vec![BuildSpec::custom(name, fragments, patches)?]);
+        let fix = if request.without_fix {
+            Fix::TakenOut
+        } else {
+            Fix::AsItIs
+        };
+        return Ok(vec![BuildSpec::custom(name, fragments, fix, patches)?]);
     }
     request.kernels.iter().map(|name| row_spec(name)).collect()
 }

@@ -45,7 +45,8 @@ pub fn probe(qemu: &Qemu, spec: &VmSpec, initramfs: &[&[u8]], cache: Option<&Pat
     let finding = try_kvm(qemu, spec, initramfs);
     if let (Some(path), Ok(bytes)) = (kept, serde_json::to_vec(&finding)) {
         // Only a finding that costs a few seconds to make again.
-        let _not_kept = path
+        // Without a cache the next run probes again.
+        let _ = path
             .parent()
             .map_or(Ok(()), fs::create_dir_all)
             .and_then(|()| fs::write(&path, bytes));

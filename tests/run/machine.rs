@@ -68,11 +68,7 @@ impl Machine {
     /// A machine with Debian's stock kernel, which does not find the disk.
     pub(crate) fn stock() -> Self {
         let cache = Cache::from_env().unwrap();
-        let releases = fs::read_dir("/lib/modules").unwrap().flatten();
-        let release = releases
-            .map(|entry| entry.file_name().to_string_lossy().into_owned())
-            .find(|name| name.ends_with("-cloud-amd64"))
-            .expect("scripts/fetch-stock-kernel brings it");
+        let release = crate::stock_kernel::stock_release();
         let kernel = modrace::cli::kernel_arg::resolve(&release, &cache)
             .unwrap_or_else(|failure| panic!("{failure:?}"));
         let kdir = kernel.kdir.expect("its headers");

@@ -113,7 +113,7 @@ impl StressNg {
         let kernel = kernel_arg::resolve(&cell.kernel, &cache).map_err(|found| found.error)?;
         let kdir = kernel.kdir.ok_or("no build tree")?;
         let module = ModuleImage::open(&kbuild::build_dummy(&kdir, &cache, &stop)?)?;
-        let mut base = contents::base(init, module.bytes(), true)?;
+        let mut base = contents::base(init, module.bytes(), &[], true)?;
         base.extend(self.pack(&module)?);
         let settings = settings(cell, duration)?;
         let spec = VmSpec {

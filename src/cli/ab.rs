@@ -9,6 +9,7 @@ use super::side::{Preparation, Side};
 use super::ui::{Ui, progress::Progress};
 use super::{Failure, OrFail, control, plan, session, states};
 use crate::model::{ExitCode, Oracle, Outcome, Report, Run, RunStats, Trial, Verdict};
+use crate::race::races::LabPair;
 use crate::report::write::ReportFile;
 use crate::trial::Event;
 use crate::trial::{Schedule, Turn, VmTrial, campaign};
@@ -29,10 +30,10 @@ const DEFAULT_DURATION_S: f64 = 15.0;
 pub(super) struct Args {
     /// The kernel without the fix
     #[arg(long, value_name = "KERNEL", help = help("without"))]
-    baseline: String,
+    baseline: Option<String>,
     /// The kernel with the fix
     #[arg(long, value_name = "KERNEL", help = help("with"))]
-    candidate: String,
+    candidate: Option<String>,
     /// Crashes of the baseline to wait for
     #[arg(long, value_name = "N", default_value_t = 10)]
     crashes: u32,
@@ -52,17 +53,19 @@ pub(super) struct Args {
 }
 
 fn help(which: &str) -> String {
-    format!("The kernel {which} the fix: {KERNEL_HELP}")
+    format!("The kernel {which} the fix: {KERNEL_HELP} [default: of the race's lab pair]")
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
     let ui = &ui.quiet(args.race.quiet);
     let settings = plan::vm_settings(&args.race, &args.machine, DEFAULT_DURATION_S)?;
+    let (without, with) = kernels(args);
     let (preparation, file) =
-        Preparation::of_race(&args.race, &args.machine, settings, &args.candidate, ui)?;
+        Preparation::of_race(&args.race, &args.machine, settings, &with, ui)?;
     let plan = stop_rule(args, preparation.seed)?;
-    let mut baseline = preparation.side(&args.baseline)?;
-    let mut candidate = preparation.side(&args.candidate)?;
+    // Of a driver's mistake the halves are the module's, not the kernel's.
+    let mut baseline = preparation.half(&without, false)?;
+    let mut candidate = preparation.half(&with, args.race.race.is_drivers())?;
     let logs = file.as_ref().map(ReportFile::logs);
     baseline.trials.logs = logs.as_ref().map(|logs| logs.join("baseline"));
     candidate.trials.logs = logs.as_ref().map(|logs| logs.join("candidate"));
@@ -71,10 +74,12 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
     report.stop_rule = Some(plan.sentence());
     // A fix that breaks what /proc/modules and oopses show is no fix. Another
     // module than ours cannot be held in a state.
-    let ours = args.race.module.is_none() && report.settings.oracle == Oracle::Crash;
+    let ours = args.race.module.is_none()
+        && report.settings.oracle == Oracle::Crash
+        && !report.settings.is_other_race();
     if ours && !args.no_states {
         let logs = logs.as_ref().map(|logs| logs.join("states"));
-        report.states = states::look(&candidate, &args.candidate, &preparation, logs)?.checks;
+        report.states = states::look(&candidate, &with, &preparation, logs)?.checks;
     }
     ui.note(&format!("stop rule, {}", plan.sentence()));
     let mut pairing = Pairing {
@@ -124,6 +129,16 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
     let report = pairing.report;
     session::show(&args.race, &report, file, ui)?;
     Ok(session::exit_code(&report))
+}
+
+/// The two kernels: those named, or the race's lab pair.
+fn kernels(args: &Args) -> (String, String) {
+    let (without, with) = match args.race.race.pair {
+        LabPair::Kernels(without, with) => (without, with),
+        LabPair::Modules(kernel) => (kernel, kernel),
+    };
+    let named = |typed: &Option<String>, lab| typed.clone().unwrap_or_else(|| format!("lab:{lab}"));
+    (named(&args.baseline, without), named(&args.candidate, with))
 }
 
 fn stop_rule(args: &Args, seed: u64) -> Result<Plan, Failure> {

@@ -5,10 +5,14 @@ use std::hash::{BuildHasher, Hasher};
 
 use super::Failure;
 use super::args::{MachineArgs, RaceArgs};
-use crate::model::{Accel, DEFAULT_TARGET, ExitCode, MAX_SEED, Oracle, Settings};
+use super::driver::{self, Read};
+use crate::model::{Accel, DEFAULT_TARGET, ExitCode, MAX_SEED, Oracle, Settings, Strategy};
 use crate::procfs::cpus::CpuList;
+use crate::race::action::{LoaderAction, ReaderAction};
 use crate::recorder::MAX_WORKERS;
 
+/// The target of a race that has no readers.
+const NO_TARGET: &str = "nothing";
 /// Trials of a run unless told otherwise.
 const DEFAULT_TRIALS: u32 = 5;
 /// Longest trial unless told otherwise, seconds.
@@ -30,11 +34,12 @@ fn at_least_one(options: &[(&str, u32)]) -> Result<(), Failure> {
 }
 
 /// Checks how to race, wherever that is. Returns the duration, seconds.
-fn check_race(race: &RaceArgs, default_duration_s: f64) -> Result<f64, Failure> {
+fn check_race(race: &RaceArgs, read: &Read, default_duration_s: f64) -> Result<f64, Failure> {
+    let (loaders, readers) = workers(race, read);
     at_least_one(&[
         ("--trials", race.trials.unwrap_or(DEFAULT_TRIALS)),
-        ("--loaders", race.loaders),
-        ("--readers", race.readers),
+        ("--loaders", loaders),
+        ("--readers", race.readers.unwrap_or(1)),
     ])?;
     let duration_s = race
         .duration
@@ -44,11 +49,9 @@ fn check_race(race: &RaceArgs, default_duration_s: f64) -> Result<f64, Failure> 
             "--duration {duration_s} s: between 100ms and a year, please"
         ));
     }
-    let workers = u64::from(race.loaders) + u64::from(race.readers);
-    if workers > MAX_WORKERS as u64 {
+    if u64::from(loaders) + u64::from(readers) > MAX_WORKERS as u64 {
         return usage(format!(
-            "--loaders {} and --readers {}: at most {MAX_WORKERS} workers in all",
-            race.loaders, race.readers
+            "--loaders {loaders} and --readers {readers}: at most {MAX_WORKERS} workers in all"
         ));
     }
     if race.background_modules > MAX_BACKGROUND {
@@ -62,14 +65,65 @@ fn check_race(race: &RaceArgs, default_duration_s: f64) -> Result<f64, Failure> 
             "--seed: at most {MAX_SEED} (2^53 - 1), so that JSON keeps it whole"
         ));
     }
-    if Oracle::from(race.oracle) == Oracle::NearMiss && !race.target.prints_m_show {
+    check_row(race)?;
+    let shown = match read {
+        Read::Row(target) if !target.prints_m_show => Some(target.name),
+        Read::Driver(_) => Some("a driver's files"),
+        Read::Row(_) => None,
+    };
+    if let (Oracle::NearMiss, Some(target)) = (Oracle::from(race.oracle), shown) {
         return usage(format!(
-            "--oracle near-miss with --target {}: near misses are read off the lines that \
-             m_show() prints, and only {DEFAULT_TARGET} has them",
-            race.target.name
+            "--oracle near-miss with --target {target}: near misses are read off the lines that \
+             m_show() prints, and only {DEFAULT_TARGET} has them"
         ));
     }
     Ok(duration_s)
+}
+
+/// What a row of the table of races leaves to be chosen.
+fn check_row(race: &RaceArgs) -> Result<(), Failure> {
+    let row = race.race;
+    if race.mended && !row.is_drivers() {
+        return usage(format!(
+            "--mended: --race {} is a kernel's, not a driver's mistake that could be mended",
+            row.name
+        ));
+    }
+    if row.is_default() {
+        return Ok(());
+    }
+    if Oracle::from(race.oracle) == Oracle::NearMiss {
+        return usage(format!(
+            "--oracle near-miss with --race {}: only the default race shows near misses",
+            row.name
+        ));
+    }
+    if race.strategy != Strategy::Auto || !race.arms.is_empty() {
+        return usage(format!(
+            "--strategy and --arms are the default race's; --race {} has actions of its own",
+            row.name
+        ));
+    }
+    if row.loader == LoaderAction::Duel && race.loaders.is_some_and(|loaders| loaders != 2) {
+        return usage(format!("--race {} takes two loaders", row.name));
+    }
+    if row.readers == 0 && race.readers.is_some() {
+        return usage(format!("--race {} has no readers", row.name));
+    }
+    Ok(())
+}
+
+/// Loaders and readers: as many as were typed, or as the race has by itself.
+fn workers(race: &RaceArgs, read: &Read) -> (u32, u32) {
+    let readers = match read {
+        Read::Driver(driver) if driver.action == ReaderAction::Nothing.as_str() => 0,
+        Read::Driver(_) => 2,
+        Read::Row(_) => race.race.readers,
+    };
+    (
+        race.loaders.unwrap_or(race.race.loaders),
+        race.readers.unwrap_or(readers),
+    )
 }
 
 /// The CPUs asked for, of those that there are; empty: all.
@@ -95,7 +149,16 @@ fn check_cpus(
 
 /// What every race is asked, on a machine that is yet to be named.
 fn settings(race: &RaceArgs, default_duration_s: f64) -> Result<Settings, Failure> {
-    let duration_s = check_race(race, default_duration_s)?;
+    let read = driver::read(race)?;
+    let duration_s = check_race(race, &read, default_duration_s)?;
+    let (loaders, readers) = workers(race, &read);
+    let row = race.race;
+    let target = match &read {
+        Read::Row(_) if !row.is_default() => row.targets.first().copied().unwrap_or(NO_TARGET),
+        Read::Row(target) => target.name,
+        Read::Driver(driver) => driver.targets.first().map_or(NO_TARGET, String::as_str),
+    };
+    let target = target.to_owned();
     Ok(Settings {
         trials: race.trials.unwrap_or(DEFAULT_TRIALS),
         duration_s,
@@ -104,15 +167,20 @@ fn settings(race: &RaceArgs, default_duration_s: f64) -> Result<Settings, Failur
         cpus: Vec::new(),
         mem_mib: 0,
         accel: Accel::None,
-        loaders: race.loaders,
-        readers: race.readers,
+        loaders,
+        readers,
         strategy: race.strategy,
         chaos: race.chaos.clone(),
         arms: race.arms.clone(),
         background_modules: race.background_modules,
         append: String::new(),
         oracle: race.oracle.into(),
-        target: race.target.name.to_owned(),
+        target,
+        race: row.name.to_owned(),
+        driver: match read {
+            Read::Driver(driver) => Some(driver),
+            Read::Row(_) => None,
+        },
     })
 }
 
@@ -144,14 +212,14 @@ pub(super) fn vm_settings(
     default_duration_s: f64,
 ) -> Result<Settings, Failure> {
     let settings = settings(race, default_duration_s)?;
+    let smp = machine.smp.unwrap_or(race.race.smp);
     at_least_one(&[
-        ("--smp", machine.smp),
+        ("--smp", smp),
         ("--jobs", machine.jobs.unwrap_or(1)),
     ])?;
-    if machine.smp > 255 {
+    if smp > 255 {
         return usage(format!(
-            "--smp {}: QEMU's pc machine has at most 255",
-            machine.smp
+            "--smp {smp}: QEMU's pc machine has at most 255"
         ));
     }
     if machine.mem_mib < 64 {
@@ -160,16 +228,22 @@ pub(super) fn vm_settings(
             machine.mem_mib
         ));
     }
-    let guests: Vec<usize> = (0..machine.smp as usize).collect();
+    let guests: Vec<usize> = (0..smp as usize).collect();
     Ok(Settings {
-        jobs: machine.jobs.unwrap_or_else(|| default_jobs(machine.smp)),
-        smp: machine.smp,
+        jobs: machine.jobs.unwrap_or_else(|| default_jobs(smp)),
+        smp,
         cpus: check_cpus(race, &guests, "the guest has", "--smp gives it more")?,
         mem_mib: machine.mem_mib,
         accel: machine.accel.into(),
-        append: machine.append.clone(),
+        append: appended(race.race.append, &machine.append),
         ..settings
     })
+}
+
+/// The row's words for the kernel before those typed, which so have the last
+/// word.
+fn appended(row: &str, typed: &str) -> String {
+    [row, typed].join(" ").trim().to_owned()
 }
 
 fn default_jobs(smp: u32) -> u32 {

@@ -12,6 +12,7 @@ use std::time::SystemTime;
 use sha2::{Digest, Sha256};
 
 use super::args::{MachineArgs, RaceArgs};
+use super::race_modules::{self, RaceModules};
 use super::ui::Ui;
 use super::{Failure, OrFail, kernel_arg, plan, session, stop};
 use crate::build::cache::Cache;
@@ -104,19 +105,25 @@ impl<'a> Preparation<'a> {
         )
     }
 
-    /// Makes the kernel named by `kernel` ready.
+    /// Makes the kernel named by `kernel` ready, with the module as it was asked
+    /// for.
     pub(super) fn side(&self, kernel: &str) -> Result<Side, Failure> {
+        self.half(kernel, self.race.mended)
+    }
+
+    /// The same with a driver's mistake in the module, or with it mended.
+    pub(super) fn half(&self, kernel: &str, mended: bool) -> Result<Side, Failure> {
         let kernel = kernel_arg::resolve(kernel, &self.cache)?;
         let qemu = find_qemu(self.machine.qemu.as_deref())?;
-        let module = session::module(
-            self.race.module.as_deref(),
-            self.settings.oracle,
-            kernel.kdir.as_deref(),
-            &kernel.name,
+        let modules = race_modules::of_run(
+            self.race,
+            mended,
+            &self.settings,
+            &kernel,
             &self.cache,
             &self.stop,
         )?;
-        let base = base(&module, self.settings.strategy)?;
+        let base = base(&modules, self.settings.strategy)?;
         let spec = VmSpec {
             kernel: kernel.image.clone(),
             accel: self.settings.accel,
@@ -156,7 +163,7 @@ impl<'a> Preparation<'a> {
         Ok(Side {
             trials,
             environment,
-            module,
+            module: modules.raced,
         })
     }
 
@@ -215,10 +222,14 @@ fn find_qemu(path: Option<&Path>) -> Result<Qemu, Failure> {
     })
 }
 
-fn base(module: &ModuleImage, strategy: Strategy) -> Result<Vec<u8>, Failure> {
+fn base(modules: &RaceModules, strategy: Strategy) -> Result<Vec<u8>, Failure> {
     let init = std::env::current_exe().or_fail(ExitCode::Broken)?;
     let programs = strategy == Strategy::AsReported;
-    contents::base(&init, module.bytes(), programs).map_err(|error| {
+    let before = modules.before.iter();
+    let before: Vec<_> = before
+        .map(|module| (module.name().to_owned(), module.bytes().to_vec()))
+        .collect();
+    contents::base(&init, modules.raced.bytes(), &before, programs).map_err(|error| {
         let hint = match &error {
             PackError::NoBusybox => "install it: apt install busybox-static",
             PackError::Dynamic(path) if *path == init => {

@@ -40,6 +40,13 @@ pub struct Sources<'a> {
     pub modules: &'a [&'a str],
 }
 
+/// Options of the kernel that make modules of it fat: debug information, and
+/// type information that each load parses and publishes (measured on 6.12: a
+/// module of 310 kB instead of 9, 74 load/unload cycles a second instead of 269).
+/// Switched off for the build of the module; the kernel's headers, and with them
+/// the layout of `struct module`, do not change.
+const FAT: &[&str] = &["CONFIG_DEBUG_INFO", "CONFIG_DEBUG_INFO_BTF_MODULES"];
+
 /// Which of the two modules that the same source gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Variant {
@@ -211,6 +218,9 @@ impl Kdir {
         for (name, text) in sources.files {
             hash.update(format!("{name} {}\n{text}", text.len()));
         }
+        for option in FAT {
+            hash.update(option);
+        }
         hash.update(self.config.sha256());
         let symvers = self.path.join("Module.symvers");
         let symvers = fs::read(&symvers).map_err(CacheError::io("read", &symvers))?;
@@ -268,10 +278,18 @@ pub fn build_modules(
 ) -> Result<Vec<PathBuf>, KbuildError> {
     let kdir = Kdir::open(kdir)?;
     let variants = [Some(sources.name), option];
-    let variants = variants.into_iter().flatten().filter(|name| !name.is_empty());
+    let variants = variants
+        .into_iter()
+        .flatten()
+        .filter(|name| !name.is_empty());
     let entry = variants.fold(
         format!("{}-{}", kdir.release(), kdir.key(sources)?),
-        |entry, name| format!("{entry}-{}", name.trim_start_matches("MODRACE_").to_lowercase()),
+        |entry, name| {
+            format!(
+                "{entry}-{}",
+                name.trim_start_matches("MODRACE_").to_lowercase()
+            )
+        },
     );
     let home = cache.dir("modules")?;
     check_path(&home)?;
@@ -318,8 +336,11 @@ fn compile(
         fs::write(&path, text).map_err(CacheError::io("write", &path))?;
     }
     let mut command = kdir.make();
-    command.arg(format!("M={}", work.display())).arg("modules");
-    command.args(option.map(|option| format!("{option}=y")));
+    command
+        .arg(format!("M={}", work.display()))
+        .args(FAT.iter().map(|option| format!("{option}=")))
+        .args(option.map(|option| format!("{option}=y")))
+        .arg("modules");
     make::run(command, Some(&work.join("build.log")), cancel, &mut |_| {}).map_err(|error| {
         match error {
             MakeError::Interrupted => KbuildError::Interrupted,
@@ -335,11 +356,7 @@ fn compile(
 }
 
 /// A module that would not load must not enter the cache and must not leave it.
-fn check_all(
-    modules: &[PathBuf],
-    sources: &Sources<'_>,
-    kdir: &Kdir,
-) -> Result<(), KbuildError> {
+fn check_all(modules: &[PathBuf], sources: &Sources<'_>, kdir: &Kdir) -> Result<(), KbuildError> {
     for (module, name) in modules.iter().zip(sources.modules) {
         let image = open_image(module, &kdir.path)?;
         let built_for = image.vermagic().and_then(|magic| magic.split(' ').next());

@@ -1,4 +1,5 @@
-//! What may be typed, shared by the commands that race. Validated in `plan`.
+//! What may be typed, shared by the commands that race, and what it asks a
+//! session for. Limits are checked there.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +10,9 @@ use crate::model::{Accel, ChaosChoice, DEFAULT_RACE, Oracle, Strategy};
 use crate::procfs::cpus::CpuList;
 use crate::race::action::ReaderAction;
 use crate::race::races::{self, RACES, RaceRow};
+use crate::session::race_choice::ReadRequest;
+use crate::session::request::{self, DEFAULT_CONFIDENCE, DEFAULT_MEM_MIB, DEFAULT_TRIALS};
+use crate::session::{ControlRequest, Destination, Failure, Request};
 
 /// How to race, wherever that is.
 #[derive(Debug, clap::Args)]
@@ -55,7 +59,12 @@ pub(super) struct RaceArgs {
     #[arg(long, requires = "module")]
     pub(super) discover: bool,
     /// Parameters for your driver, as for insmod
-    #[arg(long, value_name = "WORDS", requires = "module", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "WORDS",
+        requires = "module",
+        allow_hyphen_values = true
+    )]
     pub(super) params: Option<String>,
     /// Load this module before your driver; as often as it needs, in this order
     #[arg(long, value_name = "FILE", requires = "module")]
@@ -105,7 +114,7 @@ pub(super) struct MachineArgs {
     #[arg(long, value_name = "N")]
     pub(super) smp: Option<u32>,
     /// Memory, MiB
-    #[arg(long, value_name = "MIB", default_value_t = 512)]
+    #[arg(long, value_name = "MIB", default_value_t = DEFAULT_MEM_MIB)]
     pub(super) mem_mib: u32,
     /// What runs the guest; auto takes KVM only if a guest proves that it works
     #[arg(long, value_enum, default_value_t = AccelArg::Auto)]
@@ -124,6 +133,86 @@ pub(super) struct MachineArgs {
     /// Keep each trial's initramfs and QEMU command beside its console log
     #[arg(long)]
     pub(super) keep: bool,
+}
+
+impl RaceArgs {
+    /// The request as far as it is typed here.
+    pub(super) fn request(&self) -> Result<Request, Failure> {
+        let mut request = Request {
+            seed: self.seed.map_or_else(request::new_seed, Ok)?,
+            module: self.module.clone(),
+            report: match &self.report {
+                None => Destination::Named,
+                Some(path) if path.as_os_str() == "-" => Destination::Stdout,
+                Some(path) => Destination::File(path.clone()),
+            },
+            mended: self.mended,
+            ..Request::of_race(self.race)
+        };
+        request.read(ReadRequest {
+            targets: self.target.clone(),
+            action: self.action,
+            text: self.text.clone(),
+            parameters: self.params.clone(),
+            with: self.with.clone(),
+            discover: self.discover,
+        })?;
+        let settings = &mut request.settings;
+        settings.trials = self.trials.unwrap_or(DEFAULT_TRIALS);
+        if let Some(duration) = self.duration {
+            settings.duration_s = duration.as_secs_f64();
+        }
+        settings.loaders = self.loaders.unwrap_or(settings.loaders);
+        settings.readers = self.readers.unwrap_or(settings.readers);
+        if let Some(cpus) = &self.cpus {
+            settings.cpus = cpus.as_slice().to_vec();
+        }
+        settings.strategy = self.strategy;
+        settings.chaos = self.chaos.clone();
+        settings.arms.clone_from(&self.arms);
+        settings.background_modules = self.background_modules;
+        settings.oracle = self.oracle.into();
+        Ok(request)
+    }
+}
+
+impl MachineArgs {
+    /// Adds what is typed here to a request.
+    pub(super) fn add_to(&self, request: &mut Request) {
+        let settings = &mut request.settings;
+        settings.smp = self.smp.unwrap_or(settings.smp);
+        let jobs = || request::default_jobs(settings.smp);
+        settings.jobs = self.jobs.unwrap_or_else(jobs);
+        settings.mem_mib = self.mem_mib;
+        settings.accel = self.accel.into();
+        // The race's words come first, so that those typed have the last word.
+        let append = [&*settings.append, &*self.append].join(" ");
+        append.trim().clone_into(&mut settings.append);
+        request.qemu.clone_from(&self.qemu);
+        request.keep = self.keep;
+    }
+}
+
+/// A positive control.
+#[derive(Debug, clap::Args)]
+pub(super) struct ControlArgs {
+    /// The report of a run that crashed under the same settings: the positive
+    /// control that a PASS needs
+    #[arg(long, value_name = "REPORT")]
+    control: Option<PathBuf>,
+    /// How sure to be with a control, between 0.5 and 1
+    #[arg(long, value_name = "LEVEL", default_value_t = DEFAULT_CONFIDENCE)]
+    confidence: f64,
+}
+
+impl ControlArgs {
+    /// The control asked for.
+    pub(super) fn request(&self) -> ControlRequest {
+        ControlRequest {
+            report: self.control.clone(),
+            confidence: self.confidence,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -4,13 +4,14 @@ use std::borrow::Cow;
 
 use clap::ValueEnum;
 
-use super::{Failure, ui::Ui};
+use super::ui::Ui;
 use crate::crash::SIGNATURES;
 use crate::model::{ExitCode, Strategy};
 use crate::race::{
     READ_POLICIES, action::ReaderAction, chaos::TECHNIQUES, races::RACES, targets::TARGETS,
 };
 use crate::report::FORMATS;
+use crate::session::Failure;
 
 /// Print one of the tables that modrace works from
 #[derive(Debug, clap::Args)]
@@ -48,7 +49,11 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
                 (row.name, Cow::Owned(text))
             })
             .collect(),
-        Table::Actions => plain(ReaderAction::TABLE.iter().map(|&(_, name, help)| (name, help))),
+        Table::Actions => plain(
+            ReaderAction::TABLE
+                .iter()
+                .map(|&(_, name, help)| (name, help)),
+        ),
         Table::Targets => plain(TARGETS.iter().map(|row| (row.name, row.help))),
         Table::Strategies => plain(Strategy::TABLE.iter().map(|&(_, name, help)| (name, help))),
         Table::Arms => plain(READ_POLICIES.iter().map(|row| (row.name, row.help))),

@@ -60,7 +60,11 @@ mod tests {
         };
         let fits = |kind, at, trace: &[&str]| rule.fits(&crash(kind, at, trace));
         assert!(fits(CrashKind::PageFault, Some("strscpy"), &["s_next"]));
-        assert!(fits(CrashKind::PageFault, Some("strscpy.part.0"), &["s_next.isra.0"]));
+        assert!(fits(
+            CrashKind::PageFault,
+            Some("strscpy.part.0"),
+            &["s_next.isra.0"]
+        ));
         assert!(!fits(CrashKind::Bug, Some("strscpy"), &["s_next"]));
         assert!(!fits(CrashKind::PageFault, Some("memcpy"), &["s_next"]));
         assert!(!fits(CrashKind::PageFault, Some("strscpy"), &["seq_read"]));

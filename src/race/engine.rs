@@ -106,7 +106,8 @@ impl Race {
         };
         let actions = spec.actions.take().map(Arc::new);
         let rounds = Arc::new(Rounds::default());
-        let aims = spec.strategy == Strategy::Auto && spec.target.is_targeted() && actions.is_none();
+        let aims =
+            spec.strategy == Strategy::Auto && spec.target.is_targeted() && actions.is_none();
         let stop = Arc::new(AtomicBool::new(false));
         let gates = Arc::new(Gates::default());
         let modules: Vec<Arc<ModuleFile>> = mem::take(&mut spec.modules)

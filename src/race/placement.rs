@@ -59,7 +59,8 @@ impl Placement {
     /// Which of the workers of its role a worker is, from 0, and how many there are.
     pub fn number(&self, index: usize) -> (usize, usize) {
         let role = self.seats[index].role;
-        let of_role = |seats: &[PlacedWorker]| seats.iter().filter(|seat| seat.role == role).count();
+        let of_role =
+            |seats: &[PlacedWorker]| seats.iter().filter(|seat| seat.role == role).count();
         (of_role(&self.seats[..index]), of_role(&self.seats))
     }
 

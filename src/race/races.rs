@@ -28,6 +28,9 @@ pub struct RaceRow {
     pub reader: ReaderAction,
     /// What they do it to; `{module}` stands for the module's name.
     pub targets: &'static [&'static str],
+    /// Whether the module is loaded and unloaded once before the race: not where
+    /// one unload is enough for the crash.
+    pub rehearsed: bool,
     /// A device node that the race needs.
     pub node: Option<Node>,
     /// Loaders, unless told otherwise.
@@ -161,6 +164,7 @@ const PLAIN: RaceRow = RaceRow {
     loader: LoaderAction::Cycle,
     reader: ReaderAction::OpenRead,
     targets: &[],
+    rehearsed: true,
     node: None,
     loaders: 1,
     readers: 2,
@@ -205,8 +209,20 @@ pub const RACES: &[RaceRow] = &[
         targets: &["/proc/kallsyms"],
         crashes: &[CrashRule {
             kinds: GONE,
-            at: &["module_get_kallsym", "strscpy", "strlcpy", "strnlen", "sized_strscpy"],
-            below: &["update_iter", "update_iter_mod", "s_next", "s_start", "module_get_kallsym"],
+            at: &[
+                "module_get_kallsym",
+                "strscpy",
+                "strlcpy",
+                "strnlen",
+                "sized_strscpy",
+            ],
+            below: &[
+                "update_iter",
+                "update_iter_mod",
+                "s_next",
+                "s_start",
+                "module_get_kallsym",
+            ],
         }],
         needs: &[&["KALLSYMS"]],
         pair: LabPair::Kernels("kallsyms-after-free", "fixed"),
@@ -291,11 +307,7 @@ pub const RACES: &[RaceRow] = &[
         reader: ReaderAction::HoldRead,
         targets: &["/dev/{module}"],
         reader_pause_us: 5000,
-        crashes: &[CrashRule {
-            kinds: GONE,
-            at: &[],
-            below: READ_CALLS,
-        }],
+        crashes: OPEN_FILE,
         pair: LabPair::Modules("fixed"),
         ..PLAIN
     },
@@ -322,11 +334,7 @@ pub const RACES: &[RaceRow] = &[
         reader: ReaderAction::HoldRead,
         targets: &["/sys/kernel/debug/{module}"],
         reader_pause_us: 5000,
-        crashes: &[CrashRule {
-            kinds: GONE,
-            at: &[],
-            below: READ_CALLS,
-        }],
+        crashes: OPEN_FILE,
         needs: &[&["DEBUG_FS"]],
         pair: LabPair::Modules("fixed-debugfs"),
         ..PLAIN
@@ -336,6 +344,7 @@ pub const RACES: &[RaceRow] = &[
         help: "driver: a sysfs attribute outlives its module, since exit does not put its kobject",
         raced: Some(&KOBJECT_NOT_PUT),
         targets: &["/sys/kernel/{module}/value"],
+        rehearsed: false,
         readers: 1,
         crashes: &[CrashRule {
             kinds: GONE,
@@ -349,17 +358,21 @@ pub const RACES: &[RaceRow] = &[
         name: "timer-left",
         help: "driver: a timer fires after its module has gone",
         raced: Some(&TIMER_LEFT),
+        rehearsed: false,
         reader: ReaderAction::Nothing,
         readers: 0,
-        crashes: &[CrashRule {
-            kinds: &[],
-            at: &[],
-            below: TIMERS,
-        }, CrashRule {
-            kinds: &[],
-            at: TIMERS,
-            below: &[],
-        }],
+        crashes: &[
+            CrashRule {
+                kinds: &[],
+                at: &[],
+                below: TIMERS,
+            },
+            CrashRule {
+                kinds: &[],
+                at: TIMERS,
+                below: &[],
+            },
+        ],
         pair: LabPair::Modules("fixed"),
         ..PLAIN
     },
@@ -370,22 +383,49 @@ pub const RACES: &[RaceRow] = &[
         reader: ReaderAction::Write,
         targets: &["/proc/{module}"],
         loader_pause_us: 100,
-        crashes: &[CrashRule {
-            kinds: GONE,
-            at: &[],
-            below: WORKERS,
-        }, CrashRule {
-            kinds: GONE,
-            at: WORKERS,
-            below: &[],
-        }],
+        crashes: &[
+            CrashRule {
+                kinds: GONE,
+                at: &[],
+                below: WORKERS,
+            },
+            CrashRule {
+                kinds: GONE,
+                at: WORKERS,
+                below: &[],
+            },
+        ],
         pair: LabPair::Modules("fixed"),
         ..PLAIN
     },
 ];
 
-/// The calls through which a file is read, open before its module went.
-const READ_CALLS: &[&str] = &["vfs_read", "ksys_read", "ksys_pread64", "__fput", "filp_close"];
+/// A file that was open before its module went is read or closed.
+const OPEN_FILE: &[CrashRule] = &[
+    CrashRule {
+        kinds: GONE,
+        at: &[],
+        below: FILE_CALLS,
+    },
+    CrashRule {
+        kinds: GONE,
+        at: FILE_CALLS,
+        below: &[],
+    },
+];
+
+/// The calls through which that happens.
+const FILE_CALLS: &[&str] = &[
+    "vfs_read",
+    "ksys_read",
+    "ksys_pread64",
+    "__fput",
+    "filp_close",
+    "filp_flush",
+    "do_dentry_open",
+    "chrdev_open",
+    "misc_open",
+];
 
 /// Who runs timers.
 const TIMERS: &[&str] = &[
@@ -400,7 +440,11 @@ const TIMERS: &[&str] = &[
 ];
 
 /// Who does queued work.
-const WORKERS: &[&str] = &["process_one_work", "process_scheduled_works", "worker_thread"];
+const WORKERS: &[&str] = &[
+    "process_one_work",
+    "process_scheduled_works",
+    "worker_thread",
+];
 
 /// The row of that name.
 pub fn named(name: &str) -> Option<&'static RaceRow> {
@@ -449,7 +493,10 @@ impl RaceRow {
 
     /// Where it is known from, in words.
     pub fn known_from(&self) -> String {
-        let fixed = self.reference.fixed_in.map(|release| format!("fixed in {release}"));
+        let fixed = self
+            .reference
+            .fixed_in
+            .map(|release| format!("fixed in {release}"));
         let words = [
             self.reference.commit.map(str::to_owned),
             self.reference.cve.map(str::to_owned),
@@ -524,7 +571,10 @@ mod tests {
     fn a_need_is_met_by_one_option_of_its_group() {
         let row = named("proc-after-free").unwrap();
         assert!(row.missing(|option| option == "KASAN").is_empty());
-        assert_eq!(row.missing(|_| false), ["CONFIG_SLUB_DEBUG or CONFIG_KASAN"]);
+        assert_eq!(
+            row.missing(|_| false),
+            ["CONFIG_SLUB_DEBUG or CONFIG_KASAN"]
+        );
     }
 
     #[test]

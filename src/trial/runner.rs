@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
+use super::scene::Scene;
 use crate::build::module_image::ModuleImage;
 use crate::kernel::module::{BACKGROUND, ModuleFile};
 use crate::kernel::{affinity, clock};
@@ -19,8 +20,9 @@ use crate::procfs::cpus::CpuList;
 use crate::race::targets::{self, Target};
 use crate::race::{Placement, Race, RaceError, RaceSpec, shows};
 use crate::recorder::{Phase, RECORDER_MAGIC, Recorder, Stage};
-use super::scene::Scene;
-use crate::vm::protocol::{BEFORE_PATH, Ending, Finished, GuestMessage, RACE_MARK, Racing, TrialPlan};
+use crate::vm::protocol::{
+    BEFORE_PATH, Ending, Finished, GuestMessage, RACE_MARK, Racing, TrialPlan,
+};
 
 /// Time between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_millis(20);
@@ -121,6 +123,12 @@ fn run(
     let raced = copies(image.name(), wanted)?;
     let (mut taints, mut actions) = (String::new(), None);
     if let Some(scene) = &scene {
+        // A module that crashes the kernel when it is first unloaded has lost its
+        // race: it begins here, and again at the gate.
+        mark_start();
+        recorder
+            .race_start_ns
+            .store(clock::monotonic_ns(), Ordering::Relaxed);
         let (letters, course) = scene.rehearse(&raced)?;
         (taints, actions) = (letters, Some(course));
     } else {

@@ -84,13 +84,21 @@ impl Scene {
         }
     }
 
-    /// Loads and unloads each module once. Says why one cannot be raced; returns
-    /// the taint letters and what the workers do.
+    /// Loads and unloads each module once, where that cannot be the crash already.
+    /// Says why one cannot be raced; returns the taint letters and what the
+    /// workers do.
     pub(super) fn rehearse(&self, modules: &[ModuleFile]) -> Result<(String, Actions), Unfit> {
         let mut actions = self.plan.actions()?;
         let mut taints = String::new();
         for module in modules {
             let name = module.name();
+            if !self.plan.is_rehearsed() {
+                for pattern in self.plan.targets() {
+                    let found = files::expand(pattern, name);
+                    actions.files.extend(found.unwrap_or_default());
+                }
+                continue;
+            }
             let listed = self.plan.discovers().then(files::listing);
             load(module, &actions.parameters)?;
             taints = module.taint().unwrap_or_default();
@@ -123,6 +131,13 @@ impl Plan {
         let row = races::named(&settings.race)
             .ok_or_else(|| broken(format!("no race {} is known here", settings.race)))?;
         Ok((!row.is_default()).then_some(Self::Row(row)))
+    }
+
+    fn is_rehearsed(&self) -> bool {
+        match self {
+            Self::Row(row) => row.rehearsed,
+            Self::Driver(..) => true,
+        }
     }
 
     fn discovers(&self) -> bool {
@@ -253,7 +268,12 @@ fn files_of(folder: &Path) -> Result<Vec<PathBuf>, Unfit> {
 /// Makes the node, unless it is there.
 fn make_node(node: Node) -> Result<Option<PathBuf>, Unfit> {
     let device = makedev(node.major, node.minor);
-    match mknod(node.path, SFlag::S_IFCHR, Mode::from_bits_truncate(0o600), device) {
+    match mknod(
+        node.path,
+        SFlag::S_IFCHR,
+        Mode::from_bits_truncate(0o600),
+        device,
+    ) {
         Ok(()) => Ok(Some(node.path.into())),
         Err(Errno::EEXIST) => Ok(None),
         Err(errno) => Err(unsupported(format!("mknod {}: {errno}", node.path))),
@@ -335,7 +355,10 @@ mod tests {
     fn a_target_that_cannot_be_is_named_with_the_way_out() {
         let missing: std::io::Error = ErrorKind::NotFound.into();
         let text = no_such_target("/proc/*x", "drv", ReaderAction::OpenRead, &missing);
-        assert!(text.contains("matches nothing") && text.contains("--discover"), "{text}");
+        assert!(
+            text.contains("matches nothing") && text.contains("--discover"),
+            "{text}"
+        );
         let text = no_such_target("/proc/x", "drv", ReaderAction::OpenRead, &missing);
         assert!(text.contains("is not there while drv is loaded"), "{text}");
         let refused: std::io::Error = ErrorKind::PermissionDenied.into();

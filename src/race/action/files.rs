@@ -94,12 +94,14 @@ pub fn appeared(before: &BTreeSet<PathBuf>, after: &BTreeSet<PathBuf>) -> Vec<Pa
 }
 
 fn is_a_process(path: &Path) -> bool {
-    let Some(name) = path.strip_prefix("/proc").ok().and_then(|below| {
-        match below.components().next() {
-            Some(Component::Normal(name)) => name.to_str(),
-            _ => None,
-        }
-    }) else {
+    let Some(name) =
+        path.strip_prefix("/proc")
+            .ok()
+            .and_then(|below| match below.components().next() {
+                Some(Component::Normal(name)) => name.to_str(),
+                _ => None,
+            })
+    else {
         return false;
     };
     matches!(name, "self" | "thread-self") || name.bytes().all(|byte| byte.is_ascii_digit())
@@ -144,10 +146,7 @@ mod tests {
         assert_eq!(found("{module}/*cnt"), ["dummy/refcnt"]);
         assert_eq!(found("*/parameters/?s"), ["dummy/parameters/ms"]);
         // Through a link, where the depth is fixed.
-        assert_eq!(
-            found("dummy/*/up/refcnt"),
-            ["dummy/parameters/up/refcnt"]
-        );
+        assert_eq!(found("dummy/*/up/refcnt"), ["dummy/parameters/up/refcnt"]);
         assert_eq!(found("none/{module}"), ["none/dummy"]);
         assert!(found("none/*").is_empty());
     }

@@ -84,7 +84,8 @@ fn unload(module: &ModuleFile, slot: &Slot) -> Result<(), Errno> {
 
 fn end_cycle(slot: &Slot) {
     bump(&slot.cycles);
-    slot.cycle_ns.store(clock::monotonic_ns(), Ordering::Relaxed);
+    slot.cycle_ns
+        .store(clock::monotonic_ns(), Ordering::Relaxed);
 }
 
 /// Where two loaders meet, before and after each of their rounds.

@@ -17,8 +17,8 @@ use crate::kernel::clock;
 use crate::kernel::module::ModuleFile;
 use crate::recorder::{Slot, Stage};
 
-pub use reading::open_error;
 pub(in crate::race) use loading::Rounds;
+pub use reading::open_error;
 
 /// What loaders do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,11 @@ impl ReaderAction {
         (Self::OpenRead, "open-read", "open, read all, close"),
         (Self::ReadHead, "read-head", "open, read up to 4 KiB, close"),
         (Self::Stat, "stat", "look it up: stat(2)"),
-        (Self::OpenClose, "open-close", "open for reading and writing, close"),
+        (
+            Self::OpenClose,
+            "open-close",
+            "open for reading and writing, close",
+        ),
         (
             Self::HoldRead,
             "hold-read",

@@ -133,7 +133,12 @@ pub fn open_error(action: ReaderAction, path: &Path) -> Option<io::Error> {
 
 /// Whether reads of this file can never do anything.
 fn is_a_refusal(error: &io::Error) -> bool {
-    let refusals = [Errno::EINVAL, Errno::EISDIR, Errno::EBADF, Errno::EOPNOTSUPP];
+    let refusals = [
+        Errno::EINVAL,
+        Errno::EISDIR,
+        Errno::EBADF,
+        Errno::EOPNOTSUPP,
+    ];
     error
         .raw_os_error()
         .is_some_and(|raw| refusals.map(|errno| errno as i32).contains(&raw))

@@ -198,6 +198,8 @@ fn settings(cell: &Cell, duration: u32) -> Result<Settings, Failure> {
         duration_s: f64::from(duration),
         jobs: 1,
         cpus: Vec::new(),
+        race: modrace::model::DEFAULT_RACE.to_owned(),
+        driver: None,
         target: DEFAULT_TARGET.to_owned(),
         smp: cell.smp.parse()?,
         mem_mib: 512,

@@ -130,9 +130,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         fs::create_dir_all(root.join("dummy/parameters")).unwrap();
+        fs::create_dir_all(root.join("other")).unwrap();
+        fs::write(root.join("other/refcnt"), "0").unwrap();
         fs::write(root.join("dummy/refcnt"), "0").unwrap();
         fs::write(root.join("dummy/parameters/ms"), "0").unwrap();
-        symlink(root.join("dummy"), root.join("dummy/parameters/up")).unwrap();
+        symlink(root.join("other"), root.join("dummy/parameters/up")).unwrap();
         let found = |pattern: &str| -> Vec<String> {
             let pattern = format!("{}/{pattern}", root.display());
             let found = expand(&pattern, "dummy").unwrap();

@@ -88,11 +88,19 @@ fn end_cycle(slot: &Slot) {
         .store(clock::monotonic_ns(), Ordering::Relaxed);
 }
 
-/// Where two loaders meet, before and after each of their rounds.
+/// Where two loaders meet, before and after each of their rounds, and what they
+/// have learned of each other.
 #[derive(Debug, Default)]
 pub(in crate::race) struct Rounds {
     arrived: [AtomicU64; 2],
+    /// How long the unload waits, so that the load comes while it is under way.
+    delay_ns: AtomicU64,
 }
+
+/// Least by which the delay is changed, ns.
+const LEAST_STEP_NS: u64 = 20_000;
+/// Longest delay, ns: longer than any load takes to get to the list of modules.
+const LONGEST_DELAY_NS: u64 = 500_000_000;
 
 impl Rounds {
     /// Waits for the other. False if told to stop meanwhile.
@@ -106,11 +114,28 @@ impl Rounds {
         }
         true
     }
+
+    /// Learns from a load: one that found the module still there was too early,
+    /// so the unload has to come sooner, and the other way round. Between the two
+    /// lies the time in which the load has to wait.
+    fn learn(&self, loaded: Result<(), Errno>) {
+        let delay_ns = self.delay_ns.load(Ordering::Relaxed);
+        let step_ns = step_ns(delay_ns);
+        let delay_ns = match loaded {
+            Ok(()) => (delay_ns + step_ns).min(LONGEST_DELAY_NS),
+            Err(_) => delay_ns.saturating_sub(step_ns),
+        };
+        self.delay_ns.store(delay_ns, Ordering::Relaxed);
+    }
 }
 
-/// The first loader unloads the module while the second loads it: the load has
-/// to wait for the unload. Each round ends when both have come back, and begins
-/// with the module loaded.
+fn step_ns(delay_ns: u64) -> u64 {
+    (delay_ns / 16).max(LEAST_STEP_NS)
+}
+
+/// The first loader unloads the module while the second loads it: a load that
+/// finds the module unformed has to wait for the unload. Each round ends when
+/// both have come back, and begins with the module loaded.
 pub(super) fn duel(
     loader: usize,
     module: &ModuleFile,
@@ -125,11 +150,19 @@ pub(super) fn duel(
         let _ = load(module, actions, slot);
     }
     while rounds.meet(who, stop) {
-        pause.take();
         if who == 0 {
+            let delay_ns = rounds.delay_ns.load(Ordering::Relaxed);
+            let until_ns = clock::monotonic_ns() + delay_ns + pause.below(step_ns(delay_ns));
+            while clock::monotonic_ns() < until_ns && !stop.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
             let _ = unload(module, slot);
-        } else if load(module, actions, slot).is_ok() {
-            end_cycle(slot);
+        } else {
+            let loaded = load(module, actions, slot);
+            if loaded.is_ok() {
+                end_cycle(slot);
+            }
+            rounds.learn(loaded);
         }
         if !rounds.meet(who, stop) {
             break;
@@ -142,5 +175,29 @@ pub(super) fn duel(
     if who == 0 {
         slot.enter(Stage::Unloading);
         let _ = module.unload();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_delay_settles_where_loads_begin_to_find_the_module_there() {
+        let rounds = Rounds::default();
+        let boundary_ns = 3_000_000;
+        let mut last = Vec::new();
+        for round in 0..400 {
+            let delay_ns = rounds.delay_ns.load(Ordering::Relaxed);
+            let too_late = delay_ns > boundary_ns;
+            rounds.learn(if too_late { Err(Errno::EEXIST) } else { Ok(()) });
+            if round >= 300 {
+                last.push(delay_ns);
+            }
+        }
+        let near = last
+            .iter()
+            .filter(|&&delay_ns| delay_ns.abs_diff(boundary_ns) <= 2 * step_ns(boundary_ns));
+        assert_eq!(near.count(), last.len());
     }
 }

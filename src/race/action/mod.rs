@@ -183,11 +183,16 @@ impl Pause {
         }
     }
 
-    fn take(&mut self) {
-        if self.longest_ns == 0 {
-            return;
+    /// A random time, ns.
+    fn below(&mut self, longest_ns: u64) -> u64 {
+        match longest_ns {
+            0 => 0,
+            _ => self.rng.random_range(0..longest_ns),
         }
-        let ns = self.rng.random_range(0..self.longest_ns);
+    }
+
+    fn take(&mut self) {
+        let ns = self.below(self.longest_ns);
         if ns < LONGEST_SPIN_NS {
             clock::spin_ns(ns);
         } else {

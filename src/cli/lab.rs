@@ -8,6 +8,7 @@ use clap::Subcommand;
 use super::ui::{BuildBar, Ui};
 use crate::lab::{DEBIAN_TARBALL, KernelState, LAB_KERNELS, LabKernel};
 use crate::model::ExitCode;
+use crate::race::races::RaceRow;
 use crate::session::Failure;
 use crate::session::lab::{self, LabEvent, LabRequest};
 
@@ -30,8 +31,12 @@ enum Command {
 #[command(after_help = build_help())]
 struct BuildArgs {
     /// Which of modrace's lab kernels
-    #[arg(required_unless_present = "name", conflicts_with = "name")]
+    #[arg(required_unless_present_any = ["name", "race"], conflicts_with = "name")]
     kernels: Vec<String>,
+
+    /// The lab kernels of this race's pair, from `modrace list races`
+    #[arg(long, value_name = "NAME", value_parser = super::args::race, conflicts_with = "name")]
+    race: Option<&'static RaceRow>,
 
     /// Kernel source: a folder or a tarball
     #[arg(long, value_name = "DIR|TARBALL", default_value = DEBIAN_TARBALL)]
@@ -106,8 +111,10 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
 
 /// Builds kernels, with progress on stderr and their paths on stdout.
 fn build(args: &BuildArgs, ui: &Ui) -> Result<(), Failure> {
+    let pair = args.race.map_or_else(Vec::new, |row| row.pair.kernels());
+    let names = args.kernels.iter().map(String::as_str).chain(pair);
     let request = LabRequest {
-        kernels: args.kernels.clone(),
+        kernels: names.map(str::to_owned).collect(),
         name: args.name.clone(),
         patches: args.patch.clone(),
         without_fix: args.without_fix,

@@ -33,7 +33,9 @@ pub(crate) fn compare(cell: &str, trials: u32) -> Result<(), Failure> {
         eprintln!("{cell}: {} of {trials}, {}", index + 1, host());
     }
     println!("\n{cell}, {}\n", host());
-    println!("| start | n | crashed | cycles: median (95 % limits), mean, max | seconds: median (95 % limits), mean, max | a trial |");
+    println!(
+        "| start | n | crashed | cycles: median (95 % limits), mean, max | seconds: median (95 % limits), mean, max | a trial |"
+    );
     println!("|---|---|---|---|---|---|");
     for (what, trials) in [("boot", &booted), ("clone", &cloned)] {
         told(what, trials)?;
@@ -46,10 +48,13 @@ pub(crate) fn compare(cell: &str, trials: u32) -> Result<(), Failure> {
             test.p_value, test.permutation_p, test.permutations
         );
     }
-    let cycles = |trials: &[Trial]| -> Vec<u64> {
-        trials.iter().map(|trial| trial.cycles).collect()
-    };
-    println!("\ncycles by boot: {:?}\ncycles by clone: {:?}", cycles(&booted), cycles(&cloned));
+    let cycles =
+        |trials: &[Trial]| -> Vec<u64> { trials.iter().map(|trial| trial.cycles).collect() };
+    println!(
+        "\ncycles by boot: {:?}\ncycles by clone: {:?}",
+        cycles(&booted),
+        cycles(&cloned)
+    );
     Ok(())
 }
 
@@ -57,17 +62,26 @@ fn ready(name: &str, smp: u32, trials: u32, start: StartChoice) -> Result<VmTria
     let mut kernel = Kernel::prepare(name, smp, trials)?;
     kernel.settings.start = start;
     kernel.settings.renew = Some(RENEW);
-    let Kernel { qemu, spec, base, settings } = kernel;
+    let Kernel {
+        qemu,
+        spec,
+        base,
+        settings,
+    } = kernel;
     let mut ready = VmTrials::new(qemu, spec, base, settings, SEED);
     ready.wanted = Some(trials);
     Ok(ready)
 }
 
 fn told(what: &str, trials: &[Trial]) -> Result<(), Failure> {
-    let crashed = trials.iter().filter(|trial| trial.outcome == Outcome::Crashed);
+    let crashed = trials
+        .iter()
+        .filter(|trial| trial.outcome == Outcome::Crashed);
     let of = |clock| -> Result<String, Failure> {
         let observed = observations(trials, clock, Event::Crash)?;
-        Ok(summary(&observed).as_ref().map_or("none".to_owned(), spread))
+        Ok(summary(&observed)
+            .as_ref()
+            .map_or("none".to_owned(), spread))
     };
     let wall_s: f64 = trials.iter().map(|trial| trial.wall_s).sum();
     println!(
@@ -82,10 +96,17 @@ fn told(what: &str, trials: &[Trial]) -> Result<(), Failure> {
 }
 
 fn spread(summary: &Summary) -> String {
-    let median = summary.median.map_or("?".to_owned(), |median| format!("{median:.3}"));
-    let limits = summary.median_ci95.as_ref().map_or(String::new(), |limits| {
-        let high = limits.high.map_or("?".to_owned(), |high| format!("{high:.3}"));
-        format!(" ({:.3} to {high})", limits.low)
-    });
+    let median = summary
+        .median
+        .map_or("?".to_owned(), |median| format!("{median:.3}"));
+    let limits = summary
+        .median_ci95
+        .as_ref()
+        .map_or(String::new(), |limits| {
+            let high = limits
+                .high
+                .map_or("?".to_owned(), |high| format!("{high:.3}"));
+            format!(" ({:.3} to {high})", limits.low)
+        });
     format!("{median}{limits}, {:.3}, {:.3}", summary.mean, summary.max)
 }

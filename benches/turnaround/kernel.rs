@@ -43,7 +43,7 @@ impl Kernel {
                 mem_mib: settings.mem_mib,
                 append: String::new(),
             },
-            base: contents::base(init(), module.bytes(), false)?,
+            base: contents::base(init(), module.bytes(), &[], false)?,
             settings,
         })
     }

@@ -24,15 +24,30 @@ fn timed<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<f64, Failure> {
 pub(crate) fn by_hand(kernel: &Kernel, rounds: u32) -> Result<Vec<f64>, Failure> {
     let folder = tempfile::tempdir()?;
     let initrd = folder.path().join("initramfs");
-    fs::write(&initrd, [kernel.base.clone(), kernel.plan(true, false)?].concat())?;
+    fs::write(
+        &initrd,
+        [kernel.base.clone(), kernel.plan(true, false)?].concat(),
+    )?;
     let spec = &kernel.spec;
     (0..rounds)
         .map(|_| {
             let mut command = Command::new(kernel.qemu.path());
             command
-                .args(["-nodefaults", "-no-reboot", "-display", "none", "-serial", "null"])
+                .args([
+                    "-nodefaults",
+                    "-no-reboot",
+                    "-display",
+                    "none",
+                    "-serial",
+                    "null",
+                ])
                 .args(["-accel", "tcg,thread=multi", "-cpu", "qemu64"])
-                .args(["-smp", &spec.smp.to_string(), "-m", &spec.mem_mib.to_string()])
+                .args([
+                    "-smp",
+                    &spec.smp.to_string(),
+                    "-m",
+                    &spec.mem_mib.to_string(),
+                ])
                 .arg("-kernel")
                 .arg(&spec.kernel)
                 .arg("-initrd")
@@ -45,14 +60,22 @@ pub(crate) fn by_hand(kernel: &Kernel, rounds: u32) -> Result<Vec<f64>, Failure>
 
 /// virtme-ng, if it is installed.
 pub(crate) fn vng(kernel: &Kernel, rounds: u32) -> Result<Option<Vec<f64>>, Failure> {
-    let there = Command::new("vng").arg("--version").stdout(Stdio::null()).status();
+    let there = Command::new("vng")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .status();
     if !there.is_ok_and(|status| status.success()) {
         return Ok(None);
     }
     let times = (0..rounds).map(|_| {
         let mut command = Command::new("vng");
         command
-            .args(["--disable-kvm", "--cpus", &kernel.spec.smp.to_string(), "--run"])
+            .args([
+                "--disable-kvm",
+                "--cpus",
+                &kernel.spec.smp.to_string(),
+                "--run",
+            ])
             .arg(&kernel.spec.kernel)
             .args(["--", "true"]);
         timed(|| ran(command))
@@ -76,7 +99,9 @@ pub(crate) fn boots(kernel: &Kernel, rounds: u32) -> Result<Vec<f64>, Failure> {
         .map(|_| {
             timed(|| {
                 let vm = kernel.qemu.boot(&kernel.spec, &[&kernel.base, &plan])?;
-                until(&vm, |event| matches!(event, VmEvent::Qmp(QmpEvent::Shutdown(_))))
+                until(&vm, |event| {
+                    matches!(event, VmEvent::Qmp(QmpEvent::Shutdown(_)))
+                })
             })
         })
         .collect()
@@ -97,7 +122,9 @@ pub(crate) fn templates(kernel: &Kernel, rounds: u32) -> Result<Made, Failure> {
     for _ in 0..rounds {
         let mut booted: Option<SavableVm> = None;
         made.at_gate.push(timed(|| {
-            let machine = kernel.qemu.boot_to_save(&kernel.spec, &[&kernel.base, &plan])?;
+            let machine = kernel
+                .qemu
+                .boot_to_save(&kernel.spec, &[&kernel.base, &plan])?;
             let deadline = Instant::now() + PATIENCE;
             while !machine.vm.recorder().is_held() {
                 machine.vm.next_event(Duration::from_millis(2));
@@ -119,7 +146,9 @@ pub(crate) fn templates(kernel: &Kernel, rounds: u32) -> Result<Made, Failure> {
                     duration: Duration::from_secs(60),
                 };
                 let vm = template.start(|page| page.go(go))?;
-                until(&vm, |event| matches!(event, VmEvent::Qmp(QmpEvent::Resumed)))
+                until(&vm, |event| {
+                    matches!(event, VmEvent::Qmp(QmpEvent::Resumed))
+                })
             })?);
         }
     }

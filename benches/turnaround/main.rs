@@ -68,12 +68,18 @@ fn main() -> Result<(), Failure> {
     }
     let kernel = Kernel::prepare("lab:vulnerable", 4, 1)?;
     println!("\n| what | median | fastest | slowest | n |\n|---|---|---|---|---|");
-    row("QEMU by hand, to init's end", &machines::by_hand(&kernel, args.rounds)?);
+    row(
+        "QEMU by hand, to init's end",
+        &machines::by_hand(&kernel, args.rounds)?,
+    );
     match machines::vng(&kernel, args.rounds)? {
         Some(times) => row("vng, running true", &times),
         None => println!("| vng, running true | not installed | | | |"),
     }
-    row("modrace's guest, to init's end", &machines::boots(&kernel, args.rounds)?);
+    row(
+        "modrace's guest, to init's end",
+        &machines::boots(&kernel, args.rounds)?,
+    );
     let made = machines::templates(&kernel, args.rounds)?;
     row("a template, to the gate", &made.at_gate);
     row("saving it", &made.saved);
@@ -134,9 +140,16 @@ fn trials(args: &Args) -> Result<(), Failure> {
         let later = trials.iter().filter(|trial| !is_first(trial, trials));
         let busy_s: f64 = later.clone().map(|trial| trial.wall_s).sum();
         let per_minute = 60.0 * f64::from(jobs) * later.count() as f64 / busy_s;
-        let mut cycles: Vec<u64> = trials.iter().filter_map(|trial| trial.cycles_to_crash).collect();
+        let mut cycles: Vec<u64> = trials
+            .iter()
+            .filter_map(|trial| trial.cycles_to_crash)
+            .collect();
         cycles.sort_unstable();
-        let stats = report.stats.starts.as_ref().ok_or("a report without starts")?;
+        let stats = report
+            .stats
+            .starts
+            .as_ref()
+            .ok_or("a report without starts")?;
         println!(
             "| by {start} | {jobs} | {per_minute:.0} ({:.0} with all that a run costs once) | \
              {:.3} s | {} ({}) | {:.2} s |",
@@ -159,7 +172,9 @@ fn is_first(trial: &Trial, trials: &[Trial]) -> bool {
     let Some(number) = template(trial) else {
         return false;
     };
-    let first = trials.iter().filter(|other| template(other) == Some(number));
+    let first = trials
+        .iter()
+        .filter(|other| template(other) == Some(number));
     first.map(|other| other.index).min() == Some(trial.index)
 }
 
@@ -170,9 +185,17 @@ fn verdicts() -> Result<(), Failure> {
         ("lab:vulnerable against lab:fixed", "lab:fixed"),
         ("lab:vulnerable against itself", "lab:vulnerable"),
     ] {
-        let (report, wall_s) =
-            modrace(&["ab", "--baseline", "lab:vulnerable", "--candidate", candidate])?;
-        let baseline = report.baseline.as_ref().ok_or("a comparison has a baseline")?;
+        let (report, wall_s) = modrace(&[
+            "ab",
+            "--baseline",
+            "lab:vulnerable",
+            "--candidate",
+            candidate,
+        ])?;
+        let baseline = report
+            .baseline
+            .as_ref()
+            .ok_or("a comparison has a baseline")?;
         println!(
             "| {what}: {} | {wall_s:.1} s | {} | {}, {} |",
             report.verdict.as_str(),

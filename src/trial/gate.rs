@@ -73,7 +73,7 @@ impl Starting for Start<'_> {
 
 /// Writes the start of the race to the kernel log, so that the log's own clock
 /// can be read against ours.
-fn mark_start() {
+pub(super) fn mark_start() {
     // Times to crash are coarser without it.
     let _ = fs::write(
         "/dev/kmsg",

@@ -213,8 +213,8 @@ impl<'a> Listener<'a> {
             self.watch.last_seen().unwrap_or(&last).clone()
         };
         let conclusion = self.watch.conclude(&last, &complaint);
-        let mut trial = record::trial(0, 0, conclusion, &counts);
-        trial.reason = record::reason(self.settings, trial.outcome, trial.reason);
+        let trial = record::trial(0, 0, conclusion, &counts);
+        let mut trial = record::of_race(self.settings, trial, &counts);
         let skipped = skipped.unwrap_or_default().into_iter();
         let notes = skipped.map(|name| format!("chaos technique skipped: {name}"));
         trial.notes.extend(notes);

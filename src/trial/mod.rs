@@ -13,6 +13,7 @@ mod listener;
 mod race_clock;
 mod record;
 mod runner;
+mod scene;
 mod start;
 mod virtual_cpus;
 mod vm_trial;

@@ -143,6 +143,8 @@ pub(crate) fn settings(trials: u32, duration_s: f64) -> Settings {
         start: modrace::model::StartChoice::Boot,
         renew: None,
         oracle: Oracle::Crash,
+        race: modrace::model::DEFAULT_RACE.to_owned(),
+        driver: None,
         target: DEFAULT_TARGET.to_owned(),
     }
 }

@@ -294,6 +294,7 @@ impl Watch {
                     race_end_ns: 0,
                     prepared_ns: 0,
                     cycles: tick.cycles,
+                    last_cycle_ns: 0,
                     reads: tick.reads,
                     counters: tick.counters,
                     stages: Vec::new(),

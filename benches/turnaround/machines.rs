@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use modrace::recorder::Go;
+use modrace::vm::protocol::Task;
 use modrace::vm::{QmpEvent, SavableVm, Vm, VmEvent};
 
 use crate::Failure;
@@ -144,6 +145,7 @@ pub(crate) fn templates(kernel: &Kernel, rounds: u32) -> Result<Made, Failure> {
                 let go = Go {
                     seed: 1,
                     duration: Duration::from_secs(60),
+                    task: Task::Race.to_word(),
                 };
                 let vm = template.start(|page| page.go(go))?;
                 until(&vm, |event| {

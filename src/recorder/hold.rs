@@ -21,6 +21,8 @@ pub struct Go {
     pub seed: u64,
     /// Longest time raced.
     pub duration: Duration,
+    /// What to do, where that is not settled before: a word of `vm::protocol`.
+    pub task: u64,
 }
 
 impl Recorder {
@@ -34,6 +36,7 @@ impl Recorder {
         Go {
             seed: self.go_seed.load(Ordering::Relaxed),
             duration: Duration::from_nanos(self.go_duration_ns.load(Ordering::Relaxed)),
+            task: self.go_task.load(Ordering::Relaxed),
         }
     }
 
@@ -42,6 +45,7 @@ impl Recorder {
         let duration_ns = u64::try_from(go.duration.as_nanos()).unwrap_or(u64::MAX);
         self.go_seed.store(go.seed, Ordering::Relaxed);
         self.go_duration_ns.store(duration_ns, Ordering::Relaxed);
+        self.go_task.store(go.task, Ordering::Relaxed);
         self.hold.store(GO, Ordering::Release);
     }
 
@@ -61,6 +65,7 @@ mod tests {
         let word = Go {
             seed: 7,
             duration: Duration::from_millis(1500),
+            task: 3,
         };
         assert!(!page.is_held());
         let told = page.hold(|| {

@@ -188,6 +188,8 @@ pub struct Recorder {
     pub(super) go_seed: AtomicU64,
     /// See [`Go::duration`](super::Go::duration), ns.
     pub(super) go_duration_ns: AtomicU64,
+    /// See [`Go::task`](super::Go::task).
+    pub(super) go_task: AtomicU64,
     /// The workers' counts.
     pub slots: [Slot; MAX_WORKERS],
 }
@@ -211,6 +213,7 @@ impl Recorder {
             hold: AtomicU64::new(0),
             go_seed: AtomicU64::new(0),
             go_duration_ns: AtomicU64::new(0),
+            go_task: AtomicU64::new(0),
             slots: std::array::from_fn(|_| Slot::default()),
         })
     }

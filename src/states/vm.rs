@@ -1,7 +1,8 @@
-//! The states experiment in disposable guests: boots one, listens until it has
+//! The states experiment in disposable guests: starts one, listens until it has
 //! ended, and hands on what it said and what its console shows. Judges nothing
 //! of the kernel; says why where nothing could be seen.
 
+use std::cell::OnceCell;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,9 +12,10 @@ use thiserror::Error;
 
 use crate::crash;
 use crate::model::{Crash, Environment, Held, Observed, Settings};
+use crate::recorder::Go;
 use crate::vm::contents::{self, PackError};
 use crate::vm::protocol::{GuestMessage, MessageReader, Task, TrialPlan};
-use crate::vm::{Qemu, Vm, VmError, VmEvent, VmSpec};
+use crate::vm::{Qemu, QmpEvent, Shutdown, Template, Vm, VmError, VmEvent, VmSpec};
 
 /// Longest life of such a guest, on the host's clock. Generous: a loaded host
 /// is no hang.
@@ -75,6 +77,14 @@ pub struct StatesVm<'a> {
     pub logs: Option<PathBuf>,
     /// Set by signals.
     pub stop: &'a AtomicBool,
+    template: OnceCell<Option<Saved>>,
+}
+
+/// A guest that was saved before its first task, and what it has said.
+#[derive(Debug)]
+struct Saved {
+    template: Template,
+    heard: Heard,
 }
 
 /// What came out of a guest next.
@@ -87,8 +97,16 @@ enum Next {
 }
 
 /// All that came out of one guest.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Heard {
+    agent: MessageReader,
+    on_console: MessageReader,
+    /// It waits for the word to go.
+    at_gate: bool,
+    /// The word could not reach it.
+    lacks_recorder: bool,
+    /// It has reset or powered off.
+    is_off: bool,
     console: Vec<u8>,
     environment: Option<Environment>,
     states: Vec<Observed>,
@@ -98,10 +116,31 @@ struct Heard {
     crashed_at: Option<Instant>,
 }
 
+impl<'a> StatesVm<'a> {
+    /// None is booted yet.
+    pub fn new(
+        qemu: &'a Qemu,
+        spec: &'a VmSpec,
+        base: &'a [u8],
+        settings: &'a Settings,
+        stop: &'a AtomicBool,
+    ) -> Self {
+        Self {
+            qemu,
+            spec,
+            base,
+            settings,
+            logs: None,
+            stop,
+            template: OnceCell::new(),
+        }
+    }
+}
+
 impl StatesVm<'_> {
     /// What `/proc/modules` and sysfs show in every state, and where.
     pub fn observe(&self) -> Result<(Environment, Vec<Observed>), StatesError> {
-        let heard = self.boot(Task::States)?;
+        let heard = self.guest(Task::States)?;
         if let Some(reason) = heard.failed {
             return Err(StatesError::Guest(reason));
         }
@@ -114,7 +153,7 @@ impl StatesVm<'_> {
     /// What the kernel itself reports on its console when it is crashed by
     /// sysrq-c while the module is held.
     pub fn crash_in(&self, held: Held) -> Result<Vec<Crash>, StatesError> {
-        let heard = self.boot(Task::CrashIn(held))?;
+        let heard = self.guest(Task::CrashIn(held))?;
         if let Some(reason) = heard.failed {
             return Err(StatesError::Guest(reason));
         }
@@ -129,37 +168,90 @@ impl StatesVm<'_> {
         Err(silent(&doing, &heard.console))
     }
 
-    fn boot(&self, task: Task) -> Result<Heard, StatesError> {
-        let plan = contents::plan(&TrialPlan {
+    /// A guest that does `task`, heard to its end.
+    fn guest(&self, task: Task) -> Result<Heard, StatesError> {
+        let template = self.template.get_or_init(|| self.save());
+        let (mut heard, vm) = match template {
+            Some(saved) => {
+                let go = Go {
+                    seed: 0,
+                    duration: LIFE,
+                    task: task.to_word(),
+                };
+                let vm = saved.template.start(|page| page.go(go))?;
+                (saved.heard.clone(), vm)
+            }
+            None => {
+                let plan = self.plan(task, false)?;
+                let vm = self.qemu.boot(self.spec, &[self.base, &plan])?;
+                (Heard::default(), vm)
+            }
+        };
+        self.listen(&mut heard, vm, &format!("{task:?}"))?;
+        self.keep(task, &heard.console)?;
+        Ok(heard)
+    }
+
+    fn plan(&self, task: Task, hold: bool) -> Result<Vec<u8>, PackError> {
+        contents::plan(&TrialPlan {
             settings: self.settings.clone(),
             seed: 0,
             probe: false,
-            hold: false,
+            hold,
             task,
-        })?;
-        let mut vm = self.qemu.boot(self.spec, &[self.base, &plan])?;
+        })
+    }
+
+    /// Boots one guest for all tasks and saves it before the first. None where
+    /// that cannot be done: then each task gets a boot of its own, and says
+    /// itself what is wrong with it.
+    fn save(&self) -> Option<Saved> {
+        if self.settings.start.is_boot() {
+            return None;
+        }
+        let plan = self.plan(Task::States, true).ok()?;
+        let machine = self
+            .qemu
+            .boot_to_save(self.spec, &[self.base, &plan])
+            .ok()?;
         let mut heard = Heard::default();
-        let (mut agent, mut on_console) = (MessageReader::default(), MessageReader::default());
+        let deadline = Instant::now() + LIFE;
+        while !(heard.at_gate && machine.vm.recorder().is_held()) {
+            let over = self.stop.load(Ordering::Relaxed) || Instant::now() > deadline;
+            if over || heard.lacks_recorder || heard.next(&machine.vm) == Next::Closed {
+                return None;
+            }
+        }
+        let saved = machine.save(&mut |event| {
+            heard.hear(event);
+        });
+        let template = saved.ok()?;
+        Some(Saved { template, heard })
+    }
+
+    fn listen(&self, heard: &mut Heard, mut vm: Vm, doing: &str) -> Result<(), StatesError> {
         let deadline = Instant::now() + LIFE;
         let mut closed = false;
-        while !(closed && vm.exited().is_some()) {
+        while !(closed && vm.exited().is_some() || heard.is_off) {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(StatesError::Interrupted);
             }
             if Instant::now() > deadline {
-                let doing = format!("{task:?}");
-                return Err(StatesError::TooLong(LIFE, doing, tail(&heard.console)));
+                let console = tail(&heard.console);
+                return Err(StatesError::TooLong(LIFE, doing.to_owned(), console));
             }
             if heard.lingered() {
                 break;
             }
-            closed |= heard.next(&vm, &mut agent, &mut on_console) == Next::Closed;
+            closed |= heard.next(&vm) == Next::Closed;
         }
         vm.kill();
-        // What was still on its way when the machine ended, on either channel.
-        while heard.next(&vm, &mut agent, &mut on_console) != Next::Nothing {}
-        self.keep(task, &heard.console)?;
-        Ok(heard)
+        // What was still on its way when the machine ended, on any channel.
+        let deadline = Instant::now() + LINGER;
+        while let Some(event) = vm.last_events(deadline) {
+            heard.hear(event);
+        }
+        Ok(())
     }
 
     fn keep(&self, task: Task, console: &[u8]) -> Result<(), StatesError> {
@@ -179,23 +271,40 @@ impl StatesVm<'_> {
 
 impl Heard {
     /// Hears the next event, if there is one soon.
-    fn next(&mut self, vm: &Vm, agent: &mut MessageReader, on_console: &mut MessageReader) -> Next {
-        let messages = match vm.next_event(TURN) {
-            Some(VmEvent::Console(bytes)) => {
+    fn next(&mut self, vm: &Vm) -> Next {
+        match vm.next_event(TURN) {
+            Some(event) => self.hear(event),
+            None => Next::Nothing,
+        }
+    }
+
+    fn hear(&mut self, event: VmEvent) -> Next {
+        let messages = match event {
+            VmEvent::Console(bytes) => {
                 self.console.extend_from_slice(&bytes);
                 if self.crashed_at.is_none() && died_of_sysrq(&self.console) {
                     self.crashed_at = Some(Instant::now());
                 }
-                on_console.feed_console(&bytes)
+                self.on_console.feed_console(&bytes)
             }
-            Some(VmEvent::Agent(bytes)) => agent.feed(&bytes),
-            Some(VmEvent::ConsoleClosed) => return Next::Closed,
-            Some(VmEvent::Qmp(_)) => Vec::new(),
-            None => return Next::Nothing,
+            VmEvent::Agent(bytes) => self.agent.feed(&bytes),
+            VmEvent::ConsoleClosed => return Next::Closed,
+            VmEvent::Qmp(QmpEvent::Shutdown(reason)) => {
+                self.is_off = reason != Shutdown::Host;
+                Vec::new()
+            }
+            VmEvent::Qmp(_) => Vec::new(),
         };
         for message in messages {
             match message {
-                GuestMessage::Hello { environment, .. } => self.environment = Some(*environment),
+                GuestMessage::Hello {
+                    environment,
+                    recorder,
+                } => {
+                    self.environment = Some(*environment);
+                    self.lacks_recorder = !recorder;
+                }
+                GuestMessage::AtGate => self.at_gate = true,
                 GuestMessage::State(seen) => self.states.push(*seen),
                 GuestMessage::Held => self.held = true,
                 GuestMessage::StatesEnded { failed } => {

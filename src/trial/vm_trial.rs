@@ -265,6 +265,7 @@ impl Run<'_> {
         let go = Go {
             seed: self.seed,
             duration: Duration::from_secs_f64(self.duration_s),
+            task: Task::Race.to_word(),
         };
         let vm = (saved.template)
             .start(|page| page.go(go))

@@ -59,8 +59,7 @@ pub(crate) fn compare(cell: &str, trials: u32) -> Result<(), Failure> {
 }
 
 fn ready(name: &str, smp: u32, trials: u32, start: StartChoice) -> Result<VmTrials, Failure> {
-    let mut kernel = Kernel::prepare(name, smp, trials)?;
-    kernel.settings.start = start;
+    let mut kernel = Kernel::prepare(name, smp, start)?;
     kernel.settings.renew = Some(RENEW);
     let Kernel {
         qemu,
@@ -68,7 +67,7 @@ fn ready(name: &str, smp: u32, trials: u32, start: StartChoice) -> Result<VmTria
         base,
         settings,
     } = kernel;
-    let mut ready = VmTrials::new(qemu, spec, base, settings, SEED);
+    let mut ready = VmTrials::new(qemu, spec, base.to_vec(), settings, SEED);
     ready.wanted = Some(trials);
     Ok(ready)
 }

@@ -1,12 +1,9 @@
 //! A kernel made ready for machines that are started here, not by a command.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
 
-use modrace::build::cache::Cache;
-use modrace::build::kbuild;
-use modrace::build::module_image::ModuleImage;
-use modrace::model::{Accel, Settings};
-use modrace::session::{Request, kernel_arg};
+use modrace::model::{Accel, Settings, StartChoice};
+use modrace::session::{Events, Preparation, Request};
 use modrace::vm::protocol::{Task, TrialPlan};
 use modrace::vm::{Qemu, VmSpec, contents};
 
@@ -16,34 +13,32 @@ use crate::{Failure, init};
 pub(crate) struct Kernel {
     pub(crate) qemu: Qemu,
     pub(crate) spec: VmSpec,
-    pub(crate) base: Vec<u8>,
+    pub(crate) base: Arc<Vec<u8>>,
     pub(crate) settings: Settings,
 }
 
 impl Kernel {
     /// Under TCG, so that the figures compare from host to host.
-    pub(crate) fn prepare(name: &str, smp: u32, trials: u32) -> Result<Self, Failure> {
-        let cache = Cache::from_env()?;
-        let stop = AtomicBool::new(false);
-        let kernel = kernel_arg::resolve(name, &cache).map_err(|found| found.error)?;
-        let kdir = kernel.kdir.ok_or("no build tree")?;
-        let module = ModuleImage::open(&kbuild::build_dummy(&kdir, &cache, &stop)?)?;
-        let settings = Settings {
-            trials,
-            smp,
-            accel: Accel::Tcg,
-            ..Request::default().settings
+    pub(crate) fn prepare(name: &str, smp: u32, start: StartChoice) -> Result<Self, Failure> {
+        let mut request = Request {
+            program: Some(init().to_owned()),
+            ..Request::default()
         };
+        request.settings.smp = smp;
+        request.settings.accel = Accel::Tcg;
+        request.settings.start = start;
+        let settings = request.settings.clone();
+        let silent = |_| {};
+        let preparation =
+            Preparation::new(request, Events::to(&silent)).map_err(|failure| failure.error)?;
+        let prepared = preparation
+            .prepare(name, None)
+            .map_err(|failure| failure.error)?;
+        let trials = prepared.trials;
         Ok(Self {
-            qemu: Qemu::find(None)?,
-            spec: VmSpec {
-                kernel: kernel.image,
-                accel: settings.accel,
-                smp,
-                mem_mib: settings.mem_mib,
-                append: String::new(),
-            },
-            base: contents::base(init(), module.bytes(), &[], false)?,
+            qemu: trials.qemu.clone(),
+            spec: trials.spec.clone(),
+            base: Arc::clone(&trials.base),
             settings,
         })
     }

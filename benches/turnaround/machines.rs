@@ -27,7 +27,7 @@ pub(crate) fn by_hand(kernel: &Kernel, rounds: u32) -> Result<Vec<f64>, Failure>
     let initrd = folder.path().join("initramfs");
     fs::write(
         &initrd,
-        [kernel.base.clone(), kernel.plan(true, false)?].concat(),
+        [kernel.base.to_vec(), kernel.plan(true, false)?].concat(),
     )?;
     let spec = &kernel.spec;
     (0..rounds)

@@ -22,7 +22,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use clap::Parser;
-use modrace::model::{Report, StartedBy, Trial};
+use modrace::model::{Report, StartChoice, StartedBy, Trial};
 
 use kernel::Kernel;
 
@@ -66,7 +66,7 @@ fn main() -> Result<(), Failure> {
         }
         return Ok(());
     }
-    let kernel = Kernel::prepare("lab:vulnerable", 4, 1)?;
+    let kernel = Kernel::prepare("lab:vulnerable", 4, StartChoice::Boot)?;
     println!("\n| what | median | fastest | slowest | n |\n|---|---|---|---|---|");
     row(
         "QEMU by hand, to init's end",

@@ -116,8 +116,8 @@ pub struct TemplateStats {
     pub crashes: u32,
     /// Their load/unload cycles.
     pub cycles: u64,
-    /// Chance of times to crash (log-rank test on cycles) that differ as much
-    /// from those of the other templates' clones, were they of one kind; none
+    /// Chance that crashes per cycle differ as much from those of the other
+    /// templates' clones, were the rates equal (conditional binomial test); none
     /// where there is nothing to compare.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p_same: Option<f64>,

@@ -3,14 +3,14 @@
 
 use super::trials::{Clock, Event, counts, observations};
 use crate::model::{Outcome, StartStats, StartedBy, TemplateStats, Trial};
-use crate::stats::log_rank;
+use crate::stats::{Observation, Rate, compare_rates};
 
 /// Below this chance, shared out among the templates (Bonferroni), a template
 /// is told to differ.
 const LEVEL: f64 = 0.01;
 
 /// How the trials started; None where none says it, as on a bare machine.
-pub fn start_stats(trials: &[Trial], seed: u64) -> Option<StartStats> {
+pub fn start_stats(trials: &[Trial]) -> Option<StartStats> {
     let started = || {
         trials
             .iter()
@@ -24,7 +24,7 @@ pub fn start_stats(trials: &[Trial], seed: u64) -> Option<StartStats> {
     Some(StartStats {
         boots: number(StartedBy::Boot),
         clones: number(StartedBy::Clone),
-        templates: templates(trials, seed),
+        templates: templates(trials),
         private_mib_max: by(StartedBy::Clone)
             .filter_map(|(_, start)| start.private_mib)
             .reduce(f64::max),
@@ -36,7 +36,7 @@ fn template_of(trial: &Trial) -> Option<u32> {
     trial.start.as_ref()?.template
 }
 
-fn templates(trials: &[Trial], seed: u64) -> Vec<TemplateStats> {
+fn templates(trials: &[Trial]) -> Vec<TemplateStats> {
     let mut numbers: Vec<u32> = trials.iter().filter_map(template_of).collect();
     numbers.sort_unstable();
     numbers.dedup();
@@ -53,16 +53,25 @@ fn templates(trials: &[Trial], seed: u64) -> Vec<TemplateStats> {
                 clones: u32::try_from(ours.len()).unwrap_or(u32::MAX),
                 crashes: u32::try_from(ours.iter().filter(crashed).count()).unwrap_or(u32::MAX),
                 cycles: ours.iter().map(|trial| trial.cycles).sum(),
-                p_same: p_same(&ours, &others, seed),
+                p_same: p_same(&ours, &others),
             }
         })
         .collect()
 }
 
-fn p_same(ours: &[Trial], others: &[Trial], seed: u64) -> Option<f64> {
-    let cycles = |trials| observations(trials, Clock::Cycles, Event::Crash).ok();
-    let test = log_rank(&cycles(ours)?, &cycles(others)?, seed).ok()?;
-    Some(test.permutation_p)
+/// Crashes per cycle of ours against the others': exact, and cheap enough for
+/// every trial of a long run.
+fn p_same(ours: &[Trial], others: &[Trial]) -> Option<f64> {
+    let rate = |trials: &[Trial]| {
+        let observed = observations(trials, Clock::Cycles, Event::Crash).ok()?;
+        let crashed = observed.iter().filter(|one| one.is_event());
+        Some(Rate {
+            crashes: u32::try_from(crashed.count()).ok()?,
+            exposure: observed.iter().map(Observation::exposure).sum(),
+        })
+    };
+    let rates = compare_rates(rate(ours)?, rate(others)?, 0.95).ok()?;
+    Some(rates.p_two_sided)
 }
 
 /// The templates whose clones differ from the others'.
@@ -100,7 +109,7 @@ pub fn starts_sentence(stats: &StartStats) -> String {
     if !different.is_empty() {
         let numbers: Vec<String> = different.iter().map(u32::to_string).collect();
         sentence += &format!(
-            "; the clones of template {} crash at other times than the others'",
+            "; the clones of template {} crash at another rate than the others'",
             numbers.join(", ")
         );
     }
@@ -128,19 +137,19 @@ mod tests {
     }
 
     #[test]
-    fn a_template_whose_clones_crash_at_other_times_is_told() {
+    fn a_template_whose_clones_crash_at_another_rate_is_told() {
         let mut trials: Vec<Trial> = (0..40).map(|i| clone_of(i % 4, u64::from(i))).collect();
-        let alike = start_stats(&trials, 1).unwrap();
+        let alike = start_stats(&trials).unwrap();
         assert_eq!((alike.clones, alike.templates.len()), (40, 4));
         assert_eq!(templates_that_differ(&alike), Vec::<u32>::new());
         for trial in trials.iter_mut().skip(2).step_by(4) {
             *trial = clone_of(2, 500 + trial.cycles);
         }
-        let stats = start_stats(&trials, 1).unwrap();
+        let stats = start_stats(&trials).unwrap();
         assert_eq!(templates_that_differ(&stats), [2]);
         let sentence = starts_sentence(&stats);
         assert!(
-            sentence.contains("clones of template 2 crash at other times"),
+            sentence.contains("clones of template 2 crash at another rate"),
             "{sentence}"
         );
         assert!(
@@ -152,6 +161,6 @@ mod tests {
     #[test]
     fn a_bare_machine_started_nothing() {
         let trial = Trial::new(0, 0, Outcome::Survived, "why");
-        assert_eq!(start_stats(&[trial], 1), None);
+        assert_eq!(start_stats(&[trial]), None);
     }
 }

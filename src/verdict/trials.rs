@@ -125,8 +125,7 @@ pub fn run_stats(trials: &[Trial]) -> RunStats {
                 Termination::Failure => model::Termination::Failure,
                 Termination::Time => model::Termination::Time,
             }),
-        // Which relabellings are drawn makes no difference that is told.
-        starts: start_stats(trials, 0),
+        starts: start_stats(trials),
         mean_above_s: fit
             .filter(|fit| fit.events == 0 && fit.exposure > 0.0)
             .and_then(|fit| mean_above(fit.exposure, 0.05).ok()),

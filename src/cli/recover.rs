@@ -19,7 +19,7 @@ use crate::model::{ExitCode, Outcome};
 use crate::report::write::ReportFile;
 use crate::trial::bare::boot_id;
 use crate::trial::bare::journal::{self, JOURNAL_FOLDER, Journal, JournalError, Record};
-use crate::trial::bare::recovery::{Evidence, Machine, OpenTrial, Recovery};
+use crate::trial::bare::recovery::{Machine, OpenTrial, Recovery};
 
 /// Complete the report of a run that crashed this machine
 #[derive(Debug, clap::Args)]
@@ -149,26 +149,19 @@ fn one(path: &Path, resume: bool, json: bool, ui: &Ui) -> Result<ExitCode, Failu
 /// Gives the open trial its outcome, on the evidence there is.
 fn settle(course: &mut Course, open: &OpenTrial, ui: &Ui) -> Result<(), Failure> {
     let same_boot = open.start.boot_id == boot_id();
-    let died = taint() & TAINT_DIE != 0;
+    let taint = taint();
     let (machine, logs) = if same_boot {
-        if !died {
+        if taint & TAINT_DIE == 0 {
             put_back(course, open, ui)?;
         }
         // The log of this boot is still in the kernel.
-        (Machine::SameBoot { died }, this_boot())
+        (Machine::SameBoot { taint }, this_boot())
     } else {
         let mut logs = pstore::new_logs(open.old_logs());
         logs.extend(pstore::journald(&open.start.boot_id));
         (Machine::Rebooted, logs)
     };
-    let evidence: Vec<Evidence<'_>> = logs
-        .iter()
-        .map(|log| Evidence {
-            source: &log.source,
-            bytes: &log.bytes,
-        })
-        .collect();
-    let (mut trial, showing) = open.decide(course.begin.heartbeat_s, &evidence, machine);
+    let (mut trial, showing) = open.decide(course.begin.heartbeat_s, &logs, machine);
     trial.notes.extend(course.report.settings.crowding());
     let showing: Vec<&FoundLog> = showing.into_iter().map(|index| &logs[index]).collect();
     if !showing.is_empty() {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
+use super::blocked_tasks;
 use crate::build::module_image::ModuleImage;
 use crate::kernel::module::{BACKGROUND, ModuleFile};
 use crate::kernel::{affinity, clock};
@@ -61,6 +62,7 @@ pub fn perform(
     recorder.magic.store(RECORDER_MAGIC, Ordering::Relaxed);
     recorder.enter(Phase::Setup);
     beat(recorder);
+    blocked_tasks::watch(recorder, blocked_limits(plan.settings.accel));
     let taint_before = tainted();
     let mut found = Found::default();
     let ended = run(plan, module, folder, recorder, stop, &mut found, say);
@@ -196,6 +198,16 @@ fn seats(asked: &[usize]) -> Result<Vec<usize>, Unfit> {
     }
     affinity::restrict_to(asked).map_err(failed)?;
     Ok(asked.to_vec())
+}
+
+/// When tasks count as blocked. On a machine with disks of its own a task may
+/// wait for one.
+fn blocked_limits(accel: Accel) -> blocked_tasks::Limits {
+    let in_guest = accel != Accel::None;
+    blocked_tasks::Limits {
+        blocked: Duration::from_secs(if in_guest { 5 } else { 20 }),
+        sysrq: in_guest,
+    }
 }
 
 /// Counts heartbeats for as long as the process lives.

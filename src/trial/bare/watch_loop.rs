@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::BareError;
 use super::monitor::{Ended, Monitor};
-use super::{BareError, Told};
 use crate::crash::{Sign, scan};
 use crate::kernel::kmsg::{Entry, Kmsg};
 use crate::kernel::preflight::{TAINT_DIE, taint};
@@ -19,8 +19,8 @@ use crate::recorder::Snapshot;
 use crate::trial::bare::journal::{Beat, Journal, RacingMark, Record, SignRecord, unix_ms};
 use crate::trial::bare::worker_process::WorkerProcess;
 use crate::trial::conclusion::Conclusion;
-use crate::trial::record;
 use crate::trial::stall_detector::StallDetector;
+use crate::trial::{Event, record};
 use crate::vm::protocol::{GuestMessage, Racing};
 
 /// Longest wait for something to happen before the counts are looked at.
@@ -58,7 +58,7 @@ impl WatchLoop<'_> {
     pub(super) fn until_ended(
         &mut self,
         stop: &AtomicBool,
-        tell: &mut dyn FnMut(Told),
+        tell: &mut dyn FnMut(Event),
     ) -> Result<Ended, BareError> {
         loop {
             self.wait();
@@ -104,7 +104,7 @@ impl WatchLoop<'_> {
             }
             if self.told.elapsed() >= PROGRESS {
                 self.told = Instant::now();
-                tell(Told::Progress(Box::new(seen)));
+                tell(Event::progress(self.index, &seen));
             }
         }
     }
@@ -113,7 +113,7 @@ impl WatchLoop<'_> {
     pub(super) fn let_it_finish(
         &mut self,
         ended: &Ended,
-        tell: &mut dyn FnMut(Told),
+        tell: &mut dyn FnMut(Event),
     ) -> Result<(), BareError> {
         let start = Instant::now();
         loop {
@@ -139,7 +139,7 @@ impl WatchLoop<'_> {
     }
 
     /// Takes what the worker process and the kernel have said. True if a crash begins.
-    fn listen(&mut self, tell: &mut dyn FnMut(Told)) -> Result<bool, BareError> {
+    fn listen(&mut self, tell: &mut dyn FnMut(Event)) -> Result<bool, BareError> {
         // In this order: the worker process marks the log before its race starts, so
         // that the mark has been read when the start is looked at.
         let start_ns = self.worker.snapshot().race_start_ns;
@@ -168,13 +168,13 @@ impl WatchLoop<'_> {
     }
 
     /// True if a crash begins that had not begun before.
-    fn read_log(&mut self, tell: &mut dyn FnMut(Told)) -> Result<bool, BareError> {
+    fn read_log(&mut self, tell: &mut dyn FnMut(Event)) -> Result<bool, BareError> {
         let mut begins = false;
         for entry in self.kmsg.read().map_err(BareError::Kmsg)? {
             match entry {
                 Entry::Lost(records) => {
                     self.monitor.on_lost(records);
-                    tell(Told::Kernel(format!(
+                    tell(Event::Kernel(format!(
                         "({records} messages were overwritten before they could be read)"
                     )));
                 }
@@ -189,7 +189,7 @@ impl WatchLoop<'_> {
                         begins = true;
                     }
                     if let Some(message) = shown {
-                        tell(Told::Kernel(message));
+                        tell(Event::Kernel(message));
                     }
                 }
             }
@@ -203,7 +203,7 @@ impl WatchLoop<'_> {
         &mut self,
         sign: &Sign,
         record: &[u8],
-        tell: &mut dyn FnMut(Told),
+        tell: &mut dyn FnMut(Event),
     ) -> Result<(), BareError> {
         self.worker.kill();
         let seen = self.worker.snapshot();
@@ -238,11 +238,11 @@ impl WatchLoop<'_> {
             signals: vec![format!("kmsg: {}", sign.text)],
             notes: vec!["written at the first line of the crash".to_owned()],
         };
-        tell(Told::Crashed(Box::new(record::trial(
+        tell(Event::Crashed(Box::new(record::trial(
             self.index, self.seed, conclusion, &seen,
         ))));
         if !journaled? {
-            tell(Told::Kernel(format!(
+            tell(Event::Kernel(format!(
                 "(the journal did not reach the disk within {} s)",
                 JOURNAL_PATIENCE.as_secs()
             )));
@@ -250,13 +250,13 @@ impl WatchLoop<'_> {
         Ok(())
     }
 
-    fn hear_worker(&mut self, bytes: &[u8], tell: &mut dyn FnMut(Told)) -> Result<(), BareError> {
+    fn hear_worker(&mut self, bytes: &[u8], tell: &mut dyn FnMut(Event)) -> Result<(), BareError> {
         for message in self.monitor.on_worker(bytes) {
             match message {
-                GuestMessage::Module { taints } => tell(Told::Module(taints)),
+                GuestMessage::Module { taints } => tell(Event::Module(taints)),
                 GuestMessage::Racing(racing) => {
                     self.unmarked = Some(racing.clone());
-                    tell(Told::Racing(racing));
+                    tell(Event::Racing(racing));
                 }
                 GuestMessage::Finished(finished) => {
                     self.journal.append(&Record::Result(finished))?

@@ -46,7 +46,7 @@ fn start(index: u32) -> Record {
         taint: 0,
         old_logs: Vec::new(),
         pstore: None,
-        racer: 7,
+        worker: 7,
     })
 }
 

@@ -208,7 +208,7 @@ fn keep(run: &RunLoop<'_>, index: u32, logs: &[&FoundLog]) -> Result<Option<Stri
 
 /// Puts back what a run that was killed left changed. The kernel is in order.
 fn put_back(run: &RunLoop<'_>, open: &OpenTrial) -> Result<(), Failure> {
-    if let Ok(group) = i32::try_from(open.start.racer) {
+    if let Ok(group) = i32::try_from(open.start.worker) {
         // It dies with its watcher; this waits for it.
         for _ in 0..100 {
             if killpg(Pid::from_raw(group), None).is_err() {

@@ -9,6 +9,8 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -31,14 +33,32 @@ const MOST: usize = 8;
 /// `PF_KTHREAD`, include/linux/sched.h.
 const KERNEL_THREAD: u64 = 0x0020_0000;
 
+/// In the set-up nobody knows yet how long this module takes: so many times as
+/// long. In the race, so many times the longest call of the set-up.
+const UNKNOWN: u32 = 4;
+
 /// Where and how long to look.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Limits {
-    /// How long a task must have been blocked.
+    /// How long a task must have been blocked in the race.
     pub(super) blocked: Duration,
+    /// The longest load or unload of the set-up, ms: a module that sleeps for
+    /// long is not stuck.
+    pub(super) longest_ms: Arc<AtomicU64>,
     /// Whether the kernel may be asked for all blocked tasks (sysrq-w), where
     /// it does not show a task's stack: the log is ours alone.
     pub(super) sysrq: bool,
+}
+
+impl Limits {
+    /// How long a task must have been blocked in this phase.
+    fn long(&self, phase: Phase) -> Duration {
+        let longest = Duration::from_millis(self.longest_ms.load(Ordering::Relaxed));
+        match phase {
+            Phase::Boot | Phase::Setup => UNKNOWN * self.blocked,
+            _ => self.blocked.max(UNKNOWN * longest),
+        }
+    }
 }
 
 /// Looks for as long as the process lives.
@@ -53,9 +73,10 @@ pub(super) fn watch(recorder: &'static Recorder, limits: Limits) {
                 tasks = Tasks::default();
                 continue;
             }
-            let blocked = tasks.look(&asleep(Path::new("/proc")), now, limits.blocked);
+            let long = limits.long(recorder.snapshot().phase);
+            let blocked = tasks.look(&asleep(Path::new("/proc")), now, long);
             if !blocked.is_empty() {
-                tell(&blocked, limits);
+                tell(&blocked, long, limits.sysrq);
                 return;
             }
         }
@@ -205,15 +226,15 @@ fn switches(status: &str) -> u64 {
 }
 
 /// Writes what is known of the tasks to the kernel's log.
-fn tell(blocked: &[Asleep], limits: Limits) {
+fn tell(blocked: &[Asleep], long: Duration, sysrq: bool) {
     let mut shown = true;
     for task in blocked.iter().take(MOST) {
         let wchan = fs::read_to_string(task.folder.join("wchan")).unwrap_or_default();
         let stack = fs::read_to_string(task.folder.join("stack")).unwrap_or_default();
         shown &= !stack.is_empty();
-        log(&sentence(&task.name, limits.blocked, &wchan, &stack));
+        log(&sentence(&task.name, long, &wchan, &stack));
     }
-    if limits.sysrq && !shown {
+    if sysrq && !shown {
         // Without CONFIG_STACKTRACE only the kernel itself can show them.
         let _ = fs::write("/proc/sysrq-trigger", "w");
     }
@@ -276,6 +297,19 @@ mod tests {
         tasks.look(&[], at(1), long);
         tasks.look(&[task(7)], at(2), long);
         assert!(tasks.look(&[task(7)], at(3), long).is_empty());
+    }
+
+    #[test]
+    fn a_module_that_takes_long_is_given_longer() {
+        let limits = Limits {
+            blocked: Duration::from_secs(5),
+            longest_ms: Arc::new(AtomicU64::new(100)),
+            sysrq: false,
+        };
+        assert_eq!(limits.long(Phase::Setup), Duration::from_secs(20));
+        assert_eq!(limits.long(Phase::Race), Duration::from_secs(5));
+        limits.longest_ms.store(10_000, Ordering::Relaxed);
+        assert_eq!(limits.long(Phase::Race), Duration::from_secs(40));
     }
 
     #[test]

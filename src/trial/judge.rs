@@ -50,9 +50,9 @@ pub(super) struct Judgement {
 }
 
 /// An outcome with its reason.
-type Verdict = (Outcome, String);
+type OutcomeAndReason = (Outcome, String);
 
-fn broken(reason: impl Into<String>) -> Verdict {
+fn broken(reason: impl Into<String>) -> OutcomeAndReason {
     (Outcome::Broken, reason.into())
 }
 

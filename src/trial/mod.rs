@@ -23,6 +23,7 @@ mod virtual_cpus;
 mod vm_trial;
 mod watch;
 
+pub use boots::MOST_BOOTS;
 pub use campaign::{Interrupted, Schedule, Turn};
 pub use conclusion::Conclusion;
 pub use event::Event;

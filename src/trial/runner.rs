@@ -5,7 +5,8 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -62,9 +63,14 @@ pub fn perform(
     recorder.magic.store(RECORDER_MAGIC, Ordering::Relaxed);
     recorder.enter(Phase::Setup);
     beat(recorder);
-    blocked_tasks::watch(recorder, blocked_limits(plan.settings.accel));
+    let longest_ms = Arc::new(AtomicU64::new(0));
+    let limits = blocked_limits(plan.settings.accel, Arc::clone(&longest_ms));
+    blocked_tasks::watch(recorder, limits);
     let taint_before = tainted();
-    let mut found = Found::default();
+    let mut found = Found {
+        longest_ms,
+        ..Found::default()
+    };
     let ended = run(plan, module, folder, recorder, stop, &mut found, say);
     let (ending, reason) = match ended {
         Ok(()) => (Ending::Survived, String::new()),
@@ -89,6 +95,8 @@ pub fn perform(
 /// What a race leaves to be told, however it ended.
 #[derive(Default)]
 struct Found {
+    /// See [`blocked_tasks::Limits::longest_ms`].
+    longest_ms: Arc<AtomicU64>,
     tunables: Vec<Tunable>,
     bad_lines: Vec<BadLine>,
 }
@@ -114,7 +122,10 @@ fn run(
     let raced = copies(image.name(), settings.loaders)?;
     let mut taints = String::new();
     for module in &raced {
+        let start = Instant::now();
         taints = try_module(module, image.vermagic(), settings.oracle, target)?;
+        let took_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        found.longest_ms.fetch_max(took_ms, Ordering::Relaxed);
     }
     say(GuestMessage::Module {
         taints: taints.clone(),
@@ -202,10 +213,11 @@ fn seats(asked: &[usize]) -> Result<Vec<usize>, Unfit> {
 
 /// When tasks count as blocked. On a machine with disks of its own a task may
 /// wait for one.
-fn blocked_limits(accel: Accel) -> blocked_tasks::Limits {
+fn blocked_limits(accel: Accel, longest_ms: Arc<AtomicU64>) -> blocked_tasks::Limits {
     let in_guest = accel != Accel::None;
     blocked_tasks::Limits {
         blocked: Duration::from_secs(if in_guest { 5 } else { 20 }),
+        longest_ms,
         sysrq: in_guest,
     }
 }
@@ -220,7 +232,7 @@ fn beat(recorder: &'static Recorder) {
         thread::sleep(HEARTBEAT);
     };
     // Without heartbeats the trial is taken for hung, which is the safe side.
-    let _thread = thread::Builder::new()
+    let _ = thread::Builder::new()
         .name("heartbeat".to_owned())
         .spawn(beat);
 }

@@ -106,7 +106,13 @@ impl VmTrials {
         let start = Instant::now();
         let seed = trial_seed(self.seed, trial.index);
         tell(Event::Started { index: trial.index });
-        let watched = guarded(|| boots::persist(|| self.watch(trial, seed, stop, tell)));
+        let again = |died: &Trial| {
+            let number = trial.index + 1;
+            let note = format!("trial {number}: {}; it is booted again", died.reason);
+            tell(Event::Note(note));
+        };
+        let watch = || self.watch(trial, seed, stop, tell);
+        let watched = guarded(|| boots::persist(watch, again));
         let mut record = match watched.unwrap_or_else(|reason| Err(Ended::Broken(reason))) {
             Ok(record) => record,
             Err(Ended::Interrupted) => return Err(Interrupted),

@@ -9,6 +9,7 @@
 )]
 
 mod compared;
+mod misbehaves;
 mod near_miss;
 mod outcomes;
 mod repeated;

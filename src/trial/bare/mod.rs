@@ -89,7 +89,8 @@ impl BareTrials<'_> {
         // Opened first: what the kernel says from here on is this trial's.
         let mut kmsg = Kmsg::open().map_err(BareError::Kmsg)?;
         let old_logs = pstore::inventory();
-        let _made_again_below = fs::create_dir_all(&self.folder);
+        // What cannot be made fails below, with its name.
+        let _ = fs::create_dir_all(&self.folder);
         let mut worker = WorkerProcess::start(&WorkerPlan {
             trial: TrialPlan {
                 settings: self.begin.report.settings.clone(),
@@ -111,7 +112,7 @@ impl BareTrials<'_> {
             taint: taint_before,
             old_logs,
             pstore: Pstore::backend(),
-            racer: worker.group(),
+            worker: worker.group(),
         }))?;
         // Held back until the line above was on the disk.
         worker.go().map_err(BareError::WorkerProcess)?;
@@ -164,7 +165,8 @@ impl BareTrials<'_> {
         self.journal
             .append(&Record::Outcome(Box::new(trial.clone())))?;
         // Plain files: a dead worker process that has them open does not mind.
-        let _left_for_cleanup = fs::remove_dir_all(&self.folder);
+        // What stays is left for --cleanup.
+        let _ = fs::remove_dir_all(&self.folder);
         Ok(Done {
             trial,
             interrupted: ended == Ended::Interrupted,

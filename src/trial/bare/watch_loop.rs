@@ -156,7 +156,8 @@ impl WatchLoop<'_> {
             PollFd::new(self.kmsg.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.worker.messages(), PollFlags::POLLIN),
         ];
-        let _a_turn_at_most = poll(&mut fds, PollTimeout::from(TURN_MS));
+        // An error costs a turn at most.
+        let _ = poll(&mut fds, PollTimeout::from(TURN_MS));
         let hung_up = |fd: &PollFd<'_>| {
             fd.revents()
                 .is_some_and(|events| events.intersects(PollFlags::POLLHUP))

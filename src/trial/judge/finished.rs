@@ -1,7 +1,7 @@
 //! The last word of who raced, held against the kernel's taint, the recorder and
 //! the time asked for: it survived only if all agree.
 
-use super::{Verdict, broken};
+use super::{OutcomeAndReason, broken};
 use crate::model::Outcome;
 use crate::trial::evidence::Evidence;
 use crate::vm::protocol::{Ending, Finished};
@@ -19,7 +19,7 @@ pub(super) fn said(finished: &Finished) -> &'static str {
     }
 }
 
-pub(super) fn judge(finished: &Finished, evidence: &Evidence) -> Verdict {
+pub(super) fn judge(finished: &Finished, evidence: &Evidence) -> OutcomeAndReason {
     match finished.ending {
         Ending::Unsupported => return (Outcome::Unsupported, finished.reason.clone()),
         Ending::Broken => return broken(finished.reason.clone()),

@@ -1,10 +1,14 @@
 //! A report of a crash, held against everything else that was seen.
 
-use super::{TAINT_HURT, Verdict, broken, emulator};
+use super::{OutcomeAndReason, TAINT_HURT, broken, emulator};
 use crate::model::{Crash, CrashKind, Outcome, Severity, TrialPhase};
 use crate::trial::evidence::{Evidence, Report};
 
-pub(super) fn judge(report: &Report, evidence: &Evidence, notes: &mut Vec<String>) -> Verdict {
+pub(super) fn judge(
+    report: &Report,
+    evidence: &Evidence,
+    notes: &mut Vec<String>,
+) -> OutcomeAndReason {
     let crash = &report.crash;
     let in_boot = report.phase == TrialPhase::Boot;
     if let Some(verdict) = not_the_kernels(crash, report.phase) {
@@ -41,7 +45,7 @@ pub(super) fn judge(report: &Report, evidence: &Evidence, notes: &mut Vec<String
 }
 
 /// Ends of a kernel that its user space or its command line caused.
-fn not_the_kernels(crash: &Crash, phase: TrialPhase) -> Option<Verdict> {
+fn not_the_kernels(crash: &Crash, phase: TrialPhase) -> Option<OutcomeAndReason> {
     let title = &crash.title;
     if title.contains("Attempted to kill init") {
         let when = if phase.is_before_race() {

@@ -233,7 +233,7 @@ fn in_recovery(lines: &[&str], end: End) -> Said {
             taint: 0,
             old_logs: Vec::new(),
             pstore: None,
-            racer: 7,
+            worker: 7,
         }),
         Record::Racing(RacingMark {
             racing: Racing::default(),

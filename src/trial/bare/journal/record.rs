@@ -77,7 +77,8 @@ pub struct TrialStart {
     /// pstore's backend, if the kernel has one.
     pub pstore: Option<String>,
     /// The worker process's group.
-    pub racer: u32,
+    #[serde(rename = "racer")]
+    pub worker: u32,
 }
 
 /// The start of a race.

@@ -11,10 +11,9 @@ mod common;
 
 use modrace::kernel::pstore::FoundLog;
 use modrace::model::{Interval, Outcome, TrialPhase};
-use modrace::trial::bare::journal::{
-    Beat, Begin, FORMAT, RacingMark, Record, SignRecord, TrialStart,
+use modrace::trial::bare::{
+    Beat, Begin, FORMAT, Machine, RacingMark, Record, Recovery, SignRecord, TrialStart,
 };
-use modrace::trial::bare::recovery::{Machine, Recovery};
 use modrace::vm::protocol::Racing;
 use proptest::prelude::*;
 

@@ -40,7 +40,7 @@ pub mod saved_report;
 pub mod states;
 pub mod stop;
 
-pub use crate::trial::bare::worker_process;
+pub use crate::trial::bare::{WORKER_COMMAND, work};
 
 pub use control::ControlRequest;
 pub use events::Events;

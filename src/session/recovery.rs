@@ -20,8 +20,7 @@ use crate::kernel::pstore::{self, FoundLog};
 use crate::kernel::uname::boot_id;
 use crate::model::{ExitCode, Outcome};
 use crate::report::write::ReportFile;
-use crate::trial::bare::journal::{self, Journal, Record};
-use crate::trial::bare::recovery::{Machine, OpenTrial, Recovery};
+use crate::trial::bare::{Journal, Machine, OpenTrial, Record, Recovery, journals};
 
 /// Completes each run that has left a journal in `folder`, and hands it to
 /// `show`. With `resume`, makes the trials that are left. Returns the worst of
@@ -39,7 +38,7 @@ pub fn each(
                 .hint("sudo modrace recover"),
         );
     }
-    let left = journal::list(folder)?;
+    let left = journals(folder)?;
     if left.is_empty() {
         events.note(format!(
             "nothing to recover: no journal in {}",

@@ -4,13 +4,20 @@
 //! then on nothing here touches a module or their list. After the machine's
 //! death, `recovery` takes over. It judges nothing and prints nothing.
 
-pub mod journal;
+mod journal;
 pub(in crate::trial) mod monitor;
-pub mod recovery;
+mod recovery;
 #[cfg(test)]
 mod tests;
 mod watch_loop;
-pub mod worker_process;
+mod worker_process;
+
+pub use journal::{
+    Beat, Begin, FORMAT, JOURNAL_FOLDER, Journal, JournalError, RacingMark, Record, SignRecord,
+    TrialStart, list as journals,
+};
+pub use recovery::{Machine, OpenTrial, Recovery};
+pub use worker_process::{COMMAND as WORKER_COMMAND, main as work};
 
 use std::fs;
 use std::io;
@@ -20,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use self::journal::{Begin, Journal, JournalError, Record, TrialStart, unix_ms};
+use self::journal::unix_ms;
 use self::monitor::{Ended, Monitor};
 use self::watch_loop::WatchLoop;
 use self::worker_process::{WorkerPlan, WorkerProcess};

@@ -5,9 +5,8 @@
 use crate::kernel::pstore::FoundLog;
 use crate::model::{Accel, Counters, Outcome, Report, Trial, TrialPhase};
 use crate::recorder::{Phase, Snapshot};
-use crate::trial::bare::journal::{Beat, Begin, FORMAT, RacingMark, Record, TrialStart};
 use crate::trial::bare::monitor::{Ended, Monitor};
-use crate::trial::bare::recovery::{Machine, Recovery};
+use crate::trial::bare::{Beat, Begin, FORMAT, Machine, RacingMark, Record, Recovery, TrialStart};
 use crate::trial::conclusion::Conclusion;
 use crate::trial::evidence::Taint;
 use crate::trial::stall_detector::Stall;

@@ -14,6 +14,7 @@ use crate::lab::{
     LabKernelRow, NamedText, Source, Store,
 };
 use crate::model::ExitCode;
+use crate::race::races::RaceRow;
 use crate::session::{Failure, stop};
 
 /// Build kernels with and without the fix, to race them in VMs
@@ -35,8 +36,12 @@ enum Command {
 #[command(after_help = build_help())]
 struct BuildArgs {
     /// Which of modrace's lab kernels
-    #[arg(required_unless_present = "name", conflicts_with = "name")]
+    #[arg(required_unless_present_any = ["name", "race"], conflicts_with = "name")]
     kernels: Vec<String>,
+
+    /// The lab kernels of this race's pair, from `modrace list races`
+    #[arg(long, value_name = "NAME", value_parser = super::args::race, conflicts_with = "name")]
+    race: Option<&'static RaceRow>,
 
     /// Kernel source: a folder or a tarball
     #[arg(long, value_name = "DIR|TARBALL", default_value = DEBIAN_TARBALL)]
@@ -164,7 +169,9 @@ fn recipes(args: &BuildArgs) -> Result<Vec<BuildSpec>, Failure> {
         let build_spec = BuildSpec::custom(name, fragments, fix, patches)?;
         return Ok(vec![build_spec]);
     }
-    args.kernels.iter().map(|name| row_recipe(name)).collect()
+    let pair = args.race.map_or_else(Vec::new, |row| row.pair.kernels());
+    let names = args.kernels.iter().map(String::as_str).chain(pair);
+    names.map(row_recipe).collect()
 }
 
 fn row_recipe(name: &str) -> Result<BuildSpec, Failure> {

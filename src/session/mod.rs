@@ -13,8 +13,9 @@
 //!    [`Finished`].
 //!
 //! - `request`: what is asked for, its defaults and limits
-//! - `kernel_arg`, `module`, `prepared_kernel`: from KERNEL to a kernel that
-//!   waits for its trials
+//! - `race_choice`: a row of the table of races, or a driver of one's own
+//! - `kernel_arg`, `module`, `race_modules`, `prepared_kernel`: from KERNEL to a
+//!   kernel that waits for its trials
 //! - `repeated` (`vm`), `paired` (`ab`), `states`, `bare` (`run`), `recovery`
 //!   (`recover`): one for each command
 //! - `record`, `control`, `saved_report`, `finished`: the report from blank to
@@ -32,6 +33,8 @@ pub mod kernel_arg;
 mod module;
 pub mod paired;
 mod prepared_kernel;
+pub mod race_choice;
+mod race_modules;
 mod record;
 pub mod recovery;
 pub mod repeated;

@@ -85,14 +85,18 @@ pub fn run(
     let file = preparation.report_file(&pair.candidate)?;
     let plan = pair.stop_rule(preparation.request.seed)?;
     let logs = |of: &str| file.as_ref().map(|file| file.logs().join(of));
-    let baseline = preparation.prepare(&pair.baseline, logs("baseline"))?;
-    let candidate = preparation.prepare(&pair.candidate, logs("candidate"))?;
+    // Of a driver's mistake the halves are the module's, not the kernel's.
+    let mended = preparation.request.row()?.is_drivers();
+    let baseline = preparation.prepare_half(&pair.baseline, false, logs("baseline"))?;
+    let candidate = preparation.prepare_half(&pair.candidate, mended, logs("candidate"))?;
 
     let mut report = preparation.report(&candidate);
     report.stop_rule = Some(plan.sentence());
     // A fix that breaks what /proc/modules and oopses show is no fix. Another
     // module than ours cannot be held in a state.
-    let ours = preparation.request.module.is_none() && report.settings.oracle == Oracle::Crash;
+    let ours = preparation.request.module.is_none()
+        && report.settings.oracle == Oracle::Crash
+        && !report.settings.is_other_race();
     if ours && pair.states {
         report.states = states::look(&candidate, &preparation, logs("states"))?.checks;
     }

@@ -14,8 +14,9 @@ use sha2::{Digest, Sha256};
 use super::events::Events;
 use super::exit::Failure;
 use super::kernel_arg::{self, KernelUnderTest};
+use super::race_modules::RaceModules;
 use super::request::Request;
-use super::{module, record, stop};
+use super::{record, stop};
 use crate::build::cache::Cache;
 use crate::build::config::{KernelConfig, hex};
 use crate::build::module_image::ModuleImage;
@@ -94,20 +95,23 @@ impl<'a> Preparation<'a> {
     /// Makes the kernel that an argument names ready. Its console logs go to
     /// the folder `logs`, if there is one.
     pub fn prepare(&self, kernel: &str, logs: Option<PathBuf>) -> Result<PreparedKernel, Failure> {
+        self.prepare_half(kernel, self.request.mended, logs)
+    }
+
+    /// The same with a driver's mistake in the module, or with it mended.
+    pub fn prepare_half(
+        &self,
+        kernel: &str,
+        mended: bool,
+        logs: Option<PathBuf>,
+    ) -> Result<PreparedKernel, Failure> {
         let kernel = kernel_arg::resolve(kernel, &self.cache)?;
         let qemu = Qemu::find(self.request.qemu.as_deref())?;
         let settings = &self.request.settings;
-        let module = module::of_kernel(
-            self.request.module.as_deref(),
-            settings.oracle,
-            kernel.kdir.as_deref(),
-            &kernel.name,
-            &self.cache,
-            &self.stop,
-        )?;
+        let modules = RaceModules::of(&self.request, mended, &kernel, &self.cache, &self.stop)?;
         let init = std::env::current_exe()?;
         let programs = settings.strategy == Strategy::AsReported;
-        let base = contents::base(&init, module.bytes(), programs)?;
+        let base = contents::base(&init, modules.raced.bytes(), &modules.packed(), programs)?;
         let spec = VmSpec {
             kernel: kernel.image.clone(),
             accel: settings.accel,
@@ -126,7 +130,7 @@ impl<'a> Preparation<'a> {
         Ok(PreparedKernel {
             environment: environment(kernel, config.as_ref(), &trials),
             trials,
-            module,
+            module: modules.raced,
             config,
         })
     }

@@ -4,7 +4,9 @@
 use std::path::PathBuf;
 
 use super::exit::Failure;
-use crate::model::{Accel, ChaosChoice, DEFAULT_TARGET, MAX_SEED, Oracle, Settings, Strategy};
+use crate::model::{
+    Accel, ChaosChoice, DEFAULT_RACE, DEFAULT_TARGET, MAX_SEED, Oracle, Settings, Strategy,
+};
 use crate::procfs::cpus::CpuList;
 use crate::race::targets;
 use crate::recorder::MAX_WORKERS;
@@ -33,6 +35,10 @@ pub struct Request {
     pub seed: u64,
     /// A module file to race; none: the dummy module, built for the kernel.
     pub module: Option<PathBuf>,
+    /// Modules that are loaded before it, in this order.
+    pub with: Vec<PathBuf>,
+    /// With a race that is a driver's own mistake: its module without it.
+    pub mended: bool,
     /// Where the report goes.
     pub report: Destination,
     /// The QEMU program; none: the one on `PATH`.
@@ -74,9 +80,13 @@ impl Default for Request {
                 append: String::new(),
                 oracle: Oracle::Crash,
                 target: DEFAULT_TARGET.to_owned(),
+                race: DEFAULT_RACE.to_owned(),
+                driver: None,
             },
             seed: 0,
             module: None,
+            with: Vec::new(),
+            mended: false,
             report: Destination::Named,
             qemu: None,
             keep: false,
@@ -131,8 +141,8 @@ impl Request {
         at_least_one(&[
             ("--trials", settings.trials),
             ("--loaders", settings.loaders),
-            ("--readers", settings.readers),
         ])?;
+        self.check_choice()?;
         let duration_s = settings.duration_s;
         if !(0.1..=MAX_DURATION_S).contains(&duration_s) {
             return usage(format!(

@@ -18,6 +18,7 @@ mod kernel_log;
 mod race_clock;
 mod record;
 mod runner;
+mod scene;
 mod stall_detector;
 mod virtual_cpus;
 mod vm_trial;

@@ -213,8 +213,8 @@ impl VmTrials {
             watch.last_seen().unwrap_or(&last).clone()
         };
         let conclusion = watch.conclude(&last, &complaint);
-        let mut trial = record::trial(trial.index, seed, conclusion, &counts);
-        trial.reason = record::reason(&self.settings, trial.outcome, trial.reason);
+        let trial = record::trial(trial.index, seed, conclusion, &counts);
+        let mut trial = record::of_race(&self.settings, trial, &counts);
         trial.notes.extend(
             skipped
                 .into_iter()

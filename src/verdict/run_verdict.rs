@@ -103,10 +103,10 @@ fn earned(
 /// the other, however often they saw the module `Live`. All trials together,
 /// since a short one may miss it without harm.
 ///
-/// Other targets do not show states: there any sighting has to do, which each
+/// Other targets and races do not show states: there any sighting has to do, which each
 /// survivor has.
 fn window_visited(settings: &Settings, trials: &[Trial]) -> bool {
-    if settings.other_target().is_some() {
+    if settings.other_target().is_some() || settings.is_other_race() {
         return true;
     }
     let of_kernel = trials.iter().filter(|trial| counts(trial));

@@ -10,6 +10,8 @@ use crate::recorder::{Phase, Snapshot};
 pub const PLAN_PATH: &str = "/modrace/plan.json";
 /// Where the guest finds the module.
 pub const MODULE_PATH: &str = "/modrace/module.ko";
+/// Where it finds modules to be loaded before it, in the order of their names.
+pub const BEFORE_PATH: &str = "/modrace/with";
 /// Before each line, where the agent channel is the console.
 pub const CONSOLE_PREFIX: &str = "modrace-agent: ";
 /// Printed to the kernel log when the race starts, followed by the monotonic
@@ -118,6 +120,7 @@ impl From<Tick> for Snapshot {
             race_start_ns: tick.race_start_ns,
             race_end_ns: 0,
             cycles: tick.cycles,
+            last_cycle_ns: 0,
             reads: tick.reads,
             counters: tick.counters,
             stages: Vec::new(),

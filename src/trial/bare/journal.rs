@@ -270,7 +270,7 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>, JournalError> {
 }
 
 /// Wall clock, ms since 1970.
-pub fn unix_ms() -> u64 {
+pub(super) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

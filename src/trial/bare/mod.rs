@@ -162,13 +162,13 @@ impl BareTrials<'_> {
             after: taint(),
         };
         let conclusion = monitor.conclude(&ended, &last, taint, duration_s);
+        let trial = record::trial(index, seed, conclusion, &last);
         let mut trial = Trial {
             wall_s: start.elapsed().as_secs_f64(),
             bad_lines,
-            ..record::trial(index, seed, conclusion, &last)
+            ..record::of_race(settings, trial, &last)
         };
         trial.notes.extend(self.begin.report.settings.crowding());
-        trial.reason = record::reason(settings, trial.outcome, trial.reason);
         self.journal
             .append(&Record::Outcome(Box::new(trial.clone())))?;
         // Plain files: a dead worker process that has them open does not mind.

@@ -37,20 +37,20 @@ const RECORDER_FD: i32 = 3;
 
 /// What a worker process has to do: one trial, or several in a row.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct WorkerPlan {
+pub(super) struct WorkerPlan {
     /// The trial.
-    pub trial: TrialPlan,
+    pub(super) trial: TrialPlan,
     /// The module file.
-    pub module: PathBuf,
+    pub(super) module: PathBuf,
     /// Modules to be loaded before it and unloaded after it.
-    pub dependencies: Vec<PathBuf>,
+    pub(super) dependencies: Vec<PathBuf>,
     /// Where copies of the module go; made and removed by who starts it.
-    pub folder: PathBuf,
+    pub(super) folder: PathBuf,
 }
 
 /// A worker process under way, seen from outside.
 #[derive(Debug)]
-pub struct WorkerProcess {
+pub(super) struct WorkerProcess {
     child: Child,
     plan: Option<(ChildStdin, Vec<u8>)>,
     pipe: ChildStdout,
@@ -60,7 +60,7 @@ pub struct WorkerProcess {
 impl WorkerProcess {
     /// Starts one, which waits for its plan. Call it from a thread that lives as
     /// long as it may: it dies with that thread.
-    pub fn start(plan: &WorkerPlan) -> io::Result<Self> {
+    pub(super) fn start(plan: &WorkerPlan) -> io::Result<Self> {
         let (page, recorder) = recorder::create()?;
         let mut command = Command::new("/proc/self/exe");
         command
@@ -92,7 +92,7 @@ impl WorkerProcess {
     }
 
     /// Hands it its plan. Until then it has touched nothing.
-    pub fn go(&mut self) -> io::Result<()> {
+    pub(super) fn go(&mut self) -> io::Result<()> {
         match self.plan.take() {
             Some((mut stdin, plan)) => stdin.write_all(&plan),
             None => Ok(()),
@@ -100,22 +100,22 @@ impl WorkerProcess {
     }
 
     /// Its process group.
-    pub fn group(&self) -> u32 {
+    pub(super) fn group(&self) -> u32 {
         self.child.id()
     }
 
     /// What the flight recorder says now.
-    pub fn snapshot(&self) -> Snapshot {
+    pub(super) fn snapshot(&self) -> Snapshot {
         self.recorder.snapshot()
     }
 
     /// Where its messages come from.
-    pub fn messages(&self) -> BorrowedFd<'_> {
+    pub(super) fn messages(&self) -> BorrowedFd<'_> {
         self.pipe.as_fd()
     }
 
     /// Bytes of messages that have come. Never waits.
-    pub fn read(&mut self) -> Vec<u8> {
+    pub(super) fn read(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         // Ends with WouldBlock, or with the worker process.
         let _ = self.pipe.read_to_end(&mut bytes);
@@ -123,7 +123,7 @@ impl WorkerProcess {
     }
 
     /// The last line that it complained of, if it did.
-    pub fn complaint(&mut self) -> Option<String> {
+    pub(super) fn complaint(&mut self) -> Option<String> {
         let pipe = self.child.stderr.as_mut()?;
         fcntl(&*pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).ok()?;
         let mut bytes = Vec::new();
@@ -134,18 +134,18 @@ impl WorkerProcess {
     }
 
     /// Asks it to end the race and clean up.
-    pub fn ask_to_stop(&self) {
+    pub(super) fn ask_to_stop(&self) {
         self.signal(Signal::SIGTERM);
     }
 
     /// Kills it and what it started. Says nothing of when it is gone: a worker
     /// that waits in a dead kernel never is.
-    pub fn kill(&self) {
+    pub(super) fn kill(&self) {
         self.signal(Signal::SIGKILL);
     }
 
     /// How it ended, if it has.
-    pub fn exited(&mut self) -> Option<ExitStatus> {
+    pub(super) fn exited(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 

@@ -134,6 +134,7 @@ fn snapshot(phase: Phase) -> Snapshot {
         race_start_ns: START_NS,
         race_end_ns: 0,
         cycles: 40,
+        last_cycle_ns: 0,
         reads: 900,
         counters: Counters::default(),
         stages: Vec::new(),

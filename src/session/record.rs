@@ -15,7 +15,7 @@ use crate::verdict::{run_stats, verdict_of_run};
 /// A report before the first trial.
 pub(super) fn blank(
     environment: Environment,
-    module: &ModuleImage,
+    module: ModuleRecord,
     settings: Settings,
     seed: u64,
     started: SystemTime,
@@ -35,7 +35,7 @@ pub(super) fn blank(
         command: std::env::args().collect(),
         seed,
         environment,
-        module: Some(module_record(module)),
+        module: Some(module),
         settings,
         states: Vec::new(),
         trials: Vec::new(),

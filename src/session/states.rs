@@ -97,7 +97,13 @@ fn here(preparation: &Preparation<'_>) -> Result<Report, Failure> {
     let mut settings = preparation.request.settings.clone();
     settings.accel = Accel::None;
     let started = preparation.started;
-    let mut report = record::blank(environment, &module, settings, 0, started);
+    let mut report = record::blank(
+        environment,
+        record::module_record(&module),
+        settings,
+        0,
+        started,
+    );
     adopt_module(&mut report, &seen);
     report.states = check_observed(&seen);
     Ok(report)

@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod accelerator;
 mod compared;
 mod misbehaves;
 mod near_miss;

@@ -14,6 +14,7 @@ use nix::errno::Errno;
 use super::scene::Scene;
 use crate::build::module_image::ModuleImage;
 use crate::kernel::module::{BACKGROUND, ModuleFile};
+use crate::kernel::preflight::taint;
 use crate::kernel::{affinity, clock};
 use crate::model::{Accel, BadLine, Oracle, Tunable};
 use crate::procfs::cpus::CpuList;
@@ -64,7 +65,7 @@ pub fn perform(
     recorder.magic.store(RECORDER_MAGIC, Ordering::Relaxed);
     recorder.enter(Phase::Setup);
     beat(recorder);
-    let taint_before = tainted();
+    let taint_before = taint();
     let mut found = Found::default();
     let ended = run(plan, module, folder, recorder, stop, &mut found, say);
     let (ending, reason) = match ended {
@@ -80,7 +81,7 @@ pub fn perform(
         reads: seen.reads,
         counters: seen.counters,
         taint_before,
-        taint_after: tainted(),
+        taint_after: taint(),
         tunables: found.tunables,
         bad_lines: found.bad_lines,
     })));
@@ -244,11 +245,6 @@ fn mark_start() {
         "/dev/kmsg",
         format!("<5>{RACE_MARK}{}\n", clock::monotonic_ns()),
     );
-}
-
-fn tainted() -> u64 {
-    let text = fs::read_to_string("/proc/sys/kernel/tainted").unwrap_or_default();
-    text.trim().parse().unwrap_or(0)
 }
 
 /// A copy of the module under a name of its own; the first keeps its name.

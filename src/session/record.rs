@@ -66,7 +66,7 @@ pub(super) fn update(report: &mut Report) {
         verdict_of_run(&report.settings, &report.trials, &report.states, true, None);
 }
 
-/// Writes the last word into the report; returns the process's exit code.
+/// Makes the report final; returns the process's exit code.
 pub(super) fn conclude(report: &mut Report, interrupted: bool) -> ExitCode {
     report.complete = !interrupted;
     report.updated = now();

@@ -16,6 +16,7 @@ use super::blocked_tasks;
 use super::scene::Scene;
 use crate::build::module_image::ModuleImage;
 use crate::kernel::module::{BACKGROUND, ModuleFile};
+use crate::kernel::preflight::taint;
 use crate::kernel::{affinity, clock};
 use crate::model::{Accel, BadLine, Oracle, Tunable};
 use crate::procfs::cpus::CpuList;
@@ -69,7 +70,7 @@ pub fn perform(
     let longest_ms = Arc::new(AtomicU64::new(0));
     let limits = blocked_limits(plan.settings.accel, Arc::clone(&longest_ms));
     blocked_tasks::watch(recorder, limits);
-    let taint_before = tainted();
+    let taint_before = taint();
     let mut found = Found {
         longest_ms,
         ..Found::default()
@@ -88,7 +89,7 @@ pub fn perform(
         reads: seen.reads,
         counters: seen.counters,
         taint_before,
-        taint_after: tainted(),
+        taint_after: taint(),
         tunables: found.tunables,
         bad_lines: found.bad_lines,
     })));
@@ -277,11 +278,6 @@ fn mark_start() {
         "/dev/kmsg",
         format!("<5>{RACE_MARK}{}\n", clock::monotonic_ns()),
     );
-}
-
-fn tainted() -> u64 {
-    let text = fs::read_to_string("/proc/sys/kernel/tainted").unwrap_or_default();
-    text.trim().parse().unwrap_or(0)
 }
 
 /// A copy of the module under a name of its own; the first keeps its name.

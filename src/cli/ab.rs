@@ -2,21 +2,19 @@
 //! the evidence is enough by a rule fixed beforehand.
 
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use super::args::{MachineArgs, RaceArgs};
 use super::kernel_arg::KERNEL_HELP;
 use super::side::{Preparation, Side};
 use super::ui::{Ui, progress::Progress};
 use super::{Failure, OrFail, control, plan, session, states};
-use crate::model::{ExitCode, Oracle, Outcome, Report, Run, RunStats, Trial, Verdict};
+use crate::model::{ExitCode, Oracle, Report, Run, RunStats, Trial};
 use crate::report::write::ReportFile;
 use crate::trial::Event;
 use crate::trial::{Schedule, Turn, VmTrial, campaign};
-use crate::verdict::{Next, Plan, UnderWay, compare, run_stats, verdict_of_run};
+use crate::verdict::{Kernel, Next, Plan, Seen, Start, UnderWay, exit_code, hopeless};
 
-/// Trials of one kernel in a row without a result, after which more of them
-/// would show no more.
-const BROKEN_IN_A_ROW: usize = 3;
 /// Longest trial unless told otherwise, seconds. Many short trials see more
 /// clean states than one long one.
 const DEFAULT_DURATION_S: f64 = 15.0;
@@ -36,12 +34,17 @@ pub(super) struct Args {
     /// Crashes of the baseline to wait for
     #[arg(long, value_name = "N", default_value_t = 10)]
     crashes: u32,
-    /// How sure to be, between 0.5 and 1
+    /// How sure to be, between 0.5 and 0.999999
     #[arg(long, value_name = "LEVEL", default_value_t = 0.999)]
     confidence: f64,
     /// The most exposure that either kernel gets
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
     max_exposure: std::time::Duration,
+    /// How long the comparison may take in all, kernels and their states aside:
+    /// what is left of it once the fix is confirmed lowers the bound on how rare
+    /// the crash may still be
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    budget: Option<std::time::Duration>,
     /// Do not look at the candidate's module states first
     #[arg(long)]
     no_states: bool,
@@ -60,7 +63,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
     let settings = plan::vm_settings(&args.race, &args.machine, DEFAULT_DURATION_S)?;
     let (preparation, file) =
         Preparation::of_race(&args.race, &args.machine, settings, &args.candidate, ui)?;
-    let plan = stop_rule(args, preparation.seed)?;
+    let plan = stop_rule(args, preparation.settings.duration_s)?;
     let mut baseline = preparation.side(&args.baseline)?;
     let mut candidate = preparation.side(&args.candidate)?;
     let logs = file.as_ref().map(ReportFile::logs);
@@ -68,6 +71,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
     candidate.trials.logs = logs.as_ref().map(|logs| logs.join("candidate"));
 
     let mut report = preparation.report(&candidate);
+    report.terms.confidence = Some(plan.confidence);
     report.stop_rule = Some(plan.sentence());
     // A fix that breaks what /proc/modules and oopses show is no fix. Another
     // module than ours cannot be held in a state.
@@ -75,6 +79,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
     if ours && !args.no_states {
         let logs = logs.as_ref().map(|logs| logs.join("states"));
         report.states = states::look(&candidate, &args.candidate, &preparation, logs)?.checks;
+        report.terms.states_checked = u32::try_from(report.states.len()).ok();
     }
     ui.note(&format!("stop rule, {}", plan.sentence()));
     let mut pairing = Pairing {
@@ -95,7 +100,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
         cap: args.race.trials,
         file: file.as_ref(),
         progress: Progress::new(ui, "ab", 0),
-        over: None,
+        began: Instant::now(),
         lost: None,
     };
     // An unwritable place is found now, not after an hour of racing.
@@ -105,7 +110,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
         &preparation.stop,
         &mut pairing,
         |(which, index), give_up, tell| {
-            let side = if which == Which::Baseline {
+            let side = if which == Kernel::Baseline {
                 &baseline
             } else {
                 &candidate
@@ -123,10 +128,10 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
     pairing.update()?;
     let report = pairing.report;
     session::show(&args.race, &report, file, ui)?;
-    Ok(session::exit_code(&report))
+    Ok(exit_code(&report))
 }
 
-fn stop_rule(args: &Args, seed: u64) -> Result<Plan, Failure> {
+fn stop_rule(args: &Args, longest_trial_s: f64) -> Result<Plan, Failure> {
     let usage = |text: String| Err(Failure::message(ExitCode::Usage, text));
     if args.crashes == 0 {
         return usage("--crashes 0: without a crash there is no positive control".to_owned());
@@ -139,16 +144,10 @@ fn stop_rule(args: &Args, seed: u64) -> Result<Plan, Failure> {
     Ok(Plan {
         crashes: args.crashes,
         confidence: args.confidence,
+        longest_trial_s,
         max_exposure_s,
-        seed,
+        budget_s: args.budget.map(|budget| budget.as_secs_f64()),
     })
-}
-
-/// Which of the two kernels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Which {
-    Baseline,
-    Candidate,
 }
 
 /// The schedule: keeps the trials of both, asks the stop rule, saves the report.
@@ -165,24 +164,26 @@ struct Pairing<'a> {
     cap: Option<u32>,
     file: Option<&'a ReportFile>,
     progress: Progress<'a>,
-    /// Why no more trials are wanted, when the stop rule did not say it.
-    over: Option<String>,
+    began: Instant,
     lost: Option<Failure>,
 }
 
 impl Schedule for Pairing<'_> {
-    type Key = (Which, u32);
+    type Key = (Kernel, u32);
 
     fn next(&mut self) -> Turn<Self::Key> {
-        if self.over.is_some() {
+        if self.report.terms.given_up.is_some() || self.lost.is_some() {
             return Turn::Stop;
         }
-        let which = match self
-            .plan
-            .next(&self.control.trials, &self.report.trials, self.under_way)
-        {
-            Ok(Next::Baseline) => Which::Baseline,
-            Ok(Next::Candidate) => Which::Candidate,
+        let next = self.plan.next(&Seen {
+            settings: &self.report.settings,
+            baseline: &self.control.trials,
+            candidate: &self.report.trials,
+            under_way: self.under_way,
+            elapsed_s: self.began.elapsed().as_secs_f64(),
+        });
+        let Start { kernel, .. } = match next {
+            Ok(Next::Start(start)) => start,
             Ok(Next::Wait) => return Turn::Wait,
             Ok(Next::Stop(_)) => return Turn::Stop,
             Err(error) => {
@@ -190,20 +191,20 @@ impl Schedule for Pairing<'_> {
                 return Turn::Stop;
             }
         };
-        let started = &mut self.started[which as usize];
+        let started = &mut self.started[kernel as usize];
         if self.cap.is_some_and(|cap| *started >= cap) {
             return Turn::Stop;
         }
         *started += 1;
-        match which {
-            Which::Baseline => self.under_way.baseline += 1,
-            Which::Candidate => self.under_way.candidate += 1,
+        match kernel {
+            Kernel::Baseline => self.under_way.baseline += 1,
+            Kernel::Candidate => self.under_way.candidate += 1,
         }
-        Turn::Start((which, *started - 1))
+        Turn::Start((kernel, *started - 1))
     }
 
-    fn hear(&mut self, (which, _): Self::Key, event: Event) -> bool {
-        let name = if which == Which::Baseline {
+    fn hear(&mut self, (kernel, _): Self::Key, event: Event) -> bool {
+        let name = if kernel == Kernel::Baseline {
             "baseline"
         } else {
             "candidate"
@@ -212,35 +213,25 @@ impl Schedule for Pairing<'_> {
         let Event::Finished(trial) = event else {
             return true;
         };
-        let (trials, under_way) = match which {
-            Which::Baseline => (&mut self.control.trials, &mut self.under_way.baseline),
-            Which::Candidate => (&mut self.report.trials, &mut self.under_way.candidate),
+        let (trials, under_way) = match kernel {
+            Kernel::Baseline => (&mut self.control.trials, &mut self.under_way.baseline),
+            Kernel::Candidate => (&mut self.report.trials, &mut self.under_way.candidate),
         };
         *under_way -= 1;
         trials.push(*trial);
         trials.sort_by_key(|trial| trial.index);
-        self.over = hopeless(trials).map(|why| format!("{name}: {why}"));
-        if let Err(failure) = self.update() {
-            self.lost = Some(failure.hint("the report of the trials before this one is intact"));
+        // Several trials may be under way: the first reason and the first failure
+        // stand.
+        if let Some(why) = hopeless(trials) {
+            let given_up = &mut self.report.terms.given_up;
+            given_up.get_or_insert_with(|| format!("{name}: {why}"));
         }
-        self.lost.is_none() && self.over.is_none()
+        if let Err(failure) = self.update() {
+            let hint = "the report of the trials before this one is intact";
+            self.lost.get_or_insert_with(|| failure.hint(hint));
+        }
+        self.lost.is_none() && self.report.terms.given_up.is_none()
     }
-}
-
-/// Why more trials of a kernel would show no more.
-fn hopeless(trials: &[Trial]) -> Option<String> {
-    let of = |outcome| move |trial: &&Trial| trial.outcome == outcome;
-    if let Some(trial) = trials.iter().find(of(Outcome::Unsupported)) {
-        return Some(trial.reason.clone());
-    }
-    let last = trials.iter().rev().take(BROKEN_IN_A_ROW);
-    let broken = last.filter(of(Outcome::Broken)).count();
-    (broken == BROKEN_IN_A_ROW).then(|| {
-        format!(
-            "{broken} trials in a row broke: {}",
-            trials[trials.len() - 1].reason
-        )
-    })
 }
 
 impl Pairing<'_> {
@@ -254,42 +245,8 @@ impl Pairing<'_> {
         let made = |trials: &[Trial]| u32::try_from(trials.len()).unwrap_or(u32::MAX);
         report.settings.trials = made(&report.trials);
         self.control.settings.trials = made(&self.control.trials);
-        report.stats = run_stats(&report.trials);
-        self.control.stats = run_stats(&self.control.trials);
-        let comparison = compare(
-            &self.control.trials,
-            &report.trials,
-            self.plan.confidence,
-            report.seed,
-        )
-        .or_fail(ExitCode::Broken)?;
-        (report.verdict, report.verdict_reason) = verdict_of_run(
-            &report.settings,
-            &report.trials,
-            &report.states,
-            true,
-            Some(&comparison),
-        );
-        if let Some(why) = &self.over {
-            // No verdict follows from a kernel that could not be raced.
-            if report.verdict != Verdict::Fail {
-                let unsupported = self
-                    .control
-                    .trials
-                    .iter()
-                    .chain(&report.trials)
-                    .any(|trial| trial.outcome == Outcome::Unsupported);
-                report.verdict = if unsupported {
-                    Verdict::Inconclusive
-                } else {
-                    Verdict::Broken
-                };
-                report.verdict_reason.clone_from(why);
-            }
-        }
-        report.comparison = Some(comparison);
         report.baseline = Some(self.control.clone());
-        report.updated = session::now();
+        session::update(report);
         self.save()
     }
 

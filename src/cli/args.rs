@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::model::{Accel, ChaosChoice, DEFAULT_TARGET, Oracle, Strategy};
+use crate::model::{Accel, ChaosChoice, DEFAULT_TARGET, Oracle, Strategy, Terms};
 use crate::procfs::cpus::CpuList;
 use crate::race::targets::{self, TARGETS, Target};
 
@@ -20,6 +20,14 @@ pub(super) struct RaceArgs {
     /// wants]
     #[arg(short = 'n', long, value_name = "N")]
     pub(super) trials: Option<u32>,
+    /// Let the kernel warn: its warnings are told, but fail it no more. Without
+    /// this a warning fails the kernel, unless its baseline shows it too
+    #[arg(long)]
+    pub(super) allow_warnings: bool,
+    /// What a PASS takes besides a clean run: without it the verdict is
+    /// inconclusive
+    #[arg(long, value_name = "WHAT")]
+    pub(super) require: Option<Require>,
     /// Loaders: workers that load and unload the module
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(super) loaders: u32,
@@ -66,6 +74,24 @@ pub(super) struct RaceArgs {
     /// Say nothing on the way
     #[arg(short, long)]
     pub(super) quiet: bool,
+}
+
+/// What a PASS may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Require {
+    /// A kernel that crashed under the same settings: beside it, or by --control
+    Control,
+}
+
+impl RaceArgs {
+    /// What the verdict hangs on besides the settings.
+    pub(super) fn terms(&self) -> Terms {
+        Terms {
+            allow_warnings: self.allow_warnings,
+            require_control: self.require == Some(Require::Control),
+            ..Terms::default()
+        }
+    }
 }
 
 /// The machine that a guest gets.

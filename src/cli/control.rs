@@ -7,6 +7,7 @@ use super::report::{Loaded, load};
 use super::{Failure, OrFail};
 use crate::model::{ExitCode, Report, Settings};
 use crate::report::{check_control, with_control};
+use crate::verdict;
 
 /// How a control is named on the command line.
 #[derive(Debug, clap::Args)]
@@ -15,7 +16,7 @@ pub(super) struct ControlArgs {
     /// control that a PASS needs
     #[arg(long, value_name = "REPORT")]
     control: Option<PathBuf>,
-    /// How sure to be with a control, between 0.5 and 1
+    /// How sure to be with a control, between 0.5 and 0.999999
     #[arg(long, value_name = "LEVEL", default_value_t = 0.999)]
     confidence: f64,
 }
@@ -62,13 +63,10 @@ impl Control {
     }
 }
 
-/// A confidence as it may be typed.
+/// A confidence as it may be typed: in every command the same.
 pub(super) fn check_confidence(confidence: f64) -> Result<(), Failure> {
-    if (0.5..1.0).contains(&confidence) {
-        return Ok(());
-    }
-    let error = format!("--confidence {confidence}: between 0.5 and 1, 1 not included");
-    Err(Failure::message(ExitCode::Usage, error))
+    verdict::check_confidence(confidence)
+        .map_err(|wrong| Failure::message(ExitCode::Usage, format!("--confidence: {wrong}")))
 }
 
 fn repeat(path: &Path) -> String {

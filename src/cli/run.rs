@@ -176,6 +176,7 @@ fn begin(
         environment(release, machine),
         &candidate.image,
         settings,
+        args.race.terms(),
         plan::seed(&args.race),
         started,
     );

@@ -1,6 +1,7 @@
 //! What every command that races does alike: the report from blank to final,
 //! where it goes, what is shown at the end, and the module that is raced.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
@@ -12,30 +13,32 @@ use crate::build::cache::Cache;
 use crate::build::kbuild;
 use crate::build::module_image::ModuleImage;
 use crate::model::{
-    Environment, ExitCode, ModuleRecord, Oracle, Outcome, Report, RunStats, SCHEMA, Settings, Tool,
-    Trial,
+    Assurance, Environment, ExitCode, ModuleRecord, Oracle, Report, RunStats, SCHEMA, Settings,
+    Terms, Tool, Verdict,
 };
 use crate::report;
 use crate::report::write::{ReportFile, to_json};
-use crate::verdict::{run_stats, verdict_of_run};
+use crate::verdict::{exit_code, settle};
 
 /// A report before the first trial.
 pub(super) fn blank(
     environment: Environment,
     module: &ModuleImage,
     settings: Settings,
+    terms: Terms,
     seed: u64,
     started: SystemTime,
 ) -> Report {
-    let (verdict, verdict_reason) = verdict_of_run(&settings, &[], &[], true, None);
-    Report {
+    let mut report = Report {
         schema: SCHEMA.to_owned(),
         tool: Tool {
             name: "modrace".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         },
-        verdict,
-        verdict_reason,
+        verdict: Verdict::Inconclusive,
+        verdict_reason: String::new(),
+        assurance: Assurance::None,
+        run_id: run_id(),
         complete: false,
         started: humantime::format_rfc3339_millis(started).to_string(),
         updated: now(),
@@ -44,6 +47,7 @@ pub(super) fn blank(
         environment,
         module: Some(module_record(module)),
         settings,
+        terms,
         states: Vec::new(),
         trials: Vec::new(),
         stats: RunStats::default(),
@@ -51,7 +55,16 @@ pub(super) fn blank(
         comparison: None,
         stop_rule: None,
         merged_from: Vec::new(),
-    }
+    };
+    settle(&mut report);
+    report
+}
+
+/// 128 random bits: the name that tells this run from every other.
+fn run_id() -> String {
+    // The standard library keys its hash maps at random.
+    let half = || RandomState::new().build_hasher().finish();
+    format!("{:016x}{:016x}", half(), half())
 }
 
 /// A module before it was loaded.
@@ -67,37 +80,15 @@ pub(super) fn module_record(module: &ModuleImage) -> ModuleRecord {
 
 /// Brings what follows from the trials up to date.
 pub(super) fn update(report: &mut Report) {
-    report.stats = run_stats(&report.trials);
     report.updated = now();
-    (report.verdict, report.verdict_reason) =
-        verdict_of_run(&report.settings, &report.trials, &report.states, true, None);
+    settle(report);
 }
 
 /// Writes the last word into the report; returns the process's exit code.
 pub(super) fn conclude(report: &mut Report, interrupted: bool) -> ExitCode {
     report.complete = !interrupted;
-    report.updated = now();
-    (report.verdict, report.verdict_reason) = verdict_of_run(
-        &report.settings,
-        &report.trials,
-        &report.states,
-        report.complete,
-        None,
-    );
+    update(report);
     exit_code(report)
-}
-
-/// What scripts see of a finished report.
-pub(super) fn exit_code(report: &Report) -> ExitCode {
-    if !report.complete {
-        return ExitCode::Interrupted;
-    }
-    let unsupported = |trial: &Trial| trial.outcome == Outcome::Unsupported;
-    let baseline = report.baseline.iter().flat_map(|run| &run.trials);
-    ExitCode::of(
-        report.verdict,
-        report.trials.iter().chain(baseline).any(unsupported),
-    )
 }
 
 /// Prints the summary or the report, and gives the file its final name.

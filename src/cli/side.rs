@@ -99,6 +99,7 @@ impl<'a> Preparation<'a> {
             side.environment.clone(),
             &side.module,
             self.settings.clone(),
+            self.race.terms(),
             self.seed,
             self.started,
         )

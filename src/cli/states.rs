@@ -14,14 +14,13 @@ use crate::build::cache::Cache;
 use crate::build::config::KernelConfig;
 use crate::kernel::uname;
 use crate::model::{
-    Accel, Environment, ExitCode, Held, Observed, Oracle, Report, StateCheck, Verdict,
+    Accel, Environment, ExitCode, Held, Observed, Oracle, Report, StateCheck, Terms,
 };
 use crate::report::states_text;
 use crate::report::write::{ReportFile, to_json};
 use crate::states::{
     HoldError, StatesError, StatesVm, check_console, check_observed, fit, observe_all,
 };
-use crate::verdict::verdict_of_run;
 
 /// Check how a kernel shows a module that is loading, live and unloading
 #[derive(Debug, clap::Args)]
@@ -67,7 +66,9 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
         Some(kernel) => work.in_vms(kernel)?,
         None => work.here()?,
     };
-    let exit = conclude(&mut report, whole);
+    report.terms.states_checked = u32::try_from(report.states.len()).ok();
+    report.terms.states_incomplete = !whole;
+    let exit = session::conclude(&mut report, false);
     show(args, &report, ui)?;
     Ok(exit)
 }
@@ -149,7 +150,7 @@ impl Work<'_> {
         let mut settings = self.preparation.settings.clone();
         settings.accel = Accel::None;
         let started = self.preparation.started;
-        let mut report = session::blank(environment, &module, settings, 0, started);
+        let mut report = session::blank(environment, &module, settings, Terms::default(), 0, started);
         adopt_module(&mut report, &seen);
         report.states = check_observed(&seen);
         Ok((report, true))
@@ -237,30 +238,6 @@ fn adopt_module(report: &mut Report, seen: &[Observed]) {
 fn letters(seen: &[Observed]) -> String {
     let live = seen.iter().find(|one| one.held == Held::Live);
     live.and_then(|one| one.taint.clone()).unwrap_or_default()
-}
-
-/// States that are right are no pass: nothing was raced.
-fn conclude(report: &mut Report, whole: bool) -> ExitCode {
-    let total = report.states.len();
-    let judged = verdict_of_run(&report.settings, &[], &report.states, true, None);
-    let (verdict, reason, exit) = match judged {
-        (Verdict::Fail, reason) => (Verdict::Fail, reason, ExitCode::Crashed),
-        _ if whole && total > 0 => {
-            let reason = format!(
-                "all {total} checks of the module's states are as expected; nothing was raced"
-            );
-            (Verdict::Inconclusive, reason, ExitCode::Survived)
-        }
-        _ => {
-            let reason = format!("{total} checks are as expected, others could not be made");
-            (Verdict::Inconclusive, reason, ExitCode::Inconclusive)
-        }
-    };
-    report.verdict = verdict;
-    report.verdict_reason = reason;
-    report.complete = true;
-    report.updated = session::now();
-    exit
 }
 
 fn show(args: &Args, report: &Report, ui: &Ui) -> Result<(), Failure> {

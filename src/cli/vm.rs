@@ -12,6 +12,7 @@ use crate::model::{ExitCode, Report};
 use crate::report::write::ReportFile;
 use crate::trial::Event;
 use crate::trial::{Schedule, Turn, VmTrial, campaign};
+use crate::verdict::exit_code;
 
 /// Race a kernel inside disposable virtual machines
 #[derive(Debug, clap::Args)]
@@ -49,7 +50,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
     let mut exit = session::conclude(&mut report, interrupted);
     if let Some(control) = control.filter(|_| !interrupted) {
         report = control.apply(report)?;
-        exit = session::exit_code(&report);
+        exit = exit_code(&report);
     }
     session::show(&args.race, &report, file, ui)?;
     Ok(exit)
@@ -119,7 +120,9 @@ impl Schedule for Repeat<'_> {
             .learn(&mut self.report.environment, &mut self.report.module);
         session::update(self.report);
         let saved = self.file.map_or(Ok(()), |file| file.save(self.report));
-        self.lost = saved.or_fail(ExitCode::Broken).err();
+        if let Err(failure) = saved.or_fail(ExitCode::Broken) {
+            self.lost.get_or_insert(failure);
+        }
         self.lost.is_none()
     }
 }

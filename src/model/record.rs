@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BadLine, Comparison, Crash, Environment, LineCounts, ModuleRecord, Outcome, Run, Settings,
-    Source, StateCheck, Verdict,
+    Assurance, BadLine, Comparison, Crash, Environment, LineCounts, ModuleRecord, Outcome, Run,
+    Settings, Source, StateCheck, Terms, Verdict,
 };
 
 /// The schema that this version writes.
@@ -23,6 +23,13 @@ pub struct Report {
     pub verdict: Verdict,
     /// Why, in one sentence.
     pub verdict_reason: String,
+    /// What stands behind a pass.
+    #[serde(default)]
+    pub assurance: Assurance,
+    /// The run's own name: 128 random bits, in hexadecimal. Empty in reports of
+    /// versions that had none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub run_id: String,
     /// False while the run is under way, and for ever when it was cut short.
     pub complete: bool,
     /// Start of the run, RFC 3339, UTC.
@@ -39,6 +46,9 @@ pub struct Report {
     pub module: Option<ModuleRecord>,
     /// What was asked for.
     pub settings: Settings,
+    /// What else the verdict hangs on.
+    #[serde(default, skip_serializing_if = "Terms::is_default")]
+    pub terms: Terms,
     /// The module's states, as the kernel shows them, checked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub states: Vec<StateCheck>,
@@ -71,12 +81,15 @@ pub struct Tool {
 }
 
 /// One trial: clean state → one outcome.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Trial {
     /// Its place in the run, from 0.
     pub index: u32,
     /// Its seed.
     pub seed: u64,
+    /// Where it was made, if this report pools the trials of several runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// How it ended.
     pub outcome: Outcome,
     /// Why, in one sentence.
@@ -98,6 +111,10 @@ pub struct Trial {
     pub cycles_to_crash: Option<u64>,
     /// The crash.
     pub crash: Option<Crash>,
+    /// Warnings and lesser reports of the kernel during the trial, each title
+    /// once. The reports that follow from a crash are part of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
     /// What else was counted.
     pub counters: Counters,
     /// The first examples of lines that cannot be.
@@ -117,6 +134,27 @@ pub struct Trial {
     pub console: Option<String>,
     /// Wall time of the trial with boot and shutdown, seconds.
     pub wall_s: f64,
+}
+
+/// The run and the place in it that a pooled trial comes from: with them it is
+/// the same trial in whatever report it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Origin {
+    /// That run's `run_id`.
+    pub run_id: String,
+    /// The trial's index there.
+    pub index: u32,
+}
+
+/// A report of the kernel that ended no trial.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Warning {
+    /// Its normalised line, as a crash's title.
+    pub title: String,
+    /// How many there were in the trial.
+    pub count: u64,
+    /// The first line of the first of them, as it stood in the log.
+    pub line: String,
 }
 
 /// What a reader of `auto` was doing at the end of a trial. At a crash, that is
@@ -181,7 +219,7 @@ pub struct ErrorCounts {
 /// What the trials of a run add up to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunStats {
-    /// Time raced in all trials with an outcome, seconds.
+    /// Time raced in all trials, seconds; in those that broke, until then.
     pub exposure_s: f64,
     /// Load/unload cycles in the same trials.
     pub cycles: u64,
@@ -259,4 +297,21 @@ pub struct Interval {
     pub low: f64,
     /// Upper end.
     pub high: Option<f64>,
+}
+
+impl Report {
+    /// What tells this run from every other: its `run_id`, or for reports that
+    /// have none, the seed and the start.
+    pub fn identity(&self) -> String {
+        run_identity(&self.run_id, self.seed, &self.started)
+    }
+}
+
+/// See [`Report::identity`].
+pub(super) fn run_identity(run_id: &str, seed: u64, started: &str) -> String {
+    if run_id.is_empty() {
+        format!("{seed}@{started}")
+    } else {
+        run_id.to_owned()
+    }
 }

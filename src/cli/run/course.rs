@@ -22,6 +22,7 @@ use crate::report::write::{ReportFile, WriteError};
 use crate::trial::Event;
 use crate::trial::bare::journal::{Begin, Journal, Record};
 use crate::trial::bare::{BareTrials, Done, Told};
+use crate::verdict::exit_code;
 
 /// Longest wait for other files to reach the disk before a reboot.
 const SYNC_PATIENCE: Duration = Duration::from_secs(5);
@@ -88,7 +89,7 @@ impl Course {
         let mut exit = session::conclude(&mut self.report, interrupted);
         if let Some(control) = self.control.take().filter(|_| !interrupted) {
             self.report = control.apply(self.report)?;
-            exit = session::exit_code(&self.report);
+            exit = exit_code(&self.report);
         }
         session::show_as(self.json, &self.report, self.file.take(), ui)?;
         if self.begin.rearm {

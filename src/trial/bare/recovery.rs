@@ -356,14 +356,13 @@ impl OpenTrial {
                 .as_ref()
                 .map(|word| word.bad_lines.clone())
                 .unwrap_or_default(),
-            aim: None,
             chaos: self
                 .racing
                 .as_ref()
                 .map(|mark| mark.racing.techniques.clone())
                 .unwrap_or_default(),
-            console: None,
             wall_s: beat.unix_ms.saturating_sub(self.start.unix_ms) as f64 / 1e3,
+            ..Trial::default()
         }
     }
 }

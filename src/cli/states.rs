@@ -150,7 +150,8 @@ impl Work<'_> {
         let mut settings = self.preparation.settings.clone();
         settings.accel = Accel::None;
         let started = self.preparation.started;
-        let mut report = session::blank(environment, &module, settings, Terms::default(), 0, started);
+        let mut report =
+            session::blank(environment, &module, settings, Terms::default(), 0, started);
         adopt_module(&mut report, &seen);
         report.states = check_observed(&seen);
         Ok((report, true))

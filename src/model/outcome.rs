@@ -5,9 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How one trial ended.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The kernel under test crashed while it was raced.
@@ -17,7 +15,6 @@ pub enum Outcome {
     /// The kernel stopped making progress without saying why.
     Hung,
     /// The set-up failed; nothing is known about the kernel.
-    #[default]
     Broken,
     /// The kernel under test cannot be raced, for the reason given.
     Unsupported,
@@ -42,6 +39,53 @@ impl Outcome {
             Self::Broken => "broken",
             Self::Unsupported => "unsupported",
         }
+    }
+}
+
+/// Where a trial was.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum TrialPhase {
+    /// The kernel booted; our first process had said nothing yet.
+    Boot,
+    /// The module was loaded, tried and warmed up; the gate was closed.
+    Setup,
+    /// The module was raced.
+    #[default]
+    Race,
+    /// The time was over: workers ended, the kernel was looked at once more.
+    Settle,
+}
+
+impl TrialPhase {
+    /// The word used in reports and on the terminal.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Boot => "boot",
+            Self::Setup => "setup",
+            Self::Race => "race",
+            Self::Settle => "settle",
+        }
+    }
+
+    /// Whether nothing had been raced yet: what happens here is not the race
+    /// under test.
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+    pub fn is_before_race(&self) -> bool {
+        *self < Self::Race
     }
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Assurance, BadLine, Comparison, Crash, Environment, LineCounts, ModuleRecord, Outcome, Run,
-    Settings, Source, StateCheck, Terms, Verdict,
+    Settings, Source, StateCheck, Terms, TrialPhase, Verdict,
 };
 
 /// The schema that this version writes.
@@ -81,7 +81,7 @@ pub struct Tool {
 }
 
 /// One trial: clean state → one outcome.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Trial {
     /// Its place in the run, from 0.
     pub index: u32,
@@ -109,10 +109,19 @@ pub struct Trial {
     pub time_to_crash_bounds_s: Option<Interval>,
     /// The cycle in which it crashed, counted from 1.
     pub cycles_to_crash: Option<u64>,
+    /// Where the cycles to the crash must lie, if no counter tells them: between
+    /// the last heartbeat that reached the disk and the next that did not. The
+    /// value above is then missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cycles_to_crash_bounds: Option<Interval>,
+    /// Where the trial was when the kernel crashed or hung. What happens before
+    /// the race fails the kernel, but is not the race under test.
+    #[serde(default, skip_serializing_if = "is_race")]
+    pub phase: TrialPhase,
     /// The crash.
     pub crash: Option<Crash>,
-    /// Warnings and lesser reports of the kernel during the trial, each title
-    /// once. The reports that follow from a crash are part of it.
+    /// What the kernel complained of during the trial without dying: warnings
+    /// and lesser reports, each title once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
     /// What else was counted.
@@ -136,6 +145,42 @@ pub struct Trial {
     pub wall_s: f64,
 }
 
+impl Trial {
+    /// A trial of which nothing is known but its end.
+    pub fn new(index: u32, seed: u64, outcome: Outcome, reason: impl Into<String>) -> Self {
+        Self {
+            index,
+            seed,
+            origin: None,
+            outcome,
+            reason: reason.into(),
+            exposure_s: 0.0,
+            cycles: 0,
+            reads: 0,
+            time_to_crash_s: None,
+            time_to_crash_bounds_s: None,
+            cycles_to_crash: None,
+            cycles_to_crash_bounds: None,
+            phase: TrialPhase::Race,
+            crash: None,
+            warnings: Vec::new(),
+            counters: Counters::default(),
+            bad_lines: Vec::new(),
+            aim: None,
+            chaos: Vec::new(),
+            signals: Vec::new(),
+            notes: Vec::new(),
+            console: None,
+            wall_s: 0.0,
+        }
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_race(phase: &TrialPhase) -> bool {
+    *phase == TrialPhase::Race
+}
+
 /// The run and the place in it that a pooled trial comes from: with them it is
 /// the same trial in whatever report it stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -146,15 +191,15 @@ pub struct Origin {
     pub index: u32,
 }
 
-/// A report of the kernel that ended no trial.
+/// A report that the kernel printed in a trial and lived on after.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Warning {
-    /// Its normalised line, as a crash's title.
+    /// The normalised line, as of a crash.
     pub title: String,
-    /// How many there were in the trial.
+    /// How often it came in this trial.
     pub count: u64,
-    /// The first line of the first of them, as it stood in the log.
-    pub line: String,
+    /// Its line as the log had it the first time.
+    pub first_line: String,
 }
 
 /// What a reader of `auto` was doing at the end of a trial. At a crash, that is

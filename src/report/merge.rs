@@ -251,7 +251,10 @@ pub fn with_control(
     let mut known = Known::default();
     known.add(control_file, &control)?;
     known.add(file, &report)?;
-    refuse(names, forbids(Machine::from(&control), Machine::from(&report)))?;
+    refuse(
+        names,
+        forbids(Machine::from(&control), Machine::from(&report)),
+    )?;
     report.terms.confidence = Some(confidence);
     report.baseline = Some(Run {
         source: Some(source),

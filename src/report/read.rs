@@ -202,14 +202,17 @@ fn trial_problem(trial: &Trial) -> Option<(&'static str, String)> {
     let counts = [
         ("cycles", trial.cycles),
         ("reads", trial.reads),
-        ("counters.lines.near_misses", trial.counters.lines.near_misses),
+        (
+            "counters.lines.near_misses",
+            trial.counters.lines.near_misses,
+        ),
         ("cycles_to_crash", trial.cycles_to_crash.unwrap_or(0)),
     ];
     if let Some((field, count)) = counts.into_iter().find(|(_, count)| *count > MOST) {
         return Some((field, format!("{count} is more than any trial can count")));
     }
     let crashed = trial.outcome == Outcome::Crashed;
-    if crashed && trial.time_to_crash_s.is_none() {
+    if crashed && trial.time_to_crash_s.is_none() && !trial.phase.is_before_race() {
         return Some((
             "time_to_crash_s",
             "missing from a trial that crashed".to_owned(),

@@ -140,7 +140,10 @@ fn check_seeds(report: &Report, found: &mut Vec<Mismatch>) {
     let own = Some(report.seed).filter(|_| report.merged_from.is_empty());
     check("", own, &report.trials);
     if let Some(run) = &report.baseline {
-        let seed = run.source.as_ref().map_or(report.seed, |source| source.seed);
+        let seed = run
+            .source
+            .as_ref()
+            .map_or(report.seed, |source| source.seed);
         check("baseline.", Some(seed), &run.trials);
     }
 }

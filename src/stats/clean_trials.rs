@@ -21,6 +21,8 @@
 use super::observation::{StatsError, check_level};
 use super::special::ln_choose;
 
+/// Levels that differ by less than this share are the same.
+const TIE: f64 = 1e-9;
 /// More clean trials than anyone will run.
 const MOST_TRIALS: u32 = 1 << 20;
 
@@ -42,6 +44,8 @@ pub fn needed_clean_trials(
     trials: u32,
 ) -> Result<Option<u32>, StatsError> {
     check_level(alpha)?;
+    // 1 − 0.999 is not quite 0.001.
+    let alpha = alpha * (1.0 + TIE);
     if crashed == 0 || clean_trials_p(crashed, trials, MOST_TRIALS) > alpha {
         return Ok(None);
     }

@@ -159,7 +159,10 @@ mod tests {
         let (first, second) = (rate(5030, 10.0), rate(4960, 10.0));
         let exact = compare_rates(first, second, 0.95).unwrap();
         let many = of_many(first, second, 0.025);
-        assert!((exact.p_more / many.p_more - 1.0).abs() < 0.02, "{exact:?} {many:?}");
+        assert!(
+            (exact.p_more / many.p_more - 1.0).abs() < 0.02,
+            "{exact:?} {many:?}"
+        );
         assert!((exact.low / many.low - 1.0).abs() < 1e-3);
     }
 

@@ -11,10 +11,6 @@ pub(super) fn trial(index: u32, seed: u64, conclusion: Conclusion, counts: &Snap
     let crashed = conclusion.outcome == Outcome::Crashed;
     let aim = aim(conclusion.crash.as_ref(), &counts.aims);
     Trial {
-        index,
-        seed,
-        outcome: conclusion.outcome,
-        reason: conclusion.reason,
         exposure_s: conclusion.exposure_s,
         cycles: counts.cycles,
         reads: counts.reads,
@@ -26,7 +22,7 @@ pub(super) fn trial(index: u32, seed: u64, conclusion: Conclusion, counts: &Snap
         chaos: conclusion.chaos,
         signals: conclusion.signals,
         notes: conclusion.notes,
-        ..Trial::default()
+        ..Trial::new(index, seed, conclusion.outcome, conclusion.reason)
     }
 }
 
@@ -41,13 +37,7 @@ pub(super) fn reason(settings: &Settings, outcome: Outcome, reason: String) -> S
 
 /// The record of a trial that gave no conclusion.
 pub(super) fn broken(index: u32, seed: u64, reason: String) -> Trial {
-    Trial {
-        index,
-        seed,
-        outcome: Outcome::Broken,
-        reason,
-        ..Trial::default()
-    }
+    Trial::new(index, seed, Outcome::Broken, reason)
 }
 
 /// The words of the page, in words: those of the reader that died, if the crash

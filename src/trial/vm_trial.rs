@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::campaign::Interrupted;
+use super::campaign::{Interrupted, guarded};
 use super::virtual_cpus::keep_apart;
 use super::watch::{Budgets, Step, Watch};
 use crate::model::{Accel, Environment, Settings, Trial, Tunable, trial_seed};
@@ -105,7 +105,8 @@ impl VmTrials {
         let start = Instant::now();
         let seed = trial_seed(self.seed, trial.index);
         tell(Event::Started { index: trial.index });
-        let mut record = match self.watch(trial, seed, stop, tell) {
+        let watched = guarded(|| self.watch(trial, seed, stop, tell));
+        let mut record = match watched.unwrap_or_else(|reason| Err(Ended::Broken(reason))) {
             Ok(record) => record,
             Err(Ended::Interrupted) => return Err(Interrupted),
             Err(Ended::Broken(reason)) => record::broken(trial.index, seed, reason),

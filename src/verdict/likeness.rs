@@ -61,8 +61,12 @@ const MATTERS: &[Field] = &[
     ("environment.cpu_model", |m| m.environment.cpu_model.clone()),
     ("environment.host_cpus", |m| number(m.environment.host_cpus)),
     ("environment.qemu", |m| m.environment.qemu.clone()),
-    ("environment.preemption", |m| m.environment.preemption.clone()),
-    ("environment.cmdline", |m| m.environment.cmdline.as_deref().map(command_line)),
+    ("environment.preemption", |m| {
+        m.environment.preemption.clone()
+    }),
+    ("environment.cmdline", |m| {
+        m.environment.cmdline.as_deref().map(command_line)
+    }),
     ("module.name", |m| Some(m.module?.name.clone())),
     ("module.srcversion", |m| m.module?.srcversion.clone()),
     ("module.taints", |m| Some(m.module?.taints.clone())),
@@ -70,9 +74,15 @@ const MATTERS: &[Field] = &[
 
 /// What may matter.
 const MAY_MATTER: &[Field] = &[
-    ("environment.kernel.config_sha256", |m| m.environment.kernel.config_sha256.clone()),
-    ("environment.kernel.compiler", |m| m.environment.kernel.compiler.clone()),
-    ("environment.host_release", |m| m.environment.host_release.clone()),
+    ("environment.kernel.config_sha256", |m| {
+        m.environment.kernel.config_sha256.clone()
+    }),
+    ("environment.kernel.compiler", |m| {
+        m.environment.kernel.compiler.clone()
+    }),
+    ("environment.host_release", |m| {
+        m.environment.host_release.clone()
+    }),
     ("module.sha256", |m| Some(m.module?.sha256.clone())),
 ];
 

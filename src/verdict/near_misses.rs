@@ -7,8 +7,8 @@
 use super::format::{p_value, percent, significant};
 use super::trials::{boot_of, counts, total};
 use crate::model::{Conclusion, Interval, NearMissRecord, Trial};
-use crate::stats::{Rate, clean_trials_p, compare_rates, needed_clean_trials, needed_exposure};
 use crate::stats::StatsError;
+use crate::stats::{Rate, clean_trials_p, compare_rates, needed_clean_trials, needed_exposure};
 
 /// The trials of one boot together.
 struct Boot {
@@ -141,7 +141,10 @@ pub(super) fn conclude(found: &NearMissRecord, confidence: f64) -> (Conclusion, 
     let missing = missing(found);
     if !missing.is_empty() {
         let sure = percent(confidence);
-        let reason = format!("{seen}; {baseline}; {sure} needs {} more", missing.join(" and "));
+        let reason = format!(
+            "{seen}; {baseline}; {sure} needs {} more",
+            missing.join(" and ")
+        );
         return (Conclusion::Inconclusive, reason);
     }
     match found.boots_p {
@@ -192,14 +195,12 @@ mod tests {
         counters.lines.near_misses = near_misses;
         (0..boots)
             .map(|index| Trial {
-                index,
-                outcome: Outcome::Survived,
                 exposure_s: 10.0,
                 cycles,
                 reads: 1000,
                 counters: counters.clone(),
                 wall_s: 10.0,
-                ..Trial::default()
+                ..Trial::new(index, 1, Outcome::Survived, "")
             })
             .collect()
     }
@@ -223,8 +224,14 @@ mod tests {
     #[test]
     fn ten_boots_against_seven_clean_ones_of_the_same_length_are_enough() {
         let baseline = run(10, 300, 1000);
-        assert_eq!(conclusion(&baseline, &run(6, 0, 1000)).0, Conclusion::Inconclusive);
-        assert_eq!(conclusion(&baseline, &run(70, 0, 999)).0, Conclusion::Inconclusive);
+        assert_eq!(
+            conclusion(&baseline, &run(6, 0, 1000)).0,
+            Conclusion::Inconclusive
+        );
+        assert_eq!(
+            conclusion(&baseline, &run(70, 0, 999)).0,
+            Conclusion::Inconclusive
+        );
         let (enough, found) = conclusion(&baseline, &run(7, 0, 1000));
         assert_eq!(enough, Conclusion::FixConfirmed);
         assert!(found.boots_p.unwrap() <= 0.001);

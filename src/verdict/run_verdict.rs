@@ -132,7 +132,10 @@ impl<'a> Case<'a> {
             return (verdict, self.settings.about(reason));
         }
         if let Some(why) = self.refused {
-            return (Verdict::Broken, format!("the runs cannot be compared: {why}"));
+            return (
+                Verdict::Broken,
+                format!("the runs cannot be compared: {why}"),
+            );
         }
         let (verdict, reason) = match (verdict, self.comparison) {
             // Of a candidate without a trial the comparison knows as much, and

@@ -56,7 +56,11 @@ pub fn settle(report: &mut Report) {
 /// The confidence of a report's comparison; older reports say it there alone.
 fn confidence(report: &Report) -> f64 {
     let made = report.comparison.as_ref().map(|made| made.confidence);
-    report.terms.confidence.or(made).unwrap_or(DEFAULT_CONFIDENCE)
+    report
+        .terms
+        .confidence
+        .or(made)
+        .unwrap_or(DEFAULT_CONFIDENCE)
 }
 
 /// What scripts see of a report.

@@ -373,8 +373,7 @@ impl Rule<'_> {
         let goes_on = match self.plan.budget_s {
             Some(budget_s) => self.seen.elapsed_s + SHORTEST_TRIAL_S < budget_s,
             None => {
-                let wanted =
-                    self.cand.clean < CLEAN_TRIALS || self.cand.cycles < CLEAN_CYCLES;
+                let wanted = self.cand.clean < CLEAN_TRIALS || self.cand.cycles < CLEAN_CYCLES;
                 wanted && self.seen.elapsed_s < USUAL_TIME_S
             }
         };

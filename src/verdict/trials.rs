@@ -12,9 +12,7 @@
 //!   trial. One that broke before its race counts for nothing.
 //! - **Unsupported** trials never count.
 
-use crate::model::{
-    self, Crash, CrashClass, Interval, Outcome, RunStats, Summary, Trial,
-};
+use crate::model::{self, Crash, CrashClass, Interval, Outcome, RunStats, Summary, Trial};
 use crate::stats::KaplanMeier;
 use crate::stats::{ExponentialFit, Termination, mean_above};
 use crate::stats::{Observation, StatsError};
@@ -45,15 +43,19 @@ pub fn counts(trial: &Trial) -> bool {
     )
 }
 
-/// Whether a trial's time is exposure: it counts, or it broke while it raced.
+/// Whether a trial's time is exposure: it counts, or it broke while it raced. A
+/// crash before the race is no event of the race, and nothing was raced.
 pub(super) fn raced(trial: &Trial) -> bool {
-    counts(trial) || (trial.outcome == Outcome::Broken && trial.exposure_s > 0.0)
+    let broke = trial.outcome == Outcome::Broken && trial.exposure_s > 0.0;
+    (counts(trial) || broke) && !trial.phase.is_before_race()
 }
 
 /// Whether a trial crashed in the race that modrace provokes.
 pub(super) fn is_target(trial: &Trial) -> bool {
     let target = |crash: &Crash| crash.class == CrashClass::Target;
-    trial.outcome == Outcome::Crashed && trial.crash.as_ref().is_some_and(target)
+    trial.outcome == Outcome::Crashed
+        && !trial.phase.is_before_race()
+        && trial.crash.as_ref().is_some_and(target)
 }
 
 /// The observed times of the trials that raced, in their order.
@@ -88,22 +90,21 @@ fn latest_s(trial: &Trial) -> f64 {
     high.unwrap_or(time).max(time)
 }
 
-/// The same in cycles. Where the count is that of the last heartbeat, cycles went
-/// on from there at `fastest`, the highest rate known, until the latest moment.
+/// The same in cycles. Where neither the cycle nor bounds of it are known, the
+/// count is that of the last heartbeat, and cycles went on from there at
+/// `fastest`, the highest rate known, until the latest moment.
 fn latest_cycles(trial: &Trial, fastest: f64) -> f64 {
     if let Some(cycles) = trial.cycles_to_crash {
         return cycles as f64;
     }
-    let known_s = trial
+    let known = trial.cycles as f64 + 1.0;
+    if let Some(high) = trial.cycles_to_crash_bounds.and_then(|bounds| bounds.high) {
+        return high.max(known);
+    }
+    let untold_s = trial
         .time_to_crash_bounds_s
-        .map_or(0.0, |bounds| bounds.low);
-    let untold_s = (latest_s(trial) - known_s).max(0.0);
-    let untold = if trial.time_to_crash_bounds_s.is_some() {
-        (untold_s * fastest).ceil()
-    } else {
-        0.0
-    };
-    trial.cycles as f64 + untold + 1.0
+        .map_or(0.0, |bounds| (latest_s(trial) - bounds.low).max(0.0));
+    known + (untold_s * fastest).ceil()
 }
 
 /// Cycles a second of the fastest trial, by what is known of each.

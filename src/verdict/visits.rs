@@ -36,9 +36,8 @@ impl Visits {
     /// proportion to its cycles.
     pub(super) fn credited(self, trial: &Trial) -> bool {
         let seen = trial.counters.sightings.unloading;
-        self.least.is_none_or(|least| {
-            seen > 0 && rate(trial).is_some_and(|rate| rate >= least)
-        })
+        self.least
+            .is_none_or(|least| seen > 0 && rate(trial).is_some_and(|rate| rate >= least))
     }
 
     /// Whether a trial may stand in a comparison: all but survivors without

@@ -29,7 +29,7 @@ pub fn warnings(trials: &[Trial]) -> Vec<WarningSum<'_>> {
                 title: &warning.title,
                 count: warning.count,
                 trials: 1,
-                line: &warning.line,
+                line: &warning.first_line,
             }),
         }
     }

@@ -22,17 +22,14 @@ pub(crate) fn trial(index: u32, outcome: Outcome, seconds: f64, cycles: u64) -> 
     let mut counters = Counters::default();
     counters.sightings.live = cycles;
     counters.sightings.unloading = cycles;
+    let reason = match outcome {
+        Outcome::Crashed => "the kernel hit a BUG",
+        Outcome::Survived => "raced its time, kernel in order",
+        Outcome::Hung => "no progress for 10 s",
+        Outcome::Broken => "the guest never spoke",
+        Outcome::Unsupported => "the kernel has no modules",
+    };
     Trial {
-        index,
-        seed: trial_seed(SEED, index),
-        outcome,
-        reason: match outcome {
-            Outcome::Crashed => "the kernel hit a BUG".to_owned(),
-            Outcome::Survived => "raced its time, kernel in order".to_owned(),
-            Outcome::Hung => "no progress for 10 s".to_owned(),
-            Outcome::Broken => "the guest never spoke".to_owned(),
-            Outcome::Unsupported => "the kernel has no modules".to_owned(),
-        },
         exposure_s: seconds,
         cycles,
         reads: cycles * 2000,
@@ -42,7 +39,7 @@ pub(crate) fn trial(index: u32, outcome: Outcome, seconds: f64, cycles: u64) -> 
         counters,
         signals: vec!["console".to_owned()],
         wall_s: seconds + 2.5,
-        ..Trial::default()
+        ..Trial::new(index, trial_seed(SEED, index), outcome, reason)
     }
 }
 

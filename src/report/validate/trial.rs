@@ -35,7 +35,9 @@ pub(super) fn check(trial: &Trial, duration_s: f64) -> Vec<Mismatch> {
     }
     let seen = &trial.counters.sightings;
     let sightings = [seen.live, seen.loading, seen.unloading, seen.absent];
-    let seen = sightings.iter().fold(0_u64, |sum, n| sum.saturating_add(*n));
+    let seen = sightings
+        .iter()
+        .fold(0_u64, |sum, n| sum.saturating_add(*n));
     if trial.reads == 0 && seen > 0 {
         let least = format!("at least one, for {seen} sightings");
         found.push(Mismatch::new("reads", trial.reads, least));

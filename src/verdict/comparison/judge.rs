@@ -34,7 +34,8 @@ pub(in crate::verdict) struct Gap {
 impl Gap {
     /// Whether nothing is missing.
     pub(in crate::verdict) fn is_closed(&self) -> bool {
-        self.needed_trials.is_some_and(|needed| self.trials >= needed)
+        self.needed_trials
+            .is_some_and(|needed| self.trials >= needed)
             && self.missing_s <= 0.0
             && self.missing_cycles <= 0.0
     }

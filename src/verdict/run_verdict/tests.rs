@@ -8,8 +8,6 @@ fn trial(outcome: Outcome, exposure_s: f64) -> Trial {
     let mut counters = Counters::default();
     counters.sightings.unloading = 80;
     Trial {
-        outcome,
-        reason: "as it was".to_owned(),
         exposure_s,
         cycles: 100,
         reads: 1000,
@@ -17,7 +15,7 @@ fn trial(outcome: Outcome, exposure_s: f64) -> Trial {
         cycles_to_crash: (outcome == Outcome::Crashed).then_some(101),
         counters,
         wall_s: exposure_s,
-        ..Trial::default()
+        ..Trial::new(0, 1, outcome, "as it was")
     }
 }
 
@@ -128,6 +126,28 @@ fn only_a_whole_clean_run_passes() {
 }
 
 #[test]
+fn a_crash_before_the_race_fails_the_kernel_and_is_no_event_of_the_race() {
+    let mut early = Trial {
+        phase: crate::model::TrialPhase::Setup,
+        crash: Some(crate::model::Crash {
+            class: crate::model::CrashClass::Target,
+            ..crate::model::Crash::default()
+        }),
+        ..trial(Outcome::Crashed, 0.0)
+    };
+    (early.time_to_crash_s, early.cycles_to_crash) = (None, None);
+    let trials = [trial(Outcome::Survived, 10.0), early];
+    let (verdict, reason) = alone(&trials);
+    assert_eq!(verdict, Verdict::Fail);
+    assert!(
+        reason.contains("but not in the race under test"),
+        "{reason}"
+    );
+    let stats = run_stats(&trials);
+    assert_eq!((stats.crashes, stats.time_to_crash_s), (1, None));
+}
+
+#[test]
 fn one_trial_of_another_outcome_takes_the_pass_away() {
     for (outcome, verdict) in [
         (Outcome::Crashed, Verdict::Fail),
@@ -197,7 +217,10 @@ fn a_pass_says_what_stands_behind_it_and_may_be_asked_for_a_control() {
     made.terms.require_control = true;
     let (verdict, reason) = made.verdict();
     assert_eq!(verdict, Verdict::Inconclusive);
-    assert!(reason.ends_with("a positive control is required"), "{reason}");
+    assert!(
+        reason.ends_with("a positive control is required"),
+        "{reason}"
+    );
     let mut made = made.beside_a_crashing_baseline();
     assert_eq!(made.decided().assurance, Assurance::Compared);
     made.baseline.as_mut().unwrap().source = Some(crate::model::Source {
@@ -236,7 +259,7 @@ fn warning(title: &str) -> Warning {
     Warning {
         title: title.to_owned(),
         count: 2,
-        line: "WARNING: CPU: 1 PID: 87 at kernel/module/main.c:99 m_show+0x1/0x2".to_owned(),
+        first_line: "WARNING: CPU: 1 PID: 87 at kernel/module/main.c:99 m_show+0x1/0x2".to_owned(),
     }
 }
 
@@ -247,18 +270,27 @@ fn a_warning_that_the_baseline_does_not_show_fails_the_kernel() {
     made.trials[7].warnings = made.trials[0].warnings.clone();
     let (verdict, reason) = made.verdict();
     assert_eq!(verdict, Verdict::Fail);
-    assert_eq!(reason, "the kernel warned: `WARNING in m_show`, 4 times in 2 trials");
+    assert_eq!(
+        reason,
+        "the kernel warned: `WARNING in m_show`, 4 times in 2 trials"
+    );
 
     let mut made = made.beside_a_crashing_baseline();
     let (verdict, reason) = made.verdict();
     assert_eq!(verdict, Verdict::Fail);
-    assert!(reason.starts_with("the candidate warned, and the baseline did not"), "{reason}");
+    assert!(
+        reason.starts_with("the candidate warned, and the baseline did not"),
+        "{reason}"
+    );
 
     // Allowed, or shown by the baseline as well: a pass that tells of it.
     made.terms.allow_warnings = true;
     let (verdict, reason) = made.verdict();
     assert_eq!(verdict, Verdict::Pass);
-    assert!(reason.contains("; with warnings: `WARNING in m_show`"), "{reason}");
+    assert!(
+        reason.contains("; with warnings: `WARNING in m_show`"),
+        "{reason}"
+    );
     made.terms.allow_warnings = false;
     made.baseline.as_mut().unwrap().trials[2].warnings = vec![warning("WARNING in m_show")];
     assert_eq!(made.verdict().0, Verdict::Pass);
@@ -327,7 +359,10 @@ fn one_trial_that_saw_the_module_going_does_not_stand_for_the_others() {
     let made = Made::of(&trials).beside_a_crashing_baseline();
     let (verdict, reason) = made.verdict();
     assert_eq!(verdict, Verdict::Inconclusive);
-    assert!(reason.starts_with("no crash in 10.0 s of 1 trial"), "{reason}");
+    assert!(
+        reason.starts_with("no crash in 10.0 s of 1 trial"),
+        "{reason}"
+    );
     // In proportion to its cycles: one sighting is not enough where others have
     // one in each.
     let mut trials = clean(40);

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::model::{Environment, Outcome, Report, Summary};
 use crate::verdict::format::seconds;
+use crate::verdict::warnings;
 
 /// The summary's text.
 pub fn text(report: &Report) -> String {
@@ -38,6 +39,15 @@ pub fn text(report: &Report) -> String {
     }
     if let Some(cycles) = &stats.cycles_to_crash {
         row("cycles to crash", spread(cycles, whole_or_half));
+    }
+    for warning in warnings(&report.trials) {
+        row(
+            "warning",
+            format!(
+                "{}, {} in {} trials",
+                warning.title, warning.count, warning.trials
+            ),
+        );
     }
     row(
         "verdict",

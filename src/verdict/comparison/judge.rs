@@ -196,15 +196,14 @@ impl<'a> Judge<'a> {
 
     /// The conclusion without the records, for whoever asks after each trial.
     pub(in crate::verdict) fn is_confirmed(&self) -> Result<bool, StatsError> {
-        let conclusion = if rate(&self.seconds.baseline).crashes > 0 {
-            if self.unclean().is_some() || self.many_broken().is_some() || !self.gap()?.is_closed()
-            {
-                return Ok(false);
-            }
-            self.conclude(None)?.0
-        } else {
-            self.conclude(self.near_misses()?.as_ref())?.0
-        };
+        if self.unclean().is_some() || self.many_broken().is_some() {
+            return Ok(false);
+        }
+        if rate(&self.seconds.baseline).crashes > 0 {
+            let crashed = rate(&self.seconds.candidate).crashes > 0;
+            return Ok(!crashed && self.gap()?.is_closed());
+        }
+        let conclusion = self.conclude(self.near_misses()?.as_ref())?.0;
         Ok(conclusion == Conclusion::FixConfirmed)
     }
 

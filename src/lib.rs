@@ -6,8 +6,8 @@
 //!
 //! ```text
 //! room       imports
-//! cli        build crash kernel lab model procfs race recorder report session states trial verdict vm
-//! session    kernel recorder states trial vm
+//! cli        build crash kernel lab model procfs race recorder report session trial verdict vm
+//! session    build kernel lab model procfs race recorder report states stats trial verdict vm
 //! report     build model procfs stats verdict
 //! states     build crash kernel model procfs vm
 //! trial      build console crash kernel model procfs race recorder vm

@@ -14,8 +14,8 @@ use std::fs;
 use std::path::Path;
 
 use modrace::build::cache::Cache;
-use modrace::cli::kernel_arg::resolve;
 use modrace::model::ExitCode;
+use modrace::session::kernel_arg::resolve;
 
 use stock_kernel::stock_release;
 

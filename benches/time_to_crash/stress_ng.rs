@@ -12,10 +12,10 @@ use std::sync::atomic::AtomicBool;
 use modrace::build::cache::Cache;
 use modrace::build::kbuild;
 use modrace::build::module_image::ModuleImage;
-use modrace::cli::kernel_arg;
 use modrace::model::{
     Accel, ChaosChoice, DEFAULT_TARGET, Oracle, Outcome, Settings, Strategy, Trial,
 };
+use modrace::session::kernel_arg;
 use modrace::trial::{VmTrial, VmTrials};
 use modrace::vm::contents;
 use modrace::vm::initramfs::Initramfs;
@@ -113,7 +113,7 @@ impl StressNg {
         let kernel = kernel_arg::resolve(&cell.kernel, &cache).map_err(|found| found.error)?;
         let kdir = kernel.kdir.ok_or("no build tree")?;
         let module = ModuleImage::open(&kbuild::build_dummy(&kdir, &cache, &stop)?)?;
-        let mut base = contents::base(init, module.bytes(), true)?;
+        let mut base = contents::base(init, module.bytes(), &[], true)?;
         base.extend(self.pack(&module)?);
         let settings = settings(cell, duration)?;
         let spec = VmSpec {
@@ -198,6 +198,8 @@ fn settings(cell: &Cell, duration: u32) -> Result<Settings, Failure> {
         duration_s: f64::from(duration),
         jobs: 1,
         cpus: Vec::new(),
+        race: modrace::model::DEFAULT_RACE.to_owned(),
+        driver: None,
         target: DEFAULT_TARGET.to_owned(),
         smp: cell.smp.parse()?,
         mem_mib: 512,

@@ -1,48 +1,36 @@
-//! `modrace ab`: a kernel without a fix against one with it, interleaved, until
-//! the evidence is enough by a rule fixed beforehand.
-
-use std::sync::atomic::Ordering;
-use std::time::Instant;
+//! `modrace ab`: a kernel without a fix against one with it.
 
 use super::args::{MachineArgs, RaceArgs};
-use super::kernel_arg::KERNEL_HELP;
-use super::side::{Preparation, Side};
-use super::ui::{Ui, progress::Progress};
-use super::{Failure, OrFail, control, plan, session, states};
-use crate::model::{ExitCode, Oracle, Report, Run, RunStats, Trial};
-use crate::report::write::ReportFile;
-use crate::trial::Event;
-use crate::trial::{Schedule, Turn, VmTrial, campaign};
-use crate::verdict::{Kernel, Next, Plan, Seen, Start, UnderWay, exit_code, hopeless};
-
-/// Longest trial unless told otherwise, seconds. Many short trials see more
-/// clean states than one long one.
-const DEFAULT_DURATION_S: f64 = 15.0;
+use super::ui::Ui;
+use crate::model::ExitCode;
+use crate::race::races::LabPair;
+use crate::session::kernel_arg::KERNEL_HELP;
+use crate::session::paired::{self, DEFAULT_CRASHES, PairedRequest};
+use crate::session::request::DEFAULT_CONFIDENCE;
+use crate::session::{Events, Failure};
 
 /// Compare a kernel without a fix with one that has it
 ///
-/// Exit code 0: the fix is confirmed. 1: the candidate crashed in the race, or
-/// otherwise. 5: not enough was shown; the verdict says what is missing.
+/// Exit code 0: the fix is confirmed. 1: the candidate crashed, hung or warned. 5: not enough was shown; the verdict says what is missing.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The kernel without the fix
     #[arg(long, value_name = "KERNEL", help = help("without"))]
-    baseline: String,
+    baseline: Option<String>,
     /// The kernel with the fix
     #[arg(long, value_name = "KERNEL", help = help("with"))]
-    candidate: String,
+    candidate: Option<String>,
     /// Crashes of the baseline to wait for
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_CRASHES)]
     crashes: u32,
     /// How sure to be, between 0.5 and 0.999999
-    #[arg(long, value_name = "LEVEL", default_value_t = 0.999)]
+    #[arg(long, value_name = "LEVEL", default_value_t = DEFAULT_CONFIDENCE)]
     confidence: f64,
     /// The most exposure that either kernel gets
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
     max_exposure: std::time::Duration,
-    /// How long the comparison may take in all, kernels and their states aside:
-    /// what is left of it once the fix is confirmed lowers the bound on how rare
-    /// the crash may still be
+    /// How long the trials may take in all: what is left of it once the fix is
+    /// confirmed lowers the bound on how rare the crash may still be
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     budget: Option<std::time::Duration>,
     /// Do not look at the candidate's module states first
@@ -55,204 +43,37 @@ pub(super) struct Args {
 }
 
 fn help(which: &str) -> String {
-    format!("The kernel {which} the fix: {KERNEL_HELP}")
+    format!("The kernel {which} the fix: {KERNEL_HELP} [default: of the race's lab pair]")
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
     let ui = &ui.quiet(args.race.quiet);
-    let settings = plan::vm_settings(&args.race, &args.machine, DEFAULT_DURATION_S)?;
-    let (preparation, file) =
-        Preparation::of_race(&args.race, &args.machine, settings, &args.candidate, ui)?;
-    let plan = stop_rule(args, preparation.settings.duration_s)?;
-    let mut baseline = preparation.side(&args.baseline)?;
-    let mut candidate = preparation.side(&args.candidate)?;
-    let logs = file.as_ref().map(ReportFile::logs);
-    baseline.trials.logs = logs.as_ref().map(|logs| logs.join("baseline"));
-    candidate.trials.logs = logs.as_ref().map(|logs| logs.join("candidate"));
-
-    let mut report = preparation.report(&candidate);
-    report.terms.confidence = Some(plan.confidence);
-    report.stop_rule = Some(plan.sentence());
-    // A fix that breaks what /proc/modules and oopses show is no fix. Another
-    // module than ours cannot be held in a state.
-    let ours = args.race.module.is_none() && report.settings.oracle == Oracle::Crash;
-    if ours && !args.no_states {
-        let logs = logs.as_ref().map(|logs| logs.join("states"));
-        report.states = states::look(&candidate, &args.candidate, &preparation, logs)?.checks;
-        report.terms.states_checked = u32::try_from(report.states.len()).ok();
+    let mut request = args.race.request()?;
+    if args.race.duration.is_none() {
+        request.settings.duration_s = paired::DEFAULT_DURATION_S;
     }
-    ui.note(&format!("stop rule, {}", plan.sentence()));
-    let mut pairing = Pairing {
-        plan,
-        baseline: &baseline,
-        candidate: &candidate,
-        control: Run {
-            source: None,
-            environment: baseline.environment.clone(),
-            module: Some(session::module_record(&baseline.module)),
-            settings: report.settings.clone(),
-            trials: Vec::new(),
-            stats: RunStats::default(),
-        },
-        report,
-        started: [0; 2],
-        under_way: UnderWay::default(),
-        cap: args.race.trials,
-        file: file.as_ref(),
-        progress: Progress::new(ui, "ab", 0),
-        began: Instant::now(),
-        lost: None,
-    };
-    // An unwritable place is found now, not after an hour of racing.
-    pairing.save()?;
-    campaign::run(
-        pairing.report.settings.jobs,
-        &preparation.stop,
-        &mut pairing,
-        |(which, index), give_up, tell| {
-            let side = if which == Kernel::Baseline {
-                &baseline
-            } else {
-                &candidate
-            };
-            side.trials.run(VmTrial { index }, give_up, tell)
-        },
-    )
-    .or_fail(ExitCode::Broken)?;
-    pairing.progress.end();
-    if let Some(failure) = pairing.lost.take() {
-        return Err(failure);
-    }
-    let interrupted = preparation.stop.load(Ordering::Relaxed);
-    pairing.report.complete = !interrupted;
-    pairing.update()?;
-    let report = pairing.report;
-    session::show(&args.race, &report, file, ui)?;
-    Ok(exit_code(&report))
-}
-
-fn stop_rule(args: &Args, longest_trial_s: f64) -> Result<Plan, Failure> {
-    let usage = |text: String| Err(Failure::message(ExitCode::Usage, text));
-    if args.crashes == 0 {
-        return usage("--crashes 0: without a crash there is no positive control".to_owned());
-    }
-    control::check_confidence(args.confidence)?;
-    let max_exposure_s = args.max_exposure.as_secs_f64();
-    if max_exposure_s <= 0.0 {
-        return usage("--max-exposure 0s: some exposure is needed".to_owned());
-    }
-    Ok(Plan {
+    args.machine.add_to(&mut request);
+    let (without, with) = kernels(args);
+    let pair = PairedRequest {
         crashes: args.crashes,
         confidence: args.confidence,
-        longest_trial_s,
-        max_exposure_s,
+        max_exposure_s: args.max_exposure.as_secs_f64(),
         budget_s: args.budget.map(|budget| budget.as_secs_f64()),
-    })
+        cap: args.race.trials,
+        states: !args.no_states,
+        ..PairedRequest::new(without, with)
+    };
+    let listener = |event| ui.hear(event);
+    let finished = paired::run(request, &pair, Events::to(&listener))?;
+    ui.finished(finished, args.race.json)
 }
 
-/// The schedule: keeps the trials of both, asks the stop rule, saves the report.
-struct Pairing<'a> {
-    plan: Plan,
-    baseline: &'a Side,
-    candidate: &'a Side,
-    control: Run,
-    report: Report,
-    /// Trials started, of baseline and candidate.
-    started: [u32; 2],
-    under_way: UnderWay,
-    /// The most trials of either kernel.
-    cap: Option<u32>,
-    file: Option<&'a ReportFile>,
-    progress: Progress<'a>,
-    began: Instant,
-    lost: Option<Failure>,
-}
-
-impl Schedule for Pairing<'_> {
-    type Key = (Kernel, u32);
-
-    fn next(&mut self) -> Turn<Self::Key> {
-        if self.report.terms.given_up.is_some() || self.lost.is_some() {
-            return Turn::Stop;
-        }
-        let next = self.plan.next(&Seen {
-            settings: &self.report.settings,
-            baseline: &self.control.trials,
-            candidate: &self.report.trials,
-            under_way: self.under_way,
-            elapsed_s: self.began.elapsed().as_secs_f64(),
-        });
-        let Start { kernel, .. } = match next {
-            Ok(Next::Start(start)) => start,
-            Ok(Next::Wait) => return Turn::Wait,
-            Ok(Next::Stop(_)) => return Turn::Stop,
-            Err(error) => {
-                self.lost = Some(Failure::new(ExitCode::Broken, error));
-                return Turn::Stop;
-            }
-        };
-        let started = &mut self.started[kernel as usize];
-        if self.cap.is_some_and(|cap| *started >= cap) {
-            return Turn::Stop;
-        }
-        *started += 1;
-        match kernel {
-            Kernel::Baseline => self.under_way.baseline += 1,
-            Kernel::Candidate => self.under_way.candidate += 1,
-        }
-        Turn::Start((kernel, *started - 1))
-    }
-
-    fn hear(&mut self, (kernel, _): Self::Key, event: Event) -> bool {
-        let name = if kernel == Kernel::Baseline {
-            "baseline"
-        } else {
-            "candidate"
-        };
-        self.progress.hear_of(name, &event);
-        let Event::Finished(trial) = event else {
-            return true;
-        };
-        let (trials, under_way) = match kernel {
-            Kernel::Baseline => (&mut self.control.trials, &mut self.under_way.baseline),
-            Kernel::Candidate => (&mut self.report.trials, &mut self.under_way.candidate),
-        };
-        *under_way -= 1;
-        trials.push(*trial);
-        trials.sort_by_key(|trial| trial.index);
-        // Several trials may be under way: the first reason and the first failure
-        // stand.
-        if let Some(why) = hopeless(trials) {
-            let given_up = &mut self.report.terms.given_up;
-            given_up.get_or_insert_with(|| format!("{name}: {why}"));
-        }
-        if let Err(failure) = self.update() {
-            let hint = "the report of the trials before this one is intact";
-            self.lost.get_or_insert_with(|| failure.hint(hint));
-        }
-        self.lost.is_none() && self.report.terms.given_up.is_none()
-    }
-}
-
-impl Pairing<'_> {
-    /// Brings all that follows from the trials up to date, and saves it.
-    fn update(&mut self) -> Result<(), Failure> {
-        let report = &mut self.report;
-        self.candidate
-            .learn(&mut report.environment, &mut report.module);
-        self.baseline
-            .learn(&mut self.control.environment, &mut self.control.module);
-        let made = |trials: &[Trial]| u32::try_from(trials.len()).unwrap_or(u32::MAX);
-        report.settings.trials = made(&report.trials);
-        self.control.settings.trials = made(&self.control.trials);
-        report.baseline = Some(self.control.clone());
-        session::update(report);
-        self.save()
-    }
-
-    fn save(&self) -> Result<(), Failure> {
-        self.file
-            .map_or(Ok(()), |file| file.save(&self.report))
-            .or_fail(ExitCode::Broken)
-    }
+/// The two kernels: those named, or the race's lab pair.
+fn kernels(args: &Args) -> (String, String) {
+    let (without, with) = match args.race.race.pair {
+        LabPair::Kernels(without, with) => (without, with),
+        LabPair::Modules(kernel) => (kernel, kernel),
+    };
+    let named = |typed: &Option<String>, lab| typed.clone().unwrap_or_else(|| format!("lab:{lab}"));
+    (named(&args.baseline, without), named(&args.candidate, with))
 }

@@ -25,5 +25,7 @@ pub use record::{
     Summary, Termination, Tool, Trial, Warning,
 };
 pub use seed::{MAX_SEED, trial_seed};
-pub use settings::{Accel, ChaosChoice, DEFAULT_TARGET, Oracle, Settings, Strategy};
+pub use settings::{
+    Accel, ChaosChoice, DEFAULT_RACE, DEFAULT_TARGET, DriverSettings, Oracle, Settings, Strategy,
+};
 pub use states::{Held, Observed, StateCheck, StateSource};

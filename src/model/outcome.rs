@@ -222,6 +222,29 @@ impl ExitCode {
     }
 }
 
+impl ExitCode {
+    /// The worse of two. A crash is what was looked for, and outranks all;
+    /// then comes what leaves the least known.
+    #[must_use]
+    pub fn worse(self, other: Self) -> Self {
+        const BEST_FIRST: [ExitCode; 7] = [
+            ExitCode::Survived,
+            ExitCode::Inconclusive,
+            ExitCode::Interrupted,
+            ExitCode::Unsupported,
+            ExitCode::Usage,
+            ExitCode::Broken,
+            ExitCode::Crashed,
+        ];
+        let rank = |code| BEST_FIRST.iter().position(|&other| other == code);
+        if rank(other) > rank(self) {
+            other
+        } else {
+            self
+        }
+    }
+}
+
 impl From<ExitCode> for std::process::ExitCode {
     fn from(code: ExitCode) -> Self {
         Self::from(code as u8)

@@ -141,6 +141,9 @@ pub struct Slot {
     pub learned_ns: AtomicU64,
     /// The shortest unload of the reader's loader, ns; 0: none came back.
     pub unload_ns: AtomicU64,
+    /// The monotonic clock when the last cycle was completed, ns; 0: none was,
+    /// or nobody noted it.
+    pub cycle_ns: AtomicU64,
 }
 
 impl Slot {

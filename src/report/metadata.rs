@@ -2,8 +2,8 @@
 //! headline. Formats decide how it looks, not what it says.
 
 use crate::model::{
-    Accel, Assurance, ChaosChoice, Conclusion, Crash, Environment, Interval, ModuleRecord, Oracle,
-    Report, RunStats, Settings, Summary, Trial, Verdict,
+    Accel, ChaosChoice, Conclusion, Crash, Environment, Interval, ModuleRecord, Oracle, Report,
+    RunStats, Settings, Summary, Trial, Verdict,
 };
 use crate::procfs::cpus::CpuList;
 use crate::verdict::format::{percent, seconds, significant};
@@ -55,16 +55,12 @@ pub(super) fn sides(report: &Report) -> Vec<Side<'_>> {
 /// confidence only of a pass. It is often all that is read, so it names a target
 /// that is not the default, a control that is missing, and warnings.
 pub(super) fn headline(report: &Report) -> String {
-    let conclusion = report.comparison.as_ref().map(|made| made.conclusion);
-    let behind = match (report.verdict, report.assurance, conclusion) {
-        (Verdict::Pass, Assurance::None, _) => " (no positive control)".to_owned(),
-        (Verdict::Pass, ..) => {
-            let confidence = report.comparison.as_ref().map(|made| made.confidence);
-            confidence.map_or(String::new(), |confidence| {
-                format!(" (fix confirmed at {})", percent(confidence))
-            })
+    let behind = match (report.verdict, &report.comparison) {
+        (Verdict::Pass, None) => " (no positive control)".to_owned(),
+        (Verdict::Pass, Some(made)) => format!(" (fix confirmed at {})", percent(made.confidence)),
+        (Verdict::Fail, Some(made)) if made.conclusion == Conclusion::CandidateCrashed => {
+            " (candidate crashed)".to_owned()
         }
-        (Verdict::Fail, _, Some(Conclusion::CandidateCrashed)) => " (candidate crashed)".to_owned(),
         _ => String::new(),
     };
     let warned = if warnings(&report.trials).is_empty() {

@@ -54,6 +54,14 @@ fn serve() -> io::Result<()> {
             None::<&str>,
         )?;
     }
+    for (kind, target) in [
+        ("debugfs", "/sys/kernel/debug"),
+        ("tracefs", "/sys/kernel/tracing"),
+    ] {
+        let none = MsFlags::empty();
+        // Not every kernel has them; a race that needs one says so.
+        let _ = mount(Some(kind), target, Some(kind), none, None::<&str>);
+    }
     let agent = Arc::new(Agent::open()?);
     let plan: TrialPlan = serde_json::from_slice(&fs::read(PLAN_PATH)?)?;
     let page = recorder::open_in_guest();

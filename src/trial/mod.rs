@@ -11,6 +11,7 @@ mod event;
 mod race_clock;
 mod record;
 mod runner;
+mod scene;
 mod virtual_cpus;
 mod vm_trial;
 mod watch;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
+use super::scene::Scene;
 use crate::build::module_image::ModuleImage;
 use crate::kernel::module::{BACKGROUND, ModuleFile};
 use crate::kernel::{affinity, clock};
@@ -19,7 +20,9 @@ use crate::procfs::cpus::CpuList;
 use crate::race::targets::{self, Target};
 use crate::race::{Placement, Race, RaceError, RaceSpec, shows};
 use crate::recorder::{Phase, RECORDER_MAGIC, Recorder, Stage};
-use crate::vm::protocol::{Ending, Finished, GuestMessage, RACE_MARK, Racing, TrialPlan};
+use crate::vm::protocol::{
+    BEFORE_PATH, Ending, Finished, GuestMessage, RACE_MARK, Racing, TrialPlan,
+};
 
 /// Time between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_millis(20);
@@ -29,19 +32,19 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const AFTERMATH: Duration = Duration::from_millis(300);
 
 /// Why there was no race, or no result of one.
-struct Unfit {
+pub(super) struct Unfit {
     ending: Ending,
     reason: String,
 }
 
-fn unsupported(reason: impl Into<String>) -> Unfit {
+pub(super) fn unsupported(reason: impl Into<String>) -> Unfit {
     Unfit {
         ending: Ending::Unsupported,
         reason: reason.into(),
     }
 }
 
-fn broken(reason: impl Into<String>) -> Unfit {
+pub(super) fn broken(reason: impl Into<String>) -> Unfit {
     Unfit {
         ending: Ending::Broken,
         reason: reason.into(),
@@ -101,18 +104,37 @@ fn run(
     say: &mut dyn FnMut(GuestMessage),
 ) -> Result<(), Unfit> {
     let settings = &plan.settings;
-    let target = targets::named(&settings.target)
-        .ok_or_else(|| broken(format!("no target {} is known here", settings.target)))?;
+    let scene = Scene::set(settings, Path::new(BEFORE_PATH))?;
+    let target = match &scene {
+        // It has targets of its own.
+        Some(_) => &targets::TARGETS[0],
+        None => targets::named(&settings.target)
+            .ok_or_else(|| broken(format!("no target {} is known here", settings.target)))?,
+    };
     let image = ModuleImage::open(module).map_err(|error| broken(format!("{error}")))?;
     let copies = |prefix: &str, count: u32| -> Result<Vec<ModuleFile>, Unfit> {
         (0..count)
             .map(|index| copy(&image, prefix, index, folder))
             .collect()
     };
-    let raced = copies(image.name(), settings.loaders)?;
-    let mut taints = String::new();
-    for module in &raced {
-        taints = try_module(module, image.vermagic(), settings.oracle, target)?;
+    let wanted = scene
+        .as_ref()
+        .map_or(settings.loaders, |scene| scene.modules(settings.loaders));
+    let raced = copies(image.name(), wanted)?;
+    let (mut taints, mut actions) = (String::new(), None);
+    if let Some(scene) = &scene {
+        // A module that crashes the kernel when it is first unloaded has lost its
+        // race: it begins here, and again at the gate.
+        mark_start();
+        recorder
+            .race_start_ns
+            .store(clock::monotonic_ns(), Ordering::Relaxed);
+        let (letters, course) = scene.rehearse(&raced)?;
+        (taints, actions) = (letters, Some(course));
+    } else {
+        for module in &raced {
+            taints = try_module(module, image.vermagic(), settings.oracle, target)?;
+        }
     }
     say(GuestMessage::Module {
         taints: taints.clone(),
@@ -123,6 +145,7 @@ fn run(
     let spec = RaceSpec {
         target,
         strategy: settings.strategy,
+        actions,
         chaos: settings.chaos.clone(),
         placement: Placement::new(settings.strategy, settings.loaders, settings.readers, &cpus),
         arms: settings.arms.clone(),
@@ -172,6 +195,7 @@ fn run(
         });
     }
     drop(background);
+    drop(scene);
     // One more look at the list: a mutex that nobody gives back shows here.
     fs::read("/proc/modules").map_err(|error| broken(format!("/proc/modules: {error}")))?;
     thread::sleep(AFTERMATH);

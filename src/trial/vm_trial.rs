@@ -12,7 +12,7 @@ use super::campaign::{Interrupted, guarded};
 use super::virtual_cpus::keep_apart;
 use super::watch::{Budgets, Step, Watch};
 use crate::model::{Accel, Environment, Settings, Trial, Tunable, trial_seed};
-use crate::recorder::{Phase, Snapshot};
+use crate::recorder::Phase;
 use crate::trial::Event;
 use crate::trial::record;
 use crate::vm::contents::{self, PackError};
@@ -177,7 +177,7 @@ impl VmTrials {
             if told.elapsed() >= PROGRESS {
                 told = Instant::now();
                 if let Some(seen) = watch.last_seen() {
-                    tell(progress(trial.index, seen));
+                    tell(Event::progress(trial.index, seen));
                 }
             }
             match watch.next(now) {
@@ -206,8 +206,8 @@ impl VmTrials {
             watch.last_seen().unwrap_or(&last).clone()
         };
         let conclusion = watch.conclude(&last, &complaint);
-        let mut trial = record::trial(trial.index, seed, conclusion, &counts);
-        trial.reason = record::reason(&self.settings, trial.outcome, trial.reason);
+        let trial = record::trial(trial.index, seed, conclusion, &counts);
+        let mut trial = record::of_race(&self.settings, trial, &counts);
         trial.notes.extend(
             skipped
                 .into_iter()
@@ -338,15 +338,5 @@ fn budgets(settings: &Settings, accel: Accel) -> Budgets {
         settle_s: 15.0 * slow,
         linger_s: 10.0 * slow,
         answer_s: 5.0,
-    }
-}
-
-fn progress(index: u32, seen: &Snapshot) -> Event {
-    Event::Progress {
-        index,
-        phase: seen.phase,
-        raced_s: seen.raced_s(),
-        cycles: seen.cycles,
-        reads: seen.reads,
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::trials::raced;
-use crate::model::{Environment, ModuleRecord, Report, Run, Trial};
+use crate::model::{Environment, ModuleRecord, Report, Run, Settings, Trial};
 
 /// Share by which the memory that kernels report may differ: their own size is
 /// not part of it.
@@ -13,6 +13,8 @@ const MEMORY_SLACK: f64 = 0.05;
 /// A run as far as another is to be like it.
 #[derive(Clone, Copy, Debug)]
 pub struct Machine<'a> {
+    /// What was asked for.
+    pub settings: &'a Settings,
     /// Where it took place.
     pub environment: &'a Environment,
     /// What was loaded.
@@ -24,6 +26,7 @@ pub struct Machine<'a> {
 impl<'a> From<&'a Report> for Machine<'a> {
     fn from(report: &'a Report) -> Self {
         Self {
+            settings: &report.settings,
             environment: &report.environment,
             module: report.module.as_ref(),
             trials: &report.trials,
@@ -34,6 +37,7 @@ impl<'a> From<&'a Report> for Machine<'a> {
 impl<'a> From<&'a Run> for Machine<'a> {
     fn from(run: &'a Run) -> Self {
         Self {
+            settings: &run.settings,
             environment: &run.environment,
             module: run.module.as_ref(),
             trials: &run.trials,
@@ -67,8 +71,11 @@ const MATTERS: &[Field] = &[
     ("environment.cmdline", |m| {
         m.environment.cmdline.as_deref().map(command_line)
     }),
+];
+
+/// What matters of the module.
+const MODULE_MATTERS: &[Field] = &[
     ("module.name", |m| Some(m.module?.name.clone())),
-    ("module.srcversion", |m| m.module?.srcversion.clone()),
     ("module.taints", |m| Some(m.module?.taints.clone())),
 ];
 
@@ -87,9 +94,17 @@ const MAY_MATTER: &[Field] = &[
 ];
 
 /// The first thing that forbids to compare the two: something that matters to
-/// the race differs, or they are one and the same kernel.
+/// the race differs, or nothing does.
+///
+/// Where the race is a driver's own mistake its module is what is under test, on
+/// one and the same kernel.
 pub fn forbids(first: Machine<'_>, second: Machine<'_>) -> Option<Difference> {
-    unlike(first, second).or_else(|| one_kernel(first, second))
+    let one_kernel = one_kernel(first, second);
+    let module = |machine: Machine<'_>| machine.module.map(|module| module.sha256.clone());
+    if one_kernel.is_some() && first.settings.is_other_race() && module(first) != module(second) {
+        return unlike_machines(first, second);
+    }
+    unlike(first, second).or(one_kernel)
 }
 
 /// What differs and may matter.
@@ -100,6 +115,25 @@ pub fn may_matter(first: Machine<'_>, second: Machine<'_>) -> Vec<Difference> {
 /// The first thing that matters to the race and differs, the kernel itself
 /// aside.
 pub fn unlike(first: Machine<'_>, second: Machine<'_>) -> Option<Difference> {
+    let module = differing(MODULE_MATTERS, first, second);
+    unlike_machines(first, second)
+        .or_else(|| module.into_iter().next())
+        .or_else(|| sources(first, second))
+}
+
+/// The module's source, where both kernels' builds noted it (for modules without
+/// a version that takes `CONFIG_MODULE_SRCVERSION_ALL`).
+fn sources(first: Machine<'_>, second: Machine<'_>) -> Option<Difference> {
+    let of = |machine: Machine<'_>| machine.module.and_then(|module| module.srcversion.clone());
+    let (ours, theirs) = (of(first)?, of(second)?);
+    (ours != theirs).then_some(Difference {
+        field: "module.srcversion",
+        first: ours,
+        second: theirs,
+    })
+}
+
+fn unlike_machines(first: Machine<'_>, second: Machine<'_>) -> Option<Difference> {
     differing(MATTERS, first, second)
         .into_iter()
         .next()

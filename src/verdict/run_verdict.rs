@@ -176,7 +176,8 @@ impl<'a> Case<'a> {
         }
         let untainted = self.module.is_some_and(|module| module.taints.is_empty());
         let crash_wanted = self.settings.oracle == Oracle::Crash;
-        (untainted && crash_wanted && self.settings.other_target().is_none()).then(|| {
+        let calls_m_show = self.settings.other_target().is_none() && !self.settings.is_other_race();
+        (untainted && crash_wanted && calls_m_show).then(|| {
             "the module was not tainted, and m_show() looks at the state of tainted modules \
              only: it could not have crashed the kernel"
                 .to_owned()
@@ -192,6 +193,7 @@ impl<'a> Case<'a> {
         let pass = made.conclusion == Conclusion::FixConfirmed;
         let differs = self.baseline.filter(|_| pass).and_then(|run| {
             let ours = Machine {
+                settings: self.settings,
                 environment: self.environment,
                 module: self.module,
                 trials: self.trials,

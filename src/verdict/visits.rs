@@ -18,10 +18,10 @@ pub(super) struct Visits {
 impl Visits {
     /// By the settings and trials of a run.
     ///
-    /// Other targets do not show states: there any sighting has to do, which each
-    /// survivor has.
+    /// Other targets and races do not show states: there any sighting has to do,
+    /// which each survivor has.
     pub(super) fn of(settings: &Settings, trials: &[Trial]) -> Self {
-        if settings.other_target().is_some() {
+        if settings.other_target().is_some() || settings.is_other_race() {
             return Self { least: None };
         }
         let mut rates: Vec<f64> = trials.iter().filter_map(rate).collect();

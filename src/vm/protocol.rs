@@ -9,6 +9,8 @@ use crate::model::{BadLine, Counters, Environment, Held, Observed, Settings, Tun
 pub const PLAN_PATH: &str = "/modrace/plan.json";
 /// Where the guest finds the module.
 pub const MODULE_PATH: &str = "/modrace/module.ko";
+/// Where it finds modules to be loaded before it, in the order of their names.
+pub const BEFORE_PATH: &str = "/modrace/with";
 /// Before each line, where the agent channel is the console.
 pub const CONSOLE_PREFIX: &str = "modrace-agent: ";
 /// Printed to the kernel log when the race starts, followed by the monotonic

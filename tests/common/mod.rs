@@ -142,6 +142,8 @@ pub(crate) fn settings(trials: u32, duration_s: f64) -> Settings {
         background_modules: 0,
         append: String::new(),
         oracle: Oracle::Crash,
+        race: modrace::model::DEFAULT_RACE.to_owned(),
+        driver: None,
         target: DEFAULT_TARGET.to_owned(),
     }
 }

@@ -34,6 +34,7 @@ fn counts(phase: Phase, raced_ns: u64) -> Snapshot {
         race_start_ns: START_NS,
         race_end_ns: 0,
         cycles: 40,
+        last_cycle_ns: 0,
         reads: 900,
         counters: Counters {
             sightings: Sightings {

@@ -281,6 +281,7 @@ impl Watch {
                     race_start_ns: tick.race_start_ns,
                     race_end_ns: 0,
                     cycles: tick.cycles,
+                    last_cycle_ns: 0,
                     reads: tick.reads,
                     counters: tick.counters,
                     stages: Vec::new(),

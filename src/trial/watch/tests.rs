@@ -49,6 +49,7 @@ fn snapshot(phase: Phase, heartbeat: u64) -> Snapshot {
             0
         },
         cycles: heartbeat,
+        last_cycle_ns: 0,
         reads: heartbeat * 100,
         counters: Counters::default(),
         stages: Vec::new(),

@@ -16,7 +16,7 @@ use crate::verdict::{exit_code, settle};
 /// A report before the first trial.
 pub(super) fn blank(
     environment: Environment,
-    module: &ModuleImage,
+    module: ModuleRecord,
     request: &Request,
     started: SystemTime,
 ) -> Result<Report, Failure> {
@@ -36,7 +36,7 @@ pub(super) fn blank(
         command: std::env::args().collect(),
         seed: request.seed,
         environment,
-        module: Some(module_record(module)),
+        module: Some(module),
         settings: request.settings.clone(),
         terms: request.terms.clone(),
         states: Vec::new(),

@@ -91,7 +91,8 @@ fn here(preparation: &Preparation<'_>) -> Result<Report, Failure> {
     let mut request = preparation.request.clone();
     request.settings.accel = Accel::None;
     request.seed = 0;
-    let mut report = record::blank(environment, &module, &request, preparation.started)?;
+    let module = record::module_record(&module);
+    let mut report = record::blank(environment, module, &request, preparation.started)?;
     adopt_module(&mut report, &seen);
     record::note_states(&mut report, check_observed(&seen), true);
     Ok(report)

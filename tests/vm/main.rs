@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod accelerator;
 mod compared;
 mod near_miss;
 mod outcomes;

@@ -164,7 +164,7 @@ fn begin(
     let tunables = tunables::plan(asked.on_crash);
     let report = record::blank(
         environment(release, machine),
-        &candidate.image,
+        record::module_record(&candidate.image),
         &request,
         started,
     )?;

@@ -1,4 +1,4 @@
-//! The summary of a run for the terminal: short enough for a mail.
+//! The summary of a run, for the terminal: short enough for a mail.
 
 use std::fmt::Write;
 
@@ -6,8 +6,8 @@ use crate::model::{Environment, Outcome, Report, Summary};
 use crate::verdict::format::seconds;
 use crate::verdict::warnings;
 
-/// The summary's text.
-pub(super) fn text(report: &Report) -> String {
+/// The summary of a run of one kernel.
+pub fn summary(report: &Report) -> String {
     let mut out = String::new();
     let mut row = |name: &str, value: String| {
         // Into memory: it cannot fail.

@@ -1,19 +1,21 @@
 //! `modrace ab`: a kernel without a fix against one with it, interleaved, until
 //! the evidence is enough by a rule fixed beforehand.
 
+mod schedule;
+
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use self::schedule::Paired;
 use super::events::Events;
 use super::exit::Failure;
 use super::finished::Finished;
 use super::prepared_kernel::{Preparation, PreparedKernel};
 use super::request::{DEFAULT_CONFIDENCE, Request, check_confidence};
 use super::{record, states};
-use crate::model::{Oracle, Report, Run, RunStats, Trial};
-use crate::report::write::ReportFile;
-use crate::trial::{Event, Schedule, Turn, VmTrial, campaign};
-use crate::verdict::{Kernel, Next, Plan, Seen, Start, UnderWay, exit_code, hopeless};
+use crate::model::{Oracle, Run, RunStats};
+use crate::trial::{Event, VmTrial, campaign};
+use crate::verdict::{Kernel, Plan, UnderWay, exit_code};
 
 /// Longest trial, seconds. Many short trials see more clean states than one
 /// long one.
@@ -116,15 +118,21 @@ pub fn run(
         trials: Vec::new(),
         stats: RunStats::default(),
     };
+    let kernel = |which| match which {
+        Kernel::Baseline => &baseline,
+        Kernel::Candidate => &candidate,
+    };
+    let learn = |which, environment: &mut _, module: &mut _| {
+        kernel(which).learn(environment, module);
+    };
     let mut schedule = Paired {
         plan,
-        baseline: &baseline,
-        candidate: &candidate,
         control,
         report,
         started: [0; 2],
         under_way: UnderWay::default(),
         cap: pair.cap,
+        learn: &learn,
         file: file.as_ref(),
         events,
         began: Instant::now(),
@@ -132,7 +140,7 @@ pub fn run(
     };
     // An unwritable place is found now, not after an hour of racing.
     schedule.save()?;
-    race(&preparation, &mut schedule)?;
+    race(&preparation, &mut schedule, &kernel)?;
     schedule.report.complete = !preparation.stop.load(Ordering::Relaxed);
     schedule.update()?;
     let report = schedule.report;
@@ -140,144 +148,19 @@ pub fn run(
     Ok(Finished::new(report, exit, file))
 }
 
-fn race(preparation: &Preparation<'_>, schedule: &mut Paired<'_>) -> Result<(), Failure> {
-    let (baseline, candidate) = (schedule.baseline, schedule.candidate);
+fn race<'a>(
+    preparation: &Preparation<'_>,
+    schedule: &mut Paired<'_>,
+    kernel: &(dyn Fn(Kernel) -> &'a PreparedKernel + Sync),
+) -> Result<(), Failure> {
     let (jobs, stop) = (schedule.report.settings.jobs, &*preparation.stop);
     preparation.events.emit(Event::RunStarted {
         name: "ab".to_owned(),
         trials: 0,
     });
-    campaign::run(jobs, stop, schedule, |(of, index), give_up, tell| {
-        let kernel = match of {
-            Kernel::Baseline => baseline,
-            Kernel::Candidate => candidate,
-        };
-        kernel.trials.run(VmTrial { index }, give_up, tell)
+    campaign::run(jobs, stop, schedule, |(which, index), give_up, tell| {
+        kernel(which).trials.run(VmTrial { index }, give_up, tell)
     })?;
     preparation.events.emit(Event::RunEnded);
-    match schedule.failed.take() {
-        Some(failure) => Err(failure),
-        None => Ok(()),
-    }
-}
-
-fn name(of: Kernel) -> &'static str {
-    match of {
-        Kernel::Baseline => "baseline",
-        Kernel::Candidate => "candidate",
-    }
-}
-
-/// The schedule: keeps the trials of both, asks the stop rule, saves the report.
-struct Paired<'a> {
-    plan: Plan,
-    baseline: &'a PreparedKernel,
-    candidate: &'a PreparedKernel,
-    control: Run,
-    report: Report,
-    /// Trials started, of baseline and candidate.
-    started: [u32; 2],
-    under_way: UnderWay,
-    /// The most trials of either kernel.
-    cap: Option<u32>,
-    file: Option<&'a ReportFile>,
-    events: Events<'a>,
-    began: Instant,
-    /// Why the run cannot go on, the first time.
-    failed: Option<Failure>,
-}
-
-impl Schedule for Paired<'_> {
-    type Key = (Kernel, u32);
-
-    fn next(&mut self) -> Turn<Self::Key> {
-        if self.is_given_up() {
-            return Turn::Stop;
-        }
-        let next = self.plan.next(&Seen {
-            settings: &self.report.settings,
-            baseline: &self.control.trials,
-            candidate: &self.report.trials,
-            under_way: self.under_way,
-            elapsed_s: self.began.elapsed().as_secs_f64(),
-        });
-        let Start { kernel, .. } = match next {
-            Ok(Next::Start(start)) => start,
-            Ok(Next::Wait) => return Turn::Wait,
-            Ok(Next::Stop(_)) => return Turn::Stop,
-            Err(error) => {
-                self.failed.get_or_insert_with(|| error.into());
-                return Turn::Stop;
-            }
-        };
-        let started = &mut self.started[kernel as usize];
-        if self.cap.is_some_and(|cap| *started >= cap) {
-            return Turn::Stop;
-        }
-        *started += 1;
-        match kernel {
-            Kernel::Baseline => self.under_way.baseline += 1,
-            Kernel::Candidate => self.under_way.candidate += 1,
-        }
-        Turn::Start((kernel, *started - 1))
-    }
-
-    fn hear(&mut self, (kernel, _): Self::Key, event: Event) -> bool {
-        self.events.emit(Event::Of {
-            kernel: name(kernel),
-            event: Box::new(event.clone()),
-        });
-        if let Event::Finished(trial) = event {
-            self.finished(kernel, *trial);
-        }
-        !self.is_given_up()
-    }
-}
-
-impl Paired<'_> {
-    /// Whether no more trials are wanted, when the stop rule did not say it.
-    fn is_given_up(&self) -> bool {
-        self.failed.is_some() || self.report.terms.given_up.is_some()
-    }
-
-    fn finished(&mut self, kernel: Kernel, trial: Trial) {
-        let (trials, under_way) = match kernel {
-            Kernel::Baseline => (&mut self.control.trials, &mut self.under_way.baseline),
-            Kernel::Candidate => (&mut self.report.trials, &mut self.under_way.candidate),
-        };
-        *under_way -= 1;
-        trials.push(trial);
-        trials.sort_by_key(|trial| trial.index);
-        // The first reason counts: what comes after it may follow from it.
-        if let Some(why) = hopeless(trials) {
-            let given_up = &mut self.report.terms.given_up;
-            given_up.get_or_insert_with(|| format!("{}: {why}", name(kernel)));
-        }
-        if let Err(failure) = self.update() {
-            let hint = "the report of the trials before this one is intact";
-            self.failed.get_or_insert_with(|| failure.hint(hint));
-        }
-    }
-
-    /// Brings all that follows from the trials up to date, and saves it.
-    fn update(&mut self) -> Result<(), Failure> {
-        let report = &mut self.report;
-        self.candidate
-            .learn(&mut report.environment, &mut report.module);
-        self.baseline
-            .learn(&mut self.control.environment, &mut self.control.module);
-        let made = |trials: &[Trial]| u32::try_from(trials.len()).unwrap_or(u32::MAX);
-        report.settings.trials = made(&report.trials);
-        self.control.settings.trials = made(&self.control.trials);
-        report.baseline = Some(self.control.clone());
-        record::update(report);
-        self.save()
-    }
-
-    fn save(&self) -> Result<(), Failure> {
-        if let Some(file) = self.file {
-            file.save(&self.report)?;
-        }
-        Ok(())
-    }
+    schedule.failed.take().map_or(Ok(()), Err)
 }

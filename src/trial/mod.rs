@@ -8,6 +8,7 @@
 pub mod bare;
 pub mod campaign;
 mod event;
+mod leaks;
 mod race_clock;
 mod record;
 mod runner;

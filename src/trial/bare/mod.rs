@@ -129,16 +129,16 @@ impl BareTrials<'_> {
         watch.let_it_finish(&ended, tell)?;
         let last = watch.racer.snapshot();
         let witness = std::mem::take(&mut watch.witness);
-        let bad_lines = witness
+        let (bad_lines, leaks) = witness
             .finished()
-            .map(|finished| finished.bad_lines.clone())
+            .map(|finished| (finished.bad_lines.clone(), finished.leaks.clone()))
             .unwrap_or_default();
         let conclusion = witness.conclude(&ended, &last, taint() & !taint_before, duration_s);
         let trial = record::trial(index, seed, conclusion, &last);
         let mut trial = Trial {
             wall_s: start.elapsed().as_secs_f64(),
             bad_lines,
-            ..record::of_race(settings, trial, &last)
+            ..record::of_race(settings, trial, &last, &leaks)
         };
         trial.notes.extend(self.begin.report.settings.crowding());
         self.journal

@@ -22,6 +22,8 @@ pub struct RaceRow {
     pub before: &'static [&'static ModuleSources],
     /// The module that is raced; none: the dummy module.
     pub raced: Option<&'static ModuleSources>,
+    /// Its parameters.
+    pub parameters: fn() -> String,
     /// What loaders do.
     pub loader: LoaderAction,
     /// What readers do.
@@ -161,6 +163,7 @@ const PLAIN: RaceRow = RaceRow {
     reference: NOWHERE,
     before: &[],
     raced: None,
+    parameters: String::new,
     loader: LoaderAction::Cycle,
     reader: ReaderAction::OpenRead,
     targets: &[],
@@ -266,6 +269,7 @@ pub const RACES: &[RaceRow] = &[
             fixed_in: None,
         },
         raced: Some(&PARAMETERS),
+        parameters: half_of_the_parameters,
         loader: LoaderAction::Duel,
         reader: ReaderAction::Nothing,
         loaders: 2,
@@ -397,6 +401,15 @@ pub const RACES: &[RaceRow] = &[
         ..PLAIN
     },
 ];
+
+/// Values for half of the module's 1024 parameters. For each parameter that is
+/// freed the kernel walks the list of the values that it has copied
+/// (`maybe_kfree_parameter()`): the longer the list, the longer is a module
+/// unformed before it is gone.
+fn half_of_the_parameters() -> String {
+    let set = (0..512).map(|number| format!("p1{number:03o}=x"));
+    set.collect::<Vec<_>>().join(" ")
+}
 
 /// A file that was open before its module went is read or closed.
 const OPEN_FILE: &[CrashRule] = &[

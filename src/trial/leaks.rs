@@ -148,13 +148,19 @@ fn kmemleak() -> Option<String> {
 fn told(report: &str) -> Option<String> {
     let objects = report.matches("unreferenced object").count();
     let first = report.lines().next().filter(|_| objects > 0)?;
-    let frames = report.lines().skip_while(|line| !line.contains("backtrace"));
+    let frames = report
+        .lines()
+        .skip_while(|line| !line.contains("backtrace"));
     let caller = frames
         .skip(1)
         .take_while(|line| line.starts_with("    "))
         // Behind the allocator's own functions.
         .filter_map(|line| line.split_whitespace().last())
-        .find(|frame| !["kmalloc", "kmem_cache", "slab", "kzalloc"].iter().any(|part| frame.contains(part)))
+        .find(|frame| {
+            !["kmalloc", "kmem_cache", "slab", "kzalloc"]
+                .iter()
+                .any(|part| frame.contains(part))
+        })
         .unwrap_or("an unknown function");
     Some(format!(
         "kmemleak: {objects} objects that nothing points to; {}, allocated by {caller}",
@@ -176,7 +182,11 @@ mod tests {
 
     #[test]
     fn what_grows_in_both_halves_is_a_leak_and_is_named() {
-        let looks = [look(100, 500, 300), look(200, 601, 300), look(400, 800, 304)];
+        let looks = [
+            look(100, 500, 300),
+            look(200, 601, 300),
+            look(400, 800, 304),
+        ];
         let found = grown(&looks);
         assert_eq!(
             found,
@@ -213,7 +223,10 @@ mod tests {
                       \x20   [<0000000011f4ba01>] kmalloc_trace+0x22/0x60\n\
                       \x20   [<00000000d7f2ba01>] leak_init+0x1d/0x1000 [leaky]\n";
         let text = told(report).unwrap();
-        assert!(text.contains("1 objects") && text.contains("leak_init"), "{text}");
+        assert!(
+            text.contains("1 objects") && text.contains("leak_init"),
+            "{text}"
+        );
         assert!(told("").is_none());
     }
 }

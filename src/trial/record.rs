@@ -62,7 +62,9 @@ fn leaked(trial: &mut Trial, leaks: &[String]) {
     trial.outcome = Outcome::Crashed;
     trial.time_to_crash_s = Some(trial.exposure_s);
     trial.cycles_to_crash = Some(trial.cycles);
-    trial.notes.extend(leaks.iter().map(|leak| format!("leak: {leak}")));
+    trial
+        .notes
+        .extend(leaks.iter().map(|leak| format!("leak: {leak}")));
     trial.reason.clone_from(&title);
     trial.crash = Some(Crash {
         signature: "leak".to_owned(),

@@ -14,6 +14,7 @@ use super::cache::{Cache, CacheError};
 use super::config::{ConfigError, KernelConfig, hex};
 use super::make::{self, MakeError};
 use super::module_image::{ModuleImage, ModuleImageError};
+use super::programs;
 
 /// The name that the dummy module is built under.
 pub const DUMMY_MODULE: &str = "dummy_module";
@@ -231,16 +232,9 @@ impl Kdir {
         } else {
             "gcc"
         };
-        hash.update(compiler_version(compiler).unwrap_or_default());
+        hash.update(programs::version(compiler).unwrap_or_default());
         Ok(hex(&hash.finalize())[..16].to_owned())
     }
-}
-
-/// The first line of a compiler's `--version`; nothing if it is not here.
-pub fn compiler_version(program: &str) -> Option<String> {
-    let output = make::tool(program).arg("--version").output().ok()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.lines().next().map(str::to_owned)
 }
 
 /// The dummy module for a kernel: from the cache, or built into it. Returns

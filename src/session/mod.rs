@@ -19,6 +19,7 @@
 //! - `check`: every race of the table against one kernel
 //! - `repeated` (`vm`), `paired` (`ab`), `states`, `bare` (`run`), `recovery`
 //!   (`recover`): one for each command
+//! - `lab`, `doctor`: kernels built, the machine looked at
 //! - `record`, `control`, `saved_report`, `finished`: the report from blank to
 //!   final
 //! - `exit`, `events`, `stop`: how it fails, what it says, how it is ended
@@ -27,11 +28,13 @@
 pub mod bare;
 pub mod check;
 mod control;
+pub mod doctor;
 mod events;
 mod exit;
 mod finished;
 pub mod guest;
 pub mod kernel_arg;
+pub mod lab;
 mod module;
 pub mod paired;
 mod prepared_kernel;
@@ -45,6 +48,8 @@ pub mod saved_report;
 pub mod states;
 pub mod stop;
 
+pub use crate::recorder::Phase;
+pub use crate::trial::Event;
 pub use crate::trial::bare::worker_process;
 
 pub use control::ControlRequest;

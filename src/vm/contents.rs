@@ -69,9 +69,7 @@ pub fn base(
         archive.file(path.trim_start_matches('/'), 0o644, bytes)?;
     }
     if programs {
-        let busybox = BUSYBOX.iter().map(Path::new).find(|path| path.exists());
-        let busybox = static_program(busybox.ok_or(PackError::NoBusybox)?)?;
-        archive.file("bin/busybox", 0o755, &busybox)?;
+        archive.file("bin/busybox", 0o755, &busybox()?)?;
         archive.link("sbin/insmod", "/bin/busybox")?;
         archive.link("sbin/rmmod", "/bin/busybox")?;
         archive.link("bin/cat", "/bin/busybox")?;
@@ -87,7 +85,14 @@ pub fn plan(plan: &TrialPlan) -> Result<Vec<u8>, PackError> {
     Ok(archive.finish()?)
 }
 
-fn static_program(path: &Path) -> Result<Vec<u8>, PackError> {
+/// The busybox that guests get.
+pub fn busybox() -> Result<Vec<u8>, PackError> {
+    let path = BUSYBOX.iter().map(Path::new).find(|path| path.exists());
+    static_program(path.ok_or(PackError::NoBusybox)?)
+}
+
+/// A program that needs no libraries, as a guest has none.
+pub fn static_program(path: &Path) -> Result<Vec<u8>, PackError> {
     let bytes = fs::read(path).map_err(|source| PackError::Read {
         path: path.to_owned(),
         source,
@@ -117,4 +122,20 @@ fn is_static(bytes: &[u8]) -> bool {
             .segments()
             .next()
             .is_some_and(|segment| segment.size() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_static_program_is_told_from_a_linked_one() {
+        // Built static, as .cargo/config.toml says.
+        let this = std::env::current_exe().unwrap();
+        assert!(static_program(&this).is_ok());
+        let shell = fs::canonicalize("/bin/sh").unwrap();
+        let linked = static_program(&shell);
+        assert!(matches!(linked, Err(PackError::Dynamic(path)) if path == shell));
+        assert!(static_program(Path::new("/etc/passwd")).is_err());
+    }
 }

@@ -2,28 +2,17 @@
 //! It looks and changes nothing.
 
 mod host;
-mod look;
 mod vm;
 
 use serde::Serialize;
 
-use super::ui::Ui;
+use super::exit::Failure;
 use crate::build::cache::Cache;
-use crate::model::ExitCode;
-use crate::session::Failure;
-
-/// Say what this machine can do, what is missing, and how to get it
-#[derive(Debug, clap::Args)]
-pub(super) struct Args {
-    /// As JSON
-    #[arg(long)]
-    json: bool,
-}
 
 /// What a finding is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Area {
+pub enum Area {
     /// Racing kernels in VMs.
     Vm,
     /// Building kernels.
@@ -35,7 +24,7 @@ enum Area {
 /// How a thing was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum State {
+pub enum State {
     /// It is there.
     Found,
     /// It is not, and its area cannot work without it.
@@ -47,7 +36,8 @@ enum State {
 }
 
 impl State {
-    fn as_str(self) -> &'static str {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Found => "found",
             Self::Missing => "missing",
@@ -59,15 +49,18 @@ impl State {
 
 /// One thing that was looked for.
 #[derive(Clone, Debug, Serialize)]
-struct Finding {
-    area: Area,
-    what: String,
-    state: State,
+pub struct Finding {
+    /// What needs it.
+    pub area: Area,
+    /// What was looked for.
+    pub what: String,
+    /// Whether it is there.
+    pub state: State,
     /// What was found, or what its absence means.
-    detail: String,
-    /// The command or step that mends it.
+    pub detail: String,
+    /// The command or step that gets it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    mend: Option<String>,
+    pub mend: Option<String>,
 }
 
 impl Finding {
@@ -98,16 +91,22 @@ impl Finding {
     }
 }
 
-/// What the areas can do, for scripts.
-#[derive(Serialize)]
-struct Diagnosis<'a> {
-    vm: bool,
-    lab: bool,
-    run: bool,
-    findings: &'a [Finding],
+/// What this machine can do.
+#[derive(Clone, Debug, Serialize)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an area of its own")]
+pub struct Diagnosis {
+    /// Whether kernels can be raced in VMs.
+    pub vm: bool,
+    /// Whether kernels can be built.
+    pub lab: bool,
+    /// Whether the kernel that runs here can be raced.
+    pub run: bool,
+    /// All that was looked for.
+    pub findings: Vec<Finding>,
 }
 
-pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
+/// Looks at this machine.
+pub fn diagnose() -> Result<Diagnosis, Failure> {
     let cache = Cache::from_env()?;
     let findings: Vec<Finding> = vm::findings(&cache)
         .into_iter()
@@ -119,51 +118,10 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
             .iter()
             .any(|finding| finding.area == area && finding.state == State::Missing)
     };
-    let diagnosis = Diagnosis {
+    Ok(Diagnosis {
         vm: able(Area::Vm),
         lab: able(Area::Lab),
         run: able(Area::Run),
-        findings: &findings,
-    };
-    if args.json {
-        let text = serde_json::to_string_pretty(&diagnosis)?;
-        ui.result(&(text + "\n"));
-    } else {
-        ui.result(&text(&diagnosis));
-    }
-    Ok(if diagnosis.vm {
-        ExitCode::Survived
-    } else {
-        ExitCode::Unsupported
+        findings,
     })
-}
-
-fn text(diagnosis: &Diagnosis<'_>) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::new();
-    for (area, title, able) in [
-        (Area::Vm, "modrace vm: race kernels in VMs", diagnosis.vm),
-        (Area::Lab, "modrace lab: build kernels", diagnosis.lab),
-        (
-            Area::Run,
-            "modrace run: race this very kernel",
-            diagnosis.run,
-        ),
-    ] {
-        let verdict = if able { "can work" } else { "cannot work yet" };
-        let _infallible = writeln!(text, "{title} — {verdict}");
-        for finding in diagnosis.findings.iter().filter(|f| f.area == area) {
-            let _infallible = writeln!(
-                text,
-                "  {:8}  {:<26}  {}",
-                finding.state.as_str(),
-                finding.what,
-                finding.detail
-            );
-            if let Some(mend) = &finding.mend {
-                let _infallible = writeln!(text, "            -> {mend}");
-            }
-        }
-    }
-    text
 }

@@ -1,12 +1,12 @@
-//! The summary of a run for the terminal: short enough for a mail.
+//! The summary of a run, for the terminal: short enough for a mail.
 
 use std::fmt::Write;
 
 use crate::model::{Environment, Outcome, Report, Summary};
 use crate::verdict::format::seconds;
 
-/// The summary's text.
-pub(super) fn text(report: &Report) -> String {
+/// The summary of a run of one kernel.
+pub fn summary(report: &Report) -> String {
     let mut out = String::new();
     let mut row = |name: &str, value: String| {
         // Into memory: it cannot fail.

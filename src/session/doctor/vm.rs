@@ -3,15 +3,16 @@
 use std::fs::OpenOptions;
 use std::path::Path;
 
-use super::look;
 use super::{Area, Finding};
 use crate::build::cache::Cache;
+use crate::build::programs;
+use crate::kernel::uname;
 use crate::lab::{BUILD_NEEDS, DEBIAN_TARBALL, LAB_KERNELS, Need, Store};
 use crate::model::Accel;
-use crate::vm::{Qemu, accel};
+use crate::vm::{Qemu, accel, contents};
 
 /// One trial's guest and QEMU's own share.
-const TRIAL_MIB: u64 = 1024;
+const TRIAL_MIB: u32 = 1024;
 /// Unpacked source and two kernels, measured at 1.9 GiB.
 const LAB_MIB: u64 = 2560;
 
@@ -59,7 +60,7 @@ fn finding(area: Area, need: &Need) -> Finding {
 
 fn qemu() -> Finding {
     let name = "qemu-system-x86_64";
-    let version = look::program(name).and_then(|path| look::version(&path));
+    let version = programs::find(name).and_then(programs::version);
     match version {
         Some(version) => Finding::found(Area::Vm, name, version),
         None => Finding::missing(
@@ -116,10 +117,8 @@ fn kvm(cache: &Cache) -> Finding {
 /// This program is the guest's PID 1, alone in its initramfs.
 fn self_static() -> Finding {
     let what = "modrace itself";
-    let is_static = std::env::current_exe()
-        .ok()
-        .and_then(|path| look::is_static(&path));
-    if is_static == Some(true) {
+    let own = std::env::current_exe().ok();
+    if own.is_some_and(|path| contents::static_program(&path).is_ok()) {
         Finding::found(Area::Vm, what, "static, can be a guest's PID 1")
     } else {
         Finding::missing(
@@ -133,8 +132,7 @@ fn self_static() -> Finding {
 
 fn busybox() -> Finding {
     let what = "busybox, static";
-    let is_static = look::program("busybox").and_then(|path| look::is_static(&path));
-    if is_static == Some(true) {
+    if contents::busybox().is_ok() {
         Finding::found(Area::Vm, what, "insmod, rmmod and cat of `as-reported`")
     } else {
         Finding::lacking(
@@ -171,7 +169,7 @@ fn kernels(cache: &Cache) -> Finding {
 
 fn memory() -> Finding {
     let what = "free memory";
-    match look::free_memory_mib() {
+    match uname::free_memory_mib() {
         Some(mib) if mib >= TRIAL_MIB => {
             let detail = format!("{mib} MiB, enough for {} trials at a time", mib / TRIAL_MIB);
             Finding::found(Area::Vm, what, detail)
@@ -189,7 +187,7 @@ fn memory() -> Finding {
 fn disk(cache: &Cache) -> Finding {
     let what = "free disk";
     let root = cache.root().display();
-    match look::free_disk_mib(cache.root()) {
+    match free_disk_mib(cache.root()) {
         Some(mib) if mib >= LAB_MIB => {
             Finding::found(Area::Lab, what, format!("{mib} MiB for {root}"))
         }
@@ -201,4 +199,11 @@ fn disk(cache: &Cache) -> Finding {
         ),
         None => Finding::untested(Area::Lab, what, format!("cannot tell for {root}")),
     }
+}
+
+/// MiB free on the disk where a path is or will be.
+fn free_disk_mib(path: &Path) -> Option<u64> {
+    let existing = path.ancestors().find(|path| path.exists())?;
+    let stat = nix::sys::statvfs::statvfs(existing).ok()?;
+    Some((stat.blocks_available() * stat.fragment_size()) >> 20)
 }

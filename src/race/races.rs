@@ -22,8 +22,6 @@ pub struct RaceRow {
     pub before: &'static [&'static ModuleSources],
     /// The module that is raced; none: the dummy module.
     pub raced: Option<&'static ModuleSources>,
-    /// Its parameters.
-    pub parameters: fn() -> String,
     /// What loaders do.
     pub loader: LoaderAction,
     /// What readers do.
@@ -131,7 +129,7 @@ macro_rules! sources {
 }
 
 const DENSE: ModuleSources = sources!("dense-symbols", ["dense_symbols"]);
-const PARAMETERS: ModuleSources = sources!("many-parameters", ["many_parameters"]);
+const PARAMETERS: ModuleSources = sources!("many-parameters", ["many_values", "many_parameters"]);
 const CDEV: ModuleSources = sources!("cdev-open", ["cdev_operations", "cdev_comes_and_goes"]);
 const NO_OWNER: ModuleSources = sources!("no-owner", ["no_owner"]);
 const PROC_AFTER_FREE: ModuleSources = sources!("proc-after-free", ["proc_after_free"]);
@@ -163,7 +161,6 @@ const PLAIN: RaceRow = RaceRow {
     reference: NOWHERE,
     before: &[],
     raced: None,
-    parameters: String::new,
     loader: LoaderAction::Cycle,
     reader: ReaderAction::OpenRead,
     targets: &[],
@@ -211,25 +208,15 @@ pub const RACES: &[RaceRow] = &[
         name: "kallsyms-after-free",
         help: "free_module() frees the symbol table without a grace period, while it is walked",
         raced: Some(&DENSE),
-        targets: &["/proc/kallsyms"],
+        // Its %ps of a timer's function is one walk over all symbols, with
+        // preemption off.
+        targets: &["/proc/timer_list"],
         crashes: &[CrashRule {
             kinds: GONE,
-            at: &[
-                "module_get_kallsym",
-                "strscpy",
-                "strlcpy",
-                "strnlen",
-                "sized_strscpy",
-            ],
-            below: &[
-                "update_iter",
-                "update_iter_mod",
-                "s_next",
-                "s_start",
-                "module_get_kallsym",
-            ],
+            at: &[],
+            below: SYMBOL_LOOKUP,
         }],
-        needs: &[&["KALLSYMS"]],
+        needs: &[&["KALLSYMS"], &["HIGH_RES_TIMERS"]],
         pair: LabPair::Kernels("kallsyms-after-free", "fixed"),
         ..PLAIN
     },
@@ -248,13 +235,7 @@ pub const RACES: &[RaceRow] = &[
         crashes: &[CrashRule {
             kinds: GONE,
             at: &[],
-            below: &[
-                "find_kallsyms_symbol",
-                "get_ksymbol",
-                "module_address_lookup",
-                "kallsyms_lookup_buildid",
-                "kallsyms_lookup",
-            ],
+            below: SYMBOL_LOOKUP,
         }],
         needs: &[&["KALLSYMS"], &["HIGH_RES_TIMERS"]],
         pair: LabPair::Kernels("init-free", "fixed"),
@@ -269,7 +250,6 @@ pub const RACES: &[RaceRow] = &[
             fixed_in: None,
         },
         raced: Some(&PARAMETERS),
-        parameters: half_of_the_parameters,
         loader: LoaderAction::Duel,
         reader: ReaderAction::Nothing,
         loaders: 2,
@@ -402,14 +382,14 @@ pub const RACES: &[RaceRow] = &[
     },
 ];
 
-/// Values for half of the module's 1024 parameters. For each parameter that is
-/// freed the kernel walks the list of the values that it has copied
-/// (`maybe_kfree_parameter()`): the longer the list, the longer is a module
-/// unformed before it is gone.
-fn half_of_the_parameters() -> String {
-    let set = (0..512).map(|number| format!("p1{number:03o}=x"));
-    set.collect::<Vec<_>>().join(" ")
-}
+/// The way to a symbol of an address.
+const SYMBOL_LOOKUP: &[&str] = &[
+    "find_kallsyms_symbol",
+    "get_ksymbol",
+    "module_address_lookup",
+    "kallsyms_lookup_buildid",
+    "kallsyms_lookup",
+];
 
 /// A file that was open before its module went is read or closed.
 const OPEN_FILE: &[CrashRule] = &[

@@ -37,13 +37,13 @@ pub(super) fn of_race(
 ) -> Trial {
     leaked(&mut trial, leaks);
     if let Some(row) = races::named(&settings.race).filter(|_| settings.driver.is_none()) {
+        if let Some(crash) = &mut trial.crash {
+            crash.class = row.class_of(crash);
+        }
         if let (Outcome::Hung, Some(call)) = (trial.outcome, row.hang)
             && counts.stages.contains(&call)
         {
             hung(&mut trial, call, counts);
-        }
-        if let Some(crash) = &mut trial.crash {
-            crash.class = row.class_of(crash);
         }
     } else if let Some(crash) = &mut trial.crash {
         // Whatever a driver does to the kernel is what its author looks for.

@@ -155,7 +155,7 @@ impl Plan {
                 reader: row.reader,
                 files: Vec::new(),
                 text: "1\n".to_owned(),
-                parameters: parameters(&(row.parameters)())?,
+                parameters: CString::default(),
                 loader_pause_us: row.loader_pause_us,
                 reader_pause_us: row.reader_pause_us,
             },

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * 1024 string parameters, p0000 to p1777: freeing them is what free_module()
- * does between UNFORMED and taking the module off the list. With values for
- * many of them that takes long.
+ * 1024 string parameters. Freeing them is what free_module() does between
+ * UNFORMED and taking the module off the list.
  */
 #include <linux/module.h>
 #include <linux/moduleparam.h>

@@ -50,7 +50,7 @@ pub mod stop;
 
 pub use crate::recorder::Phase;
 pub use crate::trial::Event;
-pub use crate::trial::bare::worker_process;
+pub use crate::trial::bare::{WORKER_COMMAND, work};
 
 pub use control::ControlRequest;
 pub use events::Events;

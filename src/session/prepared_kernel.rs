@@ -85,7 +85,7 @@ impl<'a> Preparation<'a> {
     pub fn report(&self, kernel: &PreparedKernel) -> Report {
         record::blank(
             kernel.environment.clone(),
-            &kernel.module,
+            record::module_record(&kernel.module),
             self.request.settings.clone(),
             self.request.seed,
             self.started,
@@ -109,7 +109,10 @@ impl<'a> Preparation<'a> {
         let qemu = Qemu::find(self.request.qemu.as_deref())?;
         let settings = &self.request.settings;
         let modules = RaceModules::of(&self.request, mended, &kernel, &self.cache, &self.stop)?;
-        let init = std::env::current_exe()?;
+        let init = match &self.request.program {
+            Some(program) => program.clone(),
+            None => std::env::current_exe()?,
+        };
         let programs = settings.strategy == Strategy::AsReported;
         let base = contents::base(&init, modules.raced.bytes(), &modules.packed(), programs)?;
         let spec = VmSpec {
@@ -120,7 +123,9 @@ impl<'a> Preparation<'a> {
             append: settings.append.clone(),
         };
         let mut trials = VmTrials::new(qemu, spec, base, settings.clone(), self.request.seed);
-        trials.spec.accel = self.accel(&trials)?;
+        // What was built here boots; of other kernels nothing is known.
+        let boots = kernel.provenance.is_some();
+        trials.spec.accel = self.accel(&trials, boots)?;
         trials.keep = self.request.keep;
         trials.logs = logs;
         let config = kernel
@@ -136,23 +141,23 @@ impl<'a> Preparation<'a> {
     }
 
     /// The accelerator for all kernels of the run.
-    fn accel(&self, trials: &VmTrials) -> Result<Accel, Failure> {
+    fn accel(&self, trials: &VmTrials, boots: bool) -> Result<Accel, Failure> {
         if let Some(&chosen) = self.accel.get() {
             return Ok(chosen);
         }
         let chosen = match self.request.settings.accel {
-            Accel::Auto => self.choose_accel(trials)?,
+            Accel::Auto => self.choose_accel(trials, boots)?,
             asked => asked,
         };
         Ok(*self.accel.get_or_init(|| chosen))
     }
 
-    fn choose_accel(&self, trials: &VmTrials) -> Result<Accel, Failure> {
+    fn choose_accel(&self, trials: &VmTrials, boots: bool) -> Result<Accel, Failure> {
         let plan = trials.probe_plan()?;
         let folder = self.cache.dir("accel")?;
         let initramfs: [&[u8]; 2] = [&trials.base, &plan];
         let Finding { accel, reason } =
-            accel::probe(&trials.qemu, &trials.spec, &initramfs, Some(&folder));
+            accel::probe(&trials.qemu, &trials.spec, &initramfs, Some(&folder), boots);
         if accel == Accel::Tcg {
             self.events.note(format!(
                 "accelerator: tcg (emulation, slower), because {reason}"

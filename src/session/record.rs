@@ -15,7 +15,7 @@ use crate::verdict::{run_stats, verdict_of_run};
 /// A report before the first trial.
 pub(super) fn blank(
     environment: Environment,
-    module: &ModuleImage,
+    module: ModuleRecord,
     settings: Settings,
     seed: u64,
     started: SystemTime,
@@ -35,7 +35,7 @@ pub(super) fn blank(
         command: std::env::args().collect(),
         seed,
         environment,
-        module: Some(module_record(module)),
+        module: Some(module),
         settings,
         states: Vec::new(),
         trials: Vec::new(),
@@ -66,7 +66,7 @@ pub(super) fn update(report: &mut Report) {
         verdict_of_run(&report.settings, &report.trials, &report.states, true, None);
 }
 
-/// Writes the last word into the report; returns the process's exit code.
+/// Makes the report final; returns the process's exit code.
 pub(super) fn conclude(report: &mut Report, interrupted: bool) -> ExitCode {
     report.complete = !interrupted;
     report.updated = now();

@@ -41,6 +41,8 @@ pub struct Request {
     pub mended: bool,
     /// Where the report goes.
     pub report: Destination,
+    /// The modrace that is a guest's PID 1; none: this program.
+    pub program: Option<PathBuf>,
     /// The QEMU program; none: the one on `PATH`.
     pub qemu: Option<PathBuf>,
     /// Keep what is needed to boot a trial again by hand.
@@ -88,6 +90,7 @@ impl Default for Request {
             with: Vec::new(),
             mended: false,
             report: Destination::Named,
+            program: None,
             qemu: None,
             keep: false,
         }
@@ -227,4 +230,65 @@ pub fn new_seed() -> Result<u64, Failure> {
     let random = getrandom::u64()
         .map_err(|error| Failure::broken(format!("no random numbers for a seed: {error}")))?;
     Ok(random & MAX_SEED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ExitCode;
+
+    #[test]
+    fn the_defaults_are_a_request_that_passes() {
+        let request = Request::default();
+        request.check_for_vms().unwrap();
+        let here = request.for_this_machine(&[0, 2, 5], 256).unwrap();
+        assert_eq!(here.settings.smp, 3);
+        assert_eq!(here.settings.mem_mib, 256);
+        assert_eq!(here.settings.accel, Accel::None);
+    }
+
+    #[test]
+    fn a_limit_is_named_by_its_option() {
+        type Change = fn(&mut Request);
+        let cases: [(&str, Change); 9] = [
+            ("--trials 0", |asked| asked.settings.trials = 0),
+            ("--loaders 0", |asked| asked.settings.loaders = 0),
+            ("--duration 0.05 s", |asked| {
+                asked.settings.duration_s = 0.05
+            }),
+            ("--loaders 1000000", |asked| {
+                asked.settings.loaders = 1_000_000;
+            }),
+            ("--background-modules 4001", |asked| {
+                asked.settings.background_modules = 4001;
+            }),
+            ("--seed", |asked| asked.seed = MAX_SEED + 1),
+            ("--smp 256", |asked| asked.settings.smp = 256),
+            ("--mem-mib 63", |asked| asked.settings.mem_mib = 63),
+            ("--cpus 3-4: there is no CPU 4", |asked| {
+                asked.settings.cpus = vec![4, 3];
+            }),
+        ];
+        for (named, change) in cases {
+            let mut request = Request::default();
+            change(&mut request);
+            let failure = request.check_for_vms().unwrap_err();
+            assert_eq!(failure.code, ExitCode::Usage);
+            let text = failure.error.to_string();
+            assert!(text.contains(named), "{named}: {text}");
+        }
+    }
+
+    #[test]
+    fn trials_at_once_share_the_host() {
+        assert_eq!(default_jobs(u32::MAX), 1);
+        // Refused later, by name.
+        assert_eq!(default_jobs(0), 1);
+    }
+
+    #[test]
+    fn seeds_differ_and_fit_json() {
+        let (one, other) = (new_seed().unwrap(), new_seed().unwrap());
+        assert!(one != other && one.max(other) <= MAX_SEED);
+    }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Very many symbols, 16384 that stay and 4096 of init, so that a walk over them
+ * Very many symbols, 65536 that stay and 4096 of init, so that a walk over them
  * takes long. Those of init go at the end of init. The armed timer makes
  * /proc/timer_list look one symbol up, which is one such walk.
  */
@@ -25,6 +25,12 @@
 
 FOUR_THOUSAND(STAYS, 0) FOUR_THOUSAND(STAYS, 1)
 FOUR_THOUSAND(STAYS, 2) FOUR_THOUSAND(STAYS, 3)
+FOUR_THOUSAND(STAYS, 4) FOUR_THOUSAND(STAYS, 5)
+FOUR_THOUSAND(STAYS, 6) FOUR_THOUSAND(STAYS, 7)
+FOUR_THOUSAND(STAYS, 8) FOUR_THOUSAND(STAYS, 9)
+FOUR_THOUSAND(STAYS, a) FOUR_THOUSAND(STAYS, b)
+FOUR_THOUSAND(STAYS, c) FOUR_THOUSAND(STAYS, d)
+FOUR_THOUSAND(STAYS, e) FOUR_THOUSAND(STAYS, f)
 FOUR_THOUSAND(OF_INIT, 0)
 
 static struct hrtimer timer;

@@ -2,6 +2,7 @@
 //! what each trial did, what a crash looked like. Data and its serialised
 //! form only; nothing here reads a clock, a file or a kernel.
 
+mod check;
 mod comparison;
 mod crash;
 mod environment;
@@ -12,6 +13,7 @@ mod seed;
 mod settings;
 mod states;
 
+pub use check::{CHECK_SCHEMA, CheckReport, RaceResult};
 pub use comparison::{
     Comparison, Conclusion, Detectable, Evidence, ExponentialityRecord, FisherRecord,
     LogRankRecord, NearMissRecord, Run, Source,

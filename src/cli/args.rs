@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use crate::model::{
-    Accel, ChaosChoice, DEFAULT_RACE, DEFAULT_RENEW, Oracle, StartChoice, Strategy,
+    Accel, ChaosChoice, DEFAULT_RACE, DEFAULT_RENEW, Oracle, StartChoice, Strategy, Terms,
 };
 use crate::procfs::cpus::CpuList;
 use crate::race::action::ReaderAction;
@@ -27,6 +27,14 @@ pub(super) struct RaceArgs {
     /// wants]
     #[arg(short = 'n', long, value_name = "N")]
     pub(super) trials: Option<u32>,
+    /// Let the kernel warn: its warnings are told, but fail it no more. Without
+    /// this a warning fails the kernel, unless its baseline shows it too
+    #[arg(long)]
+    pub(super) allow_warnings: bool,
+    /// What a PASS takes besides a clean run: without it the verdict is
+    /// inconclusive
+    #[arg(long, value_name = "WHAT")]
+    pub(super) require: Option<Require>,
     /// The race, from `modrace list races`
     #[arg(long, value_name = "NAME", default_value = DEFAULT_RACE, value_parser = race)]
     pub(super) race: &'static RaceRow,
@@ -105,6 +113,13 @@ pub(super) struct RaceArgs {
     pub(super) quiet: bool,
 }
 
+/// What a PASS may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Require {
+    /// A kernel that crashed under the same settings: beside it, or by --control
+    Control,
+}
+
 /// The machine that a guest gets.
 #[derive(Debug, clap::Args)]
 pub(super) struct MachineArgs {
@@ -158,6 +173,11 @@ impl RaceArgs {
                 Some(path) => Destination::File(path.clone()),
             },
             mended: self.mended,
+            terms: Terms {
+                allow_warnings: self.allow_warnings,
+                require_control: self.require == Some(Require::Control),
+                ..Terms::default()
+            },
             ..Request::of_race(self.race)
         };
         request.read(ReadRequest {
@@ -218,7 +238,7 @@ pub(super) struct ControlArgs {
     /// control that a PASS needs
     #[arg(long, value_name = "REPORT")]
     control: Option<PathBuf>,
-    /// How sure to be with a control, between 0.5 and 1
+    /// How sure to be with a control, between 0.5 and 0.999999
     #[arg(long, value_name = "LEVEL", default_value_t = DEFAULT_CONFIDENCE)]
     confidence: f64,
 }

@@ -13,3 +13,4 @@ pub mod rcu;
 pub mod sys;
 pub mod tunable;
 pub mod uname;
+pub mod usage;

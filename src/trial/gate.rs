@@ -17,6 +17,8 @@ pub(super) struct Start<'a> {
     recorder: &'static Recorder,
     /// When the module was first loaded, on the monotonic clock.
     first_load_ns: u64,
+    /// The files that readers open, for the record.
+    files: Vec<String>,
     say: &'a mut dyn FnMut(GuestMessage),
     /// Longest time raced: the plan's, until a clone is told its own.
     pub(super) duration: Duration,
@@ -29,12 +31,14 @@ impl<'a> Start<'a> {
         plan: &'a TrialPlan,
         recorder: &'static Recorder,
         first_load_ns: u64,
+        files: Vec<String>,
         say: &'a mut dyn FnMut(GuestMessage),
     ) -> Self {
         Self {
             plan,
             recorder,
             first_load_ns,
+            files,
             say,
             duration: Duration::from_secs_f64(plan.settings.duration_s),
             tunables: Vec::new(),
@@ -51,6 +55,7 @@ impl Starting for Start<'_> {
                 .map(|&name| name.to_owned())
                 .collect(),
             skipped: race.skipped.clone(),
+            files: self.files.clone(),
         }));
     }
 

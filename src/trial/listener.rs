@@ -203,10 +203,11 @@ impl<'a> Listener<'a> {
         let last = vm.recorder().snapshot();
         let complaint = vm.complaint();
         drop(vm);
-        let racing = self.watch.racing();
-        let skipped = racing.map(|racing| racing.skipped.clone());
+        let racing = self.watch.racing().cloned().unwrap_or_default();
         let finished = self.watch.finished();
-        let bad_lines = finished.map(|finished| finished.bad_lines.clone());
+        let (bad_lines, leaks) = finished
+            .map(|finished| (finished.bad_lines.clone(), finished.leaks.clone()))
+            .unwrap_or_default();
         let counts = if last.present {
             last.clone()
         } else {
@@ -214,12 +215,10 @@ impl<'a> Listener<'a> {
         };
         let conclusion = self.watch.conclude(&last, &complaint);
         let trial = record::trial(0, 0, conclusion, &counts);
-        let mut trial = record::of_race(self.settings, trial, &counts);
-        let skipped = skipped.unwrap_or_default().into_iter();
-        let notes = skipped.map(|name| format!("chaos technique skipped: {name}"));
-        trial.notes.extend(notes);
+        let mut trial = record::of_race(self.settings, trial, &counts, &leaks);
+        trial.notes.extend(record::notes(&racing));
         trial.notes.extend(self.settings.crowding());
-        trial.bad_lines = bad_lines.unwrap_or_default();
+        trial.bad_lines = bad_lines;
         (trial, self.log)
     }
 
@@ -232,6 +231,7 @@ impl<'a> Listener<'a> {
 fn budgets(settings: &Settings, accel: Accel, duration_s: f64) -> Budgets {
     let slow = if accel == Accel::Kvm { 1.0 } else { 4.0 };
     Budgets {
+        accel,
         boot_s: 30.0 * slow,
         setup_s: 15.0 * slow + 0.2 * slow * f64::from(settings.background_modules),
         duration_s,

@@ -5,19 +5,24 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
+use super::blocked_tasks;
 use super::gate::{Start, mark_start};
+use super::leaks::LeakWatch;
 use super::scene::Scene;
 use crate::build::module_image::ModuleImage;
 use crate::kernel::module::{BACKGROUND, ModuleFile};
+use crate::kernel::preflight::taint;
 use crate::kernel::{affinity, clock, rcu};
 use crate::model::{Accel, BadLine, Oracle, Tunable};
 use crate::procfs::cpus::CpuList;
+use crate::race::action::Actions;
 use crate::race::targets::{self, Target};
 use crate::race::{Placement, Race, RaceError, RaceSpec, shows};
 use crate::recorder::{Phase, RECORDER_MAGIC, Recorder, Stage};
@@ -27,6 +32,11 @@ use crate::vm::protocol::{BEFORE_PATH, Ending, Finished, GuestMessage, TrialPlan
 const HEARTBEAT: Duration = Duration::from_millis(20);
 /// Longest wait for the workers after the race.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// Shares of the race's time after which a driver's leaks are looked for, and once
+/// more at its end.
+const LOOKS: &[f64] = &[0.2, 0.6];
+/// Files of a driver that are named.
+const MOST_TOLD: usize = 20;
 /// Time left to the kernel, after the race, to complain, where it cannot be
 /// told when what it put off is done.
 const AFTERMATH: Duration = Duration::from_millis(300);
@@ -68,8 +78,14 @@ pub fn perform(
     recorder.magic.store(RECORDER_MAGIC, Ordering::Relaxed);
     recorder.enter(Phase::Setup);
     beat(recorder);
-    let taint_before = tainted();
-    let mut found = Found::default();
+    let longest_ms = Arc::new(AtomicU64::new(0));
+    let limits = blocked_limits(plan.settings.accel, Arc::clone(&longest_ms));
+    blocked_tasks::watch(recorder, limits);
+    let taint_before = taint();
+    let mut found = Found {
+        longest_ms,
+        ..Found::default()
+    };
     let ended = run(plan, module, folder, recorder, stop, &mut found, say);
     let (ending, reason) = match ended {
         Ok(()) => (Ending::Survived, String::new()),
@@ -84,9 +100,10 @@ pub fn perform(
         reads: seen.reads,
         counters: seen.counters,
         taint_before,
-        taint_after: tainted(),
+        taint_after: taint(),
         tunables: found.tunables,
         bad_lines: found.bad_lines,
+        leaks: found.leaks,
     })));
     recorder.enter(Phase::Done);
 }
@@ -94,8 +111,19 @@ pub fn perform(
 /// What a race leaves to be told, however it ended.
 #[derive(Default)]
 struct Found {
+    /// See [`blocked_tasks::Limits::longest_ms`].
+    longest_ms: Arc<AtomicU64>,
     tunables: Vec<Tunable>,
     bad_lines: Vec<BadLine>,
+    leaks: Vec<String>,
+}
+
+impl Found {
+    /// A load or unload of the set-up took so long.
+    fn took(&self, time: Duration) {
+        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.longest_ms.fetch_max(ms, Ordering::Relaxed);
+    }
 }
 
 fn run(
@@ -125,6 +153,8 @@ fn run(
         .as_ref()
         .map_or(settings.loaders, |scene| scene.modules(settings.loaders));
     let raced = copies(image.name(), wanted)?;
+    let guest = settings.accel != Accel::None;
+    let mut leaks = settings.driver.as_ref().map(|_| LeakWatch::begin(guest));
     let (mut taints, mut actions) = (String::new(), None);
     let first_load_ns = clock::monotonic_ns();
     if let Some(scene) = &scene {
@@ -134,11 +164,15 @@ fn run(
         recorder
             .race_start_ns
             .store(clock::monotonic_ns(), Ordering::Relaxed);
+        let start = Instant::now();
         let (letters, course) = scene.rehearse(&raced)?;
+        found.took(start.elapsed());
         (taints, actions) = (letters, Some(course));
     } else {
         for module in &raced {
+            let start = Instant::now();
             taints = try_module(module, image.vermagic(), settings.oracle, target)?;
+            found.took(start.elapsed());
         }
     }
     say(GuestMessage::Module {
@@ -157,9 +191,10 @@ fn run(
         modules: raced,
         taints,
         seed: plan.seed,
-        guest: settings.accel != Accel::None,
+        guest,
     };
-    let mut starting = Start::new(plan, recorder, first_load_ns, say);
+    let files = spec.actions.as_ref().map(told_files).unwrap_or_default();
+    let mut starting = Start::new(plan, recorder, first_load_ns, files, say);
     let started = Race::start(spec, recorder, &mut starting);
     let duration = starting.duration;
     found.tunables = starting.tunables;
@@ -168,11 +203,22 @@ fn run(
         _ => broken(error.to_string()),
     })?;
 
-    let deadline = Instant::now() + duration;
+    let start = Instant::now();
+    let deadline = start + duration;
+    let mut looks = LOOKS
+        .iter()
+        .map(|share| duration.mul_f64(*share))
+        .peekable();
     let mut quit_early = false;
     while Instant::now() < deadline && !stop.load(Ordering::Relaxed) && !quit_early {
         thread::sleep(HEARTBEAT.min(deadline.saturating_duration_since(Instant::now())));
         quit_early = recorder.snapshot().stages.contains(&Stage::Ended);
+        if let (Some(leaks), true) = (
+            &mut leaks,
+            looks.next_if(|&at| start.elapsed() >= at).is_some(),
+        ) {
+            leaks.look(recorder.cycles());
+        }
     }
     found.bad_lines = race.bad_lines();
     let (restored, stuck) = race.end(PATIENCE);
@@ -193,6 +239,10 @@ fn run(
             ),
         });
     }
+    if let Some(mut leaks) = leaks {
+        leaks.look(recorder.cycles());
+        found.leaks = leaks.left(image.name());
+    }
     drop(background);
     drop(scene);
     // One more look at the list: a mutex that nobody gives back shows here.
@@ -209,6 +259,16 @@ fn aftermath() {
         Ok(()) => HEARTBEAT,
         Err(_) => AFTERMATH,
     });
+}
+
+/// The files that a driver's readers open, for the record.
+fn told_files(actions: &Actions) -> Vec<String> {
+    let files = actions.files.iter().take(MOST_TOLD);
+    let mut told: Vec<String> = files.map(|path| path.display().to_string()).collect();
+    if actions.files.len() > MOST_TOLD {
+        told.push(format!("and {} more", actions.files.len() - MOST_TOLD));
+    }
+    told
 }
 
 /// The CPUs that workers sit on: those asked for, or all that there are. The
@@ -231,6 +291,17 @@ fn seats(asked: &[usize]) -> Result<Vec<usize>, Unfit> {
     Ok(asked.to_vec())
 }
 
+/// When tasks count as blocked. On a machine with disks of its own a task may
+/// wait for one.
+fn blocked_limits(accel: Accel, longest_ms: Arc<AtomicU64>) -> blocked_tasks::Limits {
+    let in_guest = accel != Accel::None;
+    blocked_tasks::Limits {
+        blocked: Duration::from_secs(if in_guest { 5 } else { 20 }),
+        longest_ms,
+        sysrq: in_guest,
+    }
+}
+
 /// Counts heartbeats for as long as the process lives.
 fn beat(recorder: &'static Recorder) {
     let beat = move || loop {
@@ -241,14 +312,9 @@ fn beat(recorder: &'static Recorder) {
         thread::sleep(HEARTBEAT);
     };
     // Without heartbeats the trial is taken for hung, which is the safe side.
-    let _thread = thread::Builder::new()
+    let _ = thread::Builder::new()
         .name("heartbeat".to_owned())
         .spawn(beat);
-}
-
-fn tainted() -> u64 {
-    let text = fs::read_to_string("/proc/sys/kernel/tainted").unwrap_or_default();
-    text.trim().parse().unwrap_or(0)
 }
 
 /// A copy of the module under a name of its own; the first keeps its name.

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Event;
+use super::boots;
 use super::campaign::{Interrupted, guarded};
 use super::listener::{Ended, Listener, Log};
 use super::record;
@@ -130,7 +131,12 @@ impl VmTrials {
         };
         let start = Instant::now();
         tell(Event::Started { index: trial.index });
-        let ran = guarded(|| run.run());
+        let again = |died: &Trial| {
+            let number = trial.index + 1;
+            let note = format!("trial {number}: {}; it is booted again", died.reason);
+            tell(Event::Note(note));
+        };
+        let ran = guarded(|| boots::persist(|| run.run(), again));
         let mut record = match ran.unwrap_or_else(|reason| Err(Ended::Broken(reason))) {
             Ok(record) => record,
             Err(Ended::Interrupted) => return Err(Interrupted),

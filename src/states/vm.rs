@@ -10,25 +10,17 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
+use super::heard::{Heard, LIFE_S, LINGER, Readers, TURN, at_sysrq, budgets, died_of_sysrq, tail};
 use crate::crash;
 use crate::model::{
     Accel, Crash, Environment, Held, Observed, Outcome, Settings, StateCheck, StateSource,
     TrialPhase,
 };
 use crate::recorder::Go;
-use crate::trial::{Budgets, Conclusion, MOST_BOOTS, Step, Watch};
+use crate::trial::{Conclusion, MOST_BOOTS, Step, Watch};
 use crate::vm::contents::{self, PackError};
-use crate::vm::protocol::{GuestMessage, MessageReader, Task, TrialPlan};
-use crate::vm::{Qemu, Template, Vm, VmError, VmEvent, VmSpec};
-
-/// Longest life of such a guest, on the host's clock, seconds. Generous: a loaded host
-/// is no hang.
-const LIFE_S: f64 = 300.0;
-/// From the kernel's crash to the end of the machine, where it does not reset.
-const LINGER: Duration = Duration::from_secs(20);
-const TURN: Duration = Duration::from_millis(20);
-/// Lines of the console that an error quotes.
-const QUOTED: usize = 4;
+use crate::vm::protocol::{Task, TrialPlan};
+use crate::vm::{Qemu, Template, VmError, VmEvent, VmSpec};
 
 /// Why a guest showed nothing.
 #[derive(Debug, Error)]
@@ -100,27 +92,6 @@ struct Saved {
     template: Template,
     console: Vec<u8>,
     agent: Vec<u8>,
-}
-
-/// Cut what a guest says into messages, on either channel.
-#[derive(Default)]
-struct Readers {
-    agent: MessageReader,
-    on_console: MessageReader,
-}
-
-/// All that came out of one guest.
-#[derive(Debug)]
-struct Heard {
-    watch: Watch,
-    start: Instant,
-    console: Vec<u8>,
-    environment: Option<Environment>,
-    states: Vec<Observed>,
-    held: bool,
-    ended: bool,
-    failed: Option<String>,
-    crashed_at: Option<Instant>,
 }
 
 impl<'a> StatesVm<'a> {
@@ -299,107 +270,6 @@ impl StatesVm<'_> {
     }
 }
 
-impl Heard {
-    fn new(accel: Accel) -> Self {
-        Self {
-            watch: Watch::new(budgets(accel)),
-            start: Instant::now(),
-            console: Vec::new(),
-            environment: None,
-            states: Vec::new(),
-            held: false,
-            ended: false,
-            failed: None,
-            crashed_at: None,
-        }
-    }
-
-    /// Time since the guest was started, seconds.
-    fn now(&self) -> f64 {
-        self.start.elapsed().as_secs_f64()
-    }
-
-    /// Hears the next event, if there is one soon.
-    fn next(&mut self, vm: &Vm, readers: &mut Readers) {
-        if let Some(event) = vm.next_event(TURN) {
-            self.hear(event, readers);
-        }
-    }
-
-    fn hear(&mut self, event: VmEvent, readers: &mut Readers) {
-        let now = self.now();
-        let messages = match event {
-            VmEvent::Console(bytes) => {
-                self.watch.on_console(&bytes, now);
-                self.console.extend_from_slice(&bytes);
-                if self.crashed_at.is_none() && died_of_sysrq(&self.console) {
-                    self.crashed_at = Some(Instant::now());
-                }
-                readers.on_console.feed_console(&bytes)
-            }
-            VmEvent::Agent(bytes) => {
-                self.watch.on_agent(&bytes, now);
-                readers.agent.feed(&bytes)
-            }
-            VmEvent::ConsoleClosed => {
-                self.watch.on_console_closed();
-                Vec::new()
-            }
-            VmEvent::Qmp(event) => {
-                self.watch.on_qmp(&event);
-                Vec::new()
-            }
-        };
-        for message in messages {
-            match message {
-                GuestMessage::Hello { environment, .. } => self.environment = Some(*environment),
-                GuestMessage::State(seen) => self.states.push(*seen),
-                GuestMessage::Held => self.held = true,
-                GuestMessage::StatesEnded { failed } => {
-                    self.ended = true;
-                    self.failed = failed;
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn lingered(&self) -> bool {
-        self.crashed_at.is_some_and(|at| at.elapsed() > LINGER)
-    }
-}
-
-/// Whether the kernel died of sysrq-c. Up to 4.20 that was a NULL dereference in
-/// `sysrq_handle_crash()`; since 5.0 it is a panic, which prints no list.
-fn died_of_sysrq(console: &[u8]) -> bool {
-    ["sysrq triggered crash", "sysrq_handle_crash"]
-        .iter()
-        .any(|sign| memchr::memmem::find(console, sign.as_bytes()).is_some())
-}
-
-/// Cuts a console where `__handle_sysrq()` says what it is about to do.
-fn at_sysrq(console: &[u8]) -> (&[u8], &[u8]) {
-    let said = memchr::memmem::find(console, b"Trigger a crash").unwrap_or(console.len());
-    let line = memchr::memrchr(b'\n', &console[..said]).map_or(0, |end| end + 1);
-    console.split_at(line)
-}
-
-/// How long such a guest may take, seconds on the host's clock. Its set-up is all
-/// that it does.
-fn budgets(accel: Accel) -> Budgets {
-    Budgets {
-        accel,
-        boot_s: LIFE_S / 2.0,
-        setup_s: LIFE_S,
-        duration_s: LIFE_S,
-        // It holds a module for as long as this, and longer.
-        stall_s: LIFE_S,
-        settle_s: LIFE_S,
-        linger_s: LINGER.as_secs_f64(),
-        answer_s: 5.0,
-    }
-}
-
 /// Why a guest ended before it was done.
 fn died(doing: String, conclusion: Conclusion, console: &[u8]) -> StatesError {
     match conclusion.outcome {
@@ -435,15 +305,4 @@ pub fn check_died(held: Held, error: StatesError) -> Result<StateCheck, StatesEr
         line: crash.map(|crash| crash.matched_line().to_owned()),
         ok: false,
     })
-}
-
-/// The last lines of a console, in one.
-fn tail(console: &[u8]) -> String {
-    let text = String::from_utf8_lossy(console);
-    let lines: Vec<&str> = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
-    lines[lines.len().saturating_sub(QUOTED)..].join(" | ")
 }

@@ -7,9 +7,13 @@ use std::time::Duration;
 
 use crate::kernel::{clock, random};
 use crate::model::Tunable;
+use crate::race::action::Actions;
 use crate::race::{Race, Starting};
 use crate::recorder::Recorder;
 use crate::vm::protocol::{GuestMessage, RACE_MARK, Racing, TrialPlan};
+
+/// Files of a driver that are named.
+const MOST_TOLD: usize = 20;
 
 /// The start of one race.
 pub(super) struct Start<'a> {
@@ -84,4 +88,14 @@ pub(super) fn mark_start() {
         "/dev/kmsg",
         format!("<5>{RACE_MARK}{}\n", clock::monotonic_ns()),
     );
+}
+
+/// The files that a driver's readers open, for the record.
+pub(super) fn told_files(actions: &Actions) -> Vec<String> {
+    let files = actions.files.iter().take(MOST_TOLD);
+    let mut told: Vec<String> = files.map(|path| path.display().to_string()).collect();
+    if actions.files.len() > MOST_TOLD {
+        told.push(format!("and {} more", actions.files.len() - MOST_TOLD));
+    }
+    told
 }

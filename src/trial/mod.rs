@@ -6,6 +6,7 @@
 //! `bare/recovery` after its death. All three gather one `evidence`, which one
 //! `judge` judges. `campaign` repeats trials.
 
+mod aftermath;
 pub mod bare;
 mod blocked_tasks;
 mod boots;

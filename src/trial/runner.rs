@@ -12,17 +12,17 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
+use super::aftermath::aftermath;
 use super::blocked_tasks;
-use super::gate::{Start, mark_start};
+use super::gate::{Start, mark_start, told_files};
 use super::leaks::LeakWatch;
 use super::scene::Scene;
 use crate::build::module_image::ModuleImage;
 use crate::kernel::module::{BACKGROUND, ModuleFile};
 use crate::kernel::preflight::taint;
-use crate::kernel::{affinity, clock, rcu};
+use crate::kernel::{affinity, clock};
 use crate::model::{Accel, BadLine, Oracle, Tunable};
 use crate::procfs::cpus::CpuList;
-use crate::race::action::Actions;
 use crate::race::targets::{self, Target};
 use crate::race::{Placement, Race, RaceError, RaceSpec, shows};
 use crate::recorder::{Phase, RECORDER_MAGIC, Recorder, Stage};
@@ -35,15 +35,6 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Shares of the race's time after which a driver's leaks are looked for, and once
 /// more at its end.
 const LOOKS: &[f64] = &[0.2, 0.6];
-/// Files of a driver that are named.
-const MOST_TOLD: usize = 20;
-/// Time left to the kernel, after the race, to complain, where it cannot be
-/// told when what it put off is done.
-const AFTERMATH: Duration = Duration::from_millis(300);
-/// Grace periods after which what an unload has put off is done: what it frees
-/// waits for one (`do_free_init()`, `kfree_rcu()`), and what is queued by that
-/// for another.
-const GRACE_PERIODS: u32 = 2;
 
 /// Why there was no race, or no result of one.
 pub(super) struct Unfit {
@@ -249,26 +240,6 @@ fn run(
     fs::read("/proc/modules").map_err(|error| broken(format!("/proc/modules: {error}")))?;
     aftermath();
     Ok(())
-}
-
-/// Lets the kernel do what it put off in the race, and complain of it.
-fn aftermath() {
-    let waited = (0..GRACE_PERIODS).try_for_each(|_| rcu::wait_for_grace_period());
-    thread::sleep(match waited {
-        // What was freed is looked at by whoever runs next.
-        Ok(()) => HEARTBEAT,
-        Err(_) => AFTERMATH,
-    });
-}
-
-/// The files that a driver's readers open, for the record.
-fn told_files(actions: &Actions) -> Vec<String> {
-    let files = actions.files.iter().take(MOST_TOLD);
-    let mut told: Vec<String> = files.map(|path| path.display().to_string()).collect();
-    if actions.files.len() > MOST_TOLD {
-        told.push(format!("and {} more", actions.files.len() - MOST_TOLD));
-    }
-    told
 }
 
 /// The CPUs that workers sit on: those asked for, or all that there are. The

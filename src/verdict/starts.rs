@@ -74,12 +74,13 @@ fn p_same(ours: &[Trial], others: &[Trial]) -> Option<f64> {
     Some(rates.p_two_sided)
 }
 
-/// The templates whose clones differ from the others'.
-pub fn templates_that_differ(stats: &StartStats) -> Vec<u32> {
+/// The template whose clones differ most from the others', if they do. One that
+/// differs makes those differ that it is compared with, so only one is told.
+pub fn template_that_differs(stats: &StartStats) -> Option<u32> {
     let limit = LEVEL / stats.templates.len().max(1) as f64;
-    let differs = |one: &&TemplateStats| one.p_same.is_some_and(|p| p < limit);
-    let these = stats.templates.iter().filter(differs);
-    these.map(|one| one.template).collect()
+    let compared = (stats.templates.iter()).filter_map(|one| Some((one.p_same?, one.template)));
+    let (p, template) = compared.min_by(|one, other| one.0.total_cmp(&other.0))?;
+    (p < limit).then_some(template)
 }
 
 /// How the trials started, in a line.
@@ -105,13 +106,9 @@ pub fn starts_sentence(stats: &StartStats) -> String {
     if let Some(prepared_s) = stats.prepared_s {
         sentence += &format!("; {prepared_s:.2} s from the module's first load to the gate");
     }
-    let different = templates_that_differ(stats);
-    if !different.is_empty() {
-        let numbers: Vec<String> = different.iter().map(u32::to_string).collect();
-        sentence += &format!(
-            "; the clones of template {} crash at another rate than the others'",
-            numbers.join(", ")
-        );
+    if let Some(number) = template_that_differs(stats) {
+        sentence +=
+            &format!("; the clones of template {number} crash at another rate than the others'");
     }
     sentence
 }
@@ -141,12 +138,12 @@ mod tests {
         let mut trials: Vec<Trial> = (0..40).map(|i| clone_of(i % 4, u64::from(i))).collect();
         let alike = start_stats(&trials).unwrap();
         assert_eq!((alike.clones, alike.templates.len()), (40, 4));
-        assert_eq!(templates_that_differ(&alike), Vec::<u32>::new());
+        assert_eq!(template_that_differs(&alike), None);
         for trial in trials.iter_mut().skip(2).step_by(4) {
             *trial = clone_of(2, 500 + trial.cycles);
         }
         let stats = start_stats(&trials).unwrap();
-        assert_eq!(templates_that_differ(&stats), [2]);
+        assert_eq!(template_that_differs(&stats), Some(2));
         let sentence = starts_sentence(&stats);
         assert!(
             sentence.contains("clones of template 2 crash at another rate"),

@@ -93,6 +93,16 @@ pub struct Crash {
     pub excerpt: Vec<String>,
 }
 
+impl Crash {
+    /// The line that the signature matched, as the log had it.
+    pub fn matched_line(&self) -> &str {
+        let index = usize::try_from(self.line.saturating_sub(self.excerpt_line)).ok();
+        index
+            .and_then(|index| self.excerpt.get(index))
+            .map_or(&self.title, String::as_str)
+    }
+}
+
 /// A frame of a call trace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Frame {

@@ -54,8 +54,10 @@ impl Outcome {
     Serialize,
     Deserialize,
     JsonSchema,
+    IntoStaticStr,
 )]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum TrialPhase {
     /// The kernel booted; our first process had said nothing yet.
     Boot,
@@ -71,12 +73,7 @@ pub enum TrialPhase {
 impl TrialPhase {
     /// The word used in reports and on the terminal.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Boot => "boot",
-            Self::Setup => "setup",
-            Self::Race => "race",
-            Self::Settle => "settle",
-        }
+        self.into()
     }
 
     /// Whether nothing had been raced yet: what happens here is not the race

@@ -20,8 +20,7 @@ use crate::kernel::pstore::{self, FoundLog};
 use crate::kernel::uname::boot_id;
 use crate::model::{ExitCode, Outcome};
 use crate::report::write::ReportFile;
-use crate::trial::bare::journal::{self, Journal, Record};
-use crate::trial::bare::recovery::{Evidence, Machine, OpenTrial, Recovery};
+use crate::trial::bare::{Journal, Machine, OpenTrial, Record, Recovery, journals};
 
 /// Completes each run that has left a journal in `folder`, and hands it to
 /// `show`. With `resume`, makes the trials that are left. Returns the worst of
@@ -48,7 +47,7 @@ fn all(
     events: Events<'_>,
     show: &mut dyn FnMut(Finished) -> Result<(), Failure>,
 ) -> Result<ExitCode, Failure> {
-    let left = journal::list(folder)?;
+    let left = journals(folder)?;
     if left.is_empty() {
         events.note(format!(
             "nothing to recover: no journal in {}",
@@ -136,26 +135,19 @@ fn one(path: &Path, resume: bool, events: Events<'_>) -> Result<Option<Finished>
 /// Gives the open trial its outcome, on the evidence there is.
 fn settle(run: &mut RunLoop<'_>, open: &OpenTrial) -> Result<(), Failure> {
     let same_boot = open.start.boot_id == boot_id();
-    let died = taint() & TAINT_DIE != 0;
+    let taint = taint();
     let (machine, logs) = if same_boot {
-        if !died {
+        if taint & TAINT_DIE == 0 {
             put_back(run, open)?;
         }
         // The log of this boot is still in the kernel.
-        (Machine::SameBoot { died }, this_boot())
+        (Machine::SameBoot { taint }, this_boot())
     } else {
         let mut logs = pstore::new_logs(open.old_logs());
         logs.extend(pstore::journald(&open.start.boot_id));
         (Machine::Rebooted, logs)
     };
-    let evidence: Vec<Evidence<'_>> = logs
-        .iter()
-        .map(|log| Evidence {
-            source: &log.source,
-            bytes: &log.bytes,
-        })
-        .collect();
-    let (mut trial, showing) = open.decide(run.begin.heartbeat_s, &evidence, machine);
+    let (mut trial, showing) = open.decide(run.begin.heartbeat_s, &logs, machine);
     trial.notes.extend(run.report.settings.crowding());
     let showing: Vec<&FoundLog> = showing.into_iter().map(|index| &logs[index]).collect();
     if !showing.is_empty() {
@@ -224,7 +216,7 @@ fn keep(run: &RunLoop<'_>, index: u32, logs: &[&FoundLog]) -> Result<Option<Stri
 
 /// Puts back what a run that was killed left changed. The kernel is in order.
 fn put_back(run: &RunLoop<'_>, open: &OpenTrial) -> Result<(), Failure> {
-    if let Ok(group) = i32::try_from(open.start.racer) {
+    if let Ok(group) = i32::try_from(open.start.worker) {
         // It dies with its watcher; this waits for it.
         for _ in 0..100 {
             if killpg(Pid::from_raw(group), None).is_err() {
@@ -253,7 +245,7 @@ mod tests {
     use super::*;
     use crate::model::{Environment, ModuleRecord, Trial};
     use crate::session::request::Request;
-    use crate::trial::bare::journal::{Begin, FORMAT};
+    use crate::trial::bare::{Begin, FORMAT};
 
     /// The journal of a run that made one trial and then ended without a word.
     fn left_behind(folder: &Path, name: &str, outcome: Outcome) -> Journal {
@@ -296,7 +288,7 @@ mod tests {
         let (code, shown) = recover(folder.path());
         assert_eq!(shown, [ExitCode::Crashed, ExitCode::Broken]);
         assert_eq!(code.unwrap(), ExitCode::Crashed);
-        assert!(journal::list(folder.path()).unwrap().is_empty());
+        assert!(journals(folder.path()).unwrap().is_empty());
         assert!(folder.path().join("b.json").exists());
     }
 
@@ -310,9 +302,6 @@ mod tests {
         let failure = code.unwrap_err();
         assert_eq!(failure.code, ExitCode::Unsupported);
         assert!(failure.error.to_string().contains("in use"));
-        assert_eq!(
-            journal::list(folder.path()).unwrap(),
-            [in_use.path().to_owned()]
-        );
+        assert_eq!(journals(folder.path()).unwrap(), [in_use.path().to_owned()]);
     }
 }

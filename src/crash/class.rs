@@ -97,9 +97,9 @@ pub(super) fn class(crash: &Crash, in_module: bool) -> CrashClass {
         .map(|frame| plain(&frame.function))
         .collect();
     let faulting = crash.faulting_function.as_deref().map(plain);
-    let blamed = crash.function.as_deref();
+    let guilty = crash.function.as_deref();
     // BUG_ON() in an inlined module_flags() points into its caller.
-    let at = |name: &str| faulting == Some(name) || (faulting.is_none() && blamed == Some(name));
+    let at = |name: &str| faulting == Some(name) || (faulting.is_none() && guilty == Some(name));
     let in_flags = at("module_flags");
     if crash.kind == CrashKind::Bug {
         let read = names.iter().any(|name| READERS.contains(name));
@@ -119,7 +119,7 @@ pub(super) fn class(crash: &Crash, in_module: bool) -> CrashClass {
         return CrashClass::Unrelated;
     }
     let loader = |name: &str| LOADER.contains(&name) || LOADER.contains(&short(name));
-    if faulting.is_some_and(loader) || blamed.is_some_and(loader) {
+    if faulting.is_some_and(loader) || guilty.is_some_and(loader) {
         return CrashClass::ModuleRelated;
     }
     for frame in crash.call_trace.iter().filter(|frame| frame.reliable) {

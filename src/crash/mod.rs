@@ -2,29 +2,29 @@
 //!
 //! `prefilter` finds the few lines that could matter in many bytes,
 //! `signatures` (a table) says what they are, `scanner` gathers the lines of a
-//! report, `report` reads them, `blame` names the function, `class` tells the
+//! report, `report` reads them, `guilty` names the function, `class` tells the
 //! target race from its relatives.
 
-mod blame;
+mod body_line;
 mod class;
-mod entry;
-mod facts;
-mod gathered;
+mod guilty;
 mod ignore;
-mod passed_over;
+mod metadata;
 mod prefilter;
 mod report;
+mod report_builder;
 mod scanner;
-mod shape;
 mod signature;
 mod signatures;
+mod skip;
+mod stack_line;
 mod taint;
 mod title;
 
 pub use crate::model::Crash;
 pub use prefilter::TOKENS as MARKERS;
 pub use scanner::{ScanEvent, Scanner, Sign};
-pub use signature::{Look, Signature, Stands};
+pub use signature::{Anchor, FrameSelector, Signature};
 pub use signatures::SIGNATURES;
 pub use taint::{TAINTS, taint_mask, taints};
 

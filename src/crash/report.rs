@@ -1,18 +1,18 @@
 //! The lines of one report, and the crash that they make. When a report ends
 //! is decided here; where its first line is, in `scanner`.
 
-use super::blame;
 use super::class;
-use super::entry::Entry;
-use super::facts;
-use super::gathered::{Gathered, Kept};
-use super::signature::{Look, Match};
+use super::guilty;
+use super::metadata;
+use super::report_builder::{LogLine, ReportBuilder};
+use super::signature::{FrameSelector, Match};
+use super::stack_line::StackLine;
 use super::title::{normalise, plain};
 use crate::model::{Crash, Frame};
 
 /// Joins what a mail program or terminal broke: `[<`, a line break, the
 /// address; `RAX: `, a line break, the value.
-fn rejoin(lines: &[Kept]) -> Vec<String> {
+fn rejoin(lines: &[LogLine]) -> Vec<String> {
     let mut out: Vec<String> = Vec::with_capacity(lines.len());
     for line in lines {
         let broken = out.last().is_some_and(|last| {
@@ -30,10 +30,10 @@ fn rejoin(lines: &[Kept]) -> Vec<String> {
 }
 
 /// Reads a report that is complete or was cut.
-pub(super) fn read(gathered: &Gathered, log_ended: bool) -> Crash {
-    let row = gathered.found.row;
+pub(super) fn read(builder: &ReportBuilder, log_ended: bool) -> Crash {
+    let row = builder.found.row;
     let signature = row.signature;
-    let used = &gathered.lines[..gathered.used];
+    let used = &builder.lines[..builder.used];
     let first = &used[0];
     let mut crash = Crash {
         signature: signature.name.to_owned(),
@@ -43,39 +43,39 @@ pub(super) fn read(gathered: &Gathered, log_ended: bool) -> Crash {
         log_time_s: first.time_s,
         line: first.number,
         offset: first.offset,
-        follow_ons: gathered.follow_ons.clone(),
+        follow_ons: builder.follow_ons.clone(),
         ..Crash::default()
     };
-    place(gathered, &mut crash);
+    place(builder, &mut crash);
     let texts = rejoin(used);
-    let entries: Vec<Entry> = texts.iter().map(|text| Entry::new(text)).collect();
-    for entry in &entries {
-        facts::read(&entry.text, &mut crash);
+    let lines: Vec<StackLine> = texts.iter().map(|text| StackLine::new(text)).collect();
+    for entry in &lines {
+        metadata::read(&entry.text, &mut crash);
     }
-    let ip = entries
+    let ip = lines
         .iter()
         .find_map(|entry| entry.ip.as_ref()?.frame.clone());
     let in_module = ip.as_ref().is_some_and(|frame| frame.module.is_some());
     crash.faulting_function = ip.as_ref().map(|frame| plain(&frame.function).to_owned());
     crash.faulting_offset = ip.and_then(|frame| frame.offset);
-    crash.call_trace = call_trace(&entries);
-    let header = &first.text[gathered.found.at.min(first.text.len())..];
-    name(gathered, header, &texts, &entries, &mut crash);
-    excerpt(gathered, &mut crash);
+    crash.call_trace = call_trace(&lines);
+    let header = &first.text[builder.found.at.min(first.text.len())..];
+    name(builder, header, &texts, &lines, &mut crash);
+    excerpt(builder, &mut crash);
     crash.class = class::class(&crash, in_module);
     if !crash.corrupted {
-        crash.corrupted_reason = corruption(gathered, &entries, signature.look, log_ended);
+        crash.corrupted_reason = corruption(builder, &lines, signature.selector, log_ended);
         crash.corrupted = crash.corrupted_reason.is_some();
     }
     crash
 }
 
 /// Where the match stands, for a caret below it.
-fn place(gathered: &Gathered, crash: &mut Crash) {
-    let first = gathered.first();
-    let at = first.text_at + gathered.found.at;
+fn place(builder: &ReportBuilder, crash: &mut Crash) {
+    let first = builder.first();
+    let at = first.text_at + builder.found.at;
     let before = first.whole.get(..at).map_or(0, |text| text.chars().count());
-    let matched = gathered
+    let matched = builder
         .found
         .groups
         .first()
@@ -85,12 +85,12 @@ fn place(gathered: &Gathered, crash: &mut Crash) {
 }
 
 /// The first call trace: of a report with several it is the crash's own.
-fn call_trace(entries: &[Entry]) -> Vec<Frame> {
-    let Some(begins) = entries.iter().position(|entry| !entry.frames.is_empty()) else {
+fn call_trace(lines: &[StackLine]) -> Vec<Frame> {
+    let Some(begins) = lines.iter().position(|entry| !entry.frames.is_empty()) else {
         return Vec::new();
     };
     let mut frames = Vec::new();
-    for entry in &entries[begins..] {
+    for entry in &lines[begins..] {
         if entry.heading {
             break;
         }
@@ -100,16 +100,22 @@ fn call_trace(entries: &[Entry]) -> Vec<Frame> {
 }
 
 /// Title and function.
-fn name(gathered: &Gathered, header: &str, texts: &[String], entries: &[Entry], crash: &mut Crash) {
-    let row = gathered.found.row;
+fn name(
+    builder: &ReportBuilder,
+    header: &str,
+    texts: &[String],
+    lines: &[StackLine],
+    crash: &mut Crash,
+) {
+    let row = builder.found.row;
     let signature = row.signature;
-    let blamed = blame::blame(signature.look, signature.over, header, entries);
+    let guilty = guilty::function(signature.selector, signature.skip, header, lines);
     let rest = header.strip_prefix(signature.marker).unwrap_or(header);
     let mut title = signature
         .title
         .replace("{line}", header)
         .replace("{rest}", rest);
-    for (number, group) in gathered.found.groups.iter().enumerate().skip(1) {
+    for (number, group) in builder.found.groups.iter().enumerate().skip(1) {
         title = title.replace(&format!("{{{number}}}"), group);
     }
     if let Some(within) = &row.within {
@@ -122,17 +128,17 @@ fn name(gathered: &Gathered, header: &str, texts: &[String], entries: &[Entry], 
         };
     }
     if title.contains("{function}") {
-        if blamed.is_none() && signature.function_optional {
+        if guilty.is_none() && signature.function_optional {
             title = title.replace(" in {function}", "");
-        } else if blamed.is_none() {
-            lost(crash, "no frame that could be to blame");
+        } else if guilty.is_none() {
+            lost(crash, "no frame that could be guilty");
         }
-        title = title.replace("{function}", blamed.as_deref().unwrap_or("corrupted"));
+        title = title.replace("{function}", guilty.as_deref().unwrap_or("corrupted"));
     }
     if signature.cut {
         lost(crash, "the beginning of the report is missing");
     }
-    crash.function = blamed.or_else(|| named_by_group(&gathered.found));
+    crash.function = guilty.or_else(|| named_by_group(&builder.found));
     crash.title = normalise(&title);
 }
 
@@ -158,11 +164,11 @@ fn named_by_group(found: &Match) -> Option<String> {
     named.then(|| found.groups.get(1).cloned()).flatten()
 }
 
-fn excerpt(gathered: &Gathered, crash: &mut Crash) {
-    crash.excerpt_line = crash.line - gathered.before.len() as u64;
-    crash.excerpt.clone_from(&gathered.before);
+fn excerpt(builder: &ReportBuilder, crash: &mut Crash) {
+    crash.excerpt_line = crash.line - builder.before.len() as u64;
+    crash.excerpt.clone_from(&builder.before);
     crash.excerpt.extend(
-        gathered.lines[..gathered.used]
+        builder.lines[..builder.used]
             .iter()
             .map(|line| line.whole.clone()),
     );
@@ -170,19 +176,19 @@ fn excerpt(gathered: &Gathered, crash: &mut Crash) {
 
 /// What makes a report one that should not be trusted.
 fn corruption(
-    gathered: &Gathered,
-    entries: &[Entry],
-    look: Look,
+    builder: &ReportBuilder,
+    lines: &[StackLine],
+    selector: FrameSelector,
     log_ended: bool,
 ) -> Option<String> {
-    let used = &gathered.lines[..gathered.used];
+    let used = &builder.lines[..builder.used];
     if used.iter().skip(1).any(|line| line.dropped_before) {
         return Some("the kernel dropped lines inside it".to_owned());
     }
-    if gathered.interrupted {
+    if builder.interrupted {
         return Some("another report begins inside it".to_owned());
     }
-    let injected = entries.iter().any(|entry| {
+    let injected = lines.iter().any(|entry| {
         entry
             .frames
             .iter()
@@ -191,8 +197,12 @@ fn corruption(
     if injected {
         return Some("a fault injection's trace stands inside it".to_owned());
     }
-    let traced = entries.iter().any(|entry| !entry.frames.is_empty());
-    if !matches!(look, Look::Nowhere | Look::Ip | Look::Workers) && !traced {
+    let traced = lines.iter().any(|entry| !entry.frames.is_empty());
+    if !matches!(
+        selector,
+        FrameSelector::Nowhere | FrameSelector::Ip | FrameSelector::Workers
+    ) && !traced
+    {
         let cut = if log_ended {
             "the log ends before its call trace"
         } else {

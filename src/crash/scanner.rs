@@ -4,8 +4,8 @@
 
 use std::collections::VecDeque;
 
-use super::gathered::{Gathered, Kept};
 use super::report;
+use super::report_builder::{LogLine, ReportBuilder};
 use super::signature::{self, Match, Surroundings};
 use super::{ignore, prefilter};
 use crate::console::{self, Origin};
@@ -17,7 +17,7 @@ const LONGEST_LINE: usize = 64 << 10;
 const HISTORY: usize = 16 << 10;
 /// How many of them tell whether the kernel stamps its lines.
 const LINES_BACK: usize = 64;
-/// Reports gathered at a time: one for each CPU that talks at once.
+/// Reports builder at a time: one for each CPU that talks at once.
 const MOST_OPEN: usize = 8;
 
 /// What the scanner has to say.
@@ -66,7 +66,7 @@ pub struct Scanner {
     lines: u64,
     /// Up to where in `bytes` lines were counted; a line's beginning.
     counted: usize,
-    open: VecDeque<Gathered>,
+    open: VecDeque<ReportBuilder>,
     /// Whether a crash that ends a kernel's life was seen since it booted.
     died: bool,
 }
@@ -94,8 +94,8 @@ impl Scanner {
     pub fn finish(&mut self) -> Vec<ScanEvent> {
         let mut events = Vec::new();
         self.work(true, &mut events);
-        while let Some(gathered) = self.open.pop_front() {
-            events.push(close(&gathered, true));
+        while let Some(builder) = self.open.pop_front() {
+            events.push(close(&builder, true));
         }
         events
     }
@@ -168,7 +168,7 @@ impl Scanner {
             return;
         }
         let whole = console::clean(raw).into_owned();
-        let line = Kept::new(number, self.base + start as u64, parsed, whole);
+        let line = LogLine::new(number, self.base + start as u64, parsed, whole);
         match found {
             Some(found) => self.found(found, line, start, events),
             None => self.gather(&line, events),
@@ -176,7 +176,7 @@ impl Scanner {
     }
 
     /// A line that a signature matches.
-    fn found(&mut self, found: Match, line: Kept, start: usize, events: &mut Vec<ScanEvent>) {
+    fn found(&mut self, found: Match, line: LogLine, start: usize, events: &mut Vec<ScanEvent>) {
         let row = found.row.signature;
         if row.kind == CrashKind::Reboot && (self.died || !self.was_up(start)) {
             // A machine that boots, or boots because it crashed.
@@ -196,9 +196,9 @@ impl Scanner {
         let mut index = 0;
         while index < self.open.len() {
             if self.open[index].takes(&line) || self.open.len() >= MOST_OPEN {
-                if let Some(mut gathered) = self.open.remove(index) {
-                    gathered.interrupted();
-                    events.push(close(&gathered, false));
+                if let Some(mut builder) = self.open.remove(index) {
+                    builder.interrupted();
+                    events.push(close(&builder, false));
                 }
             } else {
                 index += 1;
@@ -216,11 +216,11 @@ impl Scanner {
             text: line.whole.clone(),
         }));
         let before = self.before(start);
-        self.open.push_back(Gathered::new(found, line, before));
+        self.open.push_back(ReportBuilder::new(found, line, before));
     }
 
     /// A line that none matches: it may belong to a report.
-    fn gather(&mut self, line: &Kept, events: &mut Vec<ScanEvent>) {
+    fn gather(&mut self, line: &LogLine, events: &mut Vec<ScanEvent>) {
         let mut index = 0;
         while index < self.open.len() {
             if self.open[index].takes(line) {
@@ -229,8 +229,8 @@ impl Scanner {
                 self.open[index].passed_by();
             }
             if self.open[index].complete() {
-                if let Some(gathered) = self.open.remove(index) {
-                    events.push(close(&gathered, false));
+                if let Some(builder) = self.open.remove(index) {
+                    events.push(close(&builder, false));
                 }
             } else {
                 index += 1;
@@ -329,6 +329,6 @@ impl Scanner {
     }
 }
 
-fn close(gathered: &Gathered, log_ended: bool) -> ScanEvent {
-    ScanEvent::Crash(Box::new(report::read(gathered, log_ended)))
+fn close(builder: &ReportBuilder, log_ended: bool) -> ScanEvent {
+    ScanEvent::Crash(Box::new(report::read(builder, log_ended)))
 }

@@ -21,7 +21,7 @@ pub struct Signature {
     /// The text that its first line has.
     pub marker: &'static str,
     /// Where the marker must stand.
-    pub stands: Stands,
+    pub anchor: Anchor,
     /// What must follow the marker; its groups are `{1}`, `{2}` of the title.
     pub pattern: &'static str,
     /// A line further down; its groups are `{w1}`, `{w2}` of the title.
@@ -29,9 +29,9 @@ pub struct Signature {
     /// How the title is made.
     pub title: &'static str,
     /// Where the function that the title names is looked for.
-    pub look: Look,
-    /// Functions passed over besides those that always are.
-    pub over: &'static [&'static str],
+    pub selector: FrameSelector,
+    /// Functions skipped besides those that always are.
+    pub skip: &'static [&'static str],
     /// What sort of report it is.
     pub kind: CrashKind,
     /// How bad it is.
@@ -51,7 +51,7 @@ pub struct Signature {
 
 /// Where a marker must stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stands {
+pub enum Anchor {
     /// First in the kernel's text, or behind a subsystem's tag. The words are
     /// the kernel's alone, so a log without printk's times will do.
     Start,
@@ -64,7 +64,7 @@ pub enum Stands {
 
 /// Where the function that a title names is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
+pub enum FrameSelector {
     /// The title names none.
     Nowhere,
     /// The instruction pointer.
@@ -112,12 +112,12 @@ impl Signature {
         Self {
             name,
             marker,
-            stands: Stands::Start,
+            anchor: Anchor::Start,
             pattern: "",
             within: "",
             title,
-            look: Look::Nowhere,
-            over: &[],
+            selector: FrameSelector::Nowhere,
+            skip: &[],
             kind,
             severity: Severity::Error,
             ends_trial: true,
@@ -129,12 +129,12 @@ impl Signature {
     }
 
     pub(super) const fn anywhere(mut self) -> Self {
-        self.stands = Stands::Anywhere;
+        self.anchor = Anchor::Anywhere;
         self
     }
 
     pub(super) const fn kernel_line(mut self) -> Self {
-        self.stands = Stands::StartOfKernelLine;
+        self.anchor = Anchor::StartOfKernelLine;
         self
     }
 
@@ -148,13 +148,13 @@ impl Signature {
         self
     }
 
-    pub(super) const fn look(mut self, look: Look) -> Self {
-        self.look = look;
+    pub(super) const fn select(mut self, selector: FrameSelector) -> Self {
+        self.selector = selector;
         self
     }
 
-    pub(super) const fn over(mut self, over: &'static [&'static str]) -> Self {
-        self.over = over;
+    pub(super) const fn skip(mut self, names: &'static [&'static str]) -> Self {
+        self.skip = names;
         self
     }
 
@@ -258,7 +258,7 @@ pub(super) fn recognise(line: &Line<'_>, around: Surroundings) -> Option<Match> 
         if misplaced && !row.signature.unstamped {
             return None;
         }
-        let at = stands_at(row.signature, &line.text, surely_kernel)?;
+        let at = anchored_at(row.signature, &line.text, surely_kernel)?;
         let rest = &line.text[at..];
         let groups = match &row.pattern {
             None => vec![row.signature.marker.to_owned()],
@@ -273,8 +273,8 @@ pub(super) fn recognise(line: &Line<'_>, around: Surroundings) -> Option<Match> 
 }
 
 /// Where the marker stands, if it stands where it must.
-fn stands_at(signature: &Signature, text: &str, surely_kernel: bool) -> Option<usize> {
-    if signature.stands == Stands::StartOfKernelLine && !surely_kernel {
+fn anchored_at(signature: &Signature, text: &str, surely_kernel: bool) -> Option<usize> {
+    if signature.anchor == Anchor::StartOfKernelLine && !surely_kernel {
         return None;
     }
     let mut at = text.len() - text.trim_start().len();
@@ -288,7 +288,7 @@ fn stands_at(signature: &Signature, text: &str, surely_kernel: bool) -> Option<u
         };
         at += tag.len();
     }
-    if signature.stands != Stands::Anywhere || !surely_kernel {
+    if signature.anchor != Anchor::Anywhere || !surely_kernel {
         return None;
     }
     let found = text.find(signature.marker)?;

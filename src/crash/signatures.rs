@@ -3,7 +3,7 @@
 //! Titles follow the names under which the kernel's developers discuss such
 //! reports. How a row is matched is not decided here.
 
-use super::signature::{Look, Signature};
+use super::signature::{FrameSelector, Signature};
 use crate::model::CrashKind as K;
 
 /// Shorthand for a row.
@@ -37,8 +37,8 @@ pub const SIGNATURES: &[Signature] = &[
     row("kasan_free", K::Kasan, "BUG: KASAN: ", "KASAN: invalid-free in {function}")
         .anywhere()
         .pattern(r"^BUG: KASAN: (?:double-free or invalid-free|double-free|invalid-free) in ")
-        .look(Look::HeaderThenTrace)
-        .over(FREEING),
+        .select(FrameSelector::HeaderThenTrace)
+        .skip(FREEING),
     row("kasan_address", K::Kasan, "BUG: KASAN: ", "KASAN: {1} {w1}")
         .anywhere()
         .pattern(r"^BUG: KASAN: ([a-z-]+) on address")
@@ -47,37 +47,37 @@ pub const SIGNATURES: &[Signature] = &[
         .anywhere()
         .pattern(r"^BUG: KASAN: ([a-z-]+) in ")
         .within(ACCESS)
-        .look(Look::HeaderThenTrace)
-        .over(&["kernel_fault", "tag_check", "mem_abort", "^el1_", "^el1h_"]),
+        .select(FrameSelector::HeaderThenTrace)
+        .skip(&["kernel_fault", "tag_check", "mem_abort", "^el1_", "^el1h_"]),
     row("kasan_cut", K::Kasan, "BUG: KASAN: ", "KASAN: {rest}").anywhere().cut(),
     row("kmsan_usb", K::Kmsan, "BUG: KMSAN: kernel-usb-infoleak", "KMSAN: kernel-usb-infoleak in {function}")
         .anywhere()
-        .look(Look::Frames)
-        .over(&["alloc_skb", "usb_submit_urb", "usb_start_wait_urb", "usb_bulk_msg", "usb_interrupt_msg", "usb_control_msg"]),
+        .select(FrameSelector::Frames)
+        .skip(&["alloc_skb", "usb_submit_urb", "usb_start_wait_urb", "usb_bulk_msg", "usb_interrupt_msg", "usb_control_msg"]),
     row("kmsan", K::Kmsan, "BUG: KMSAN: ", "KMSAN: {1} in {function}")
         .anywhere()
         .pattern(r"^BUG: KMSAN: ([a-z-]+) in ")
-        .look(Look::Frames)
-        .over(&["alloc_skb", "netlink_ack", "netlink_rcv_skb", "_encrypt$", "^crypto_", "^cipher_", "^drbg_", "^rng_"]),
+        .select(FrameSelector::Frames)
+        .skip(&["alloc_skb", "netlink_ack", "netlink_rcv_skb", "_encrypt$", "^crypto_", "^cipher_", "^drbg_", "^rng_"]),
     row("kcsan", K::Kcsan, "BUG: KCSAN: ", "KCSAN: {rest}").anywhere().warning(),
     row("kfence_access", K::Kfence, "BUG: KFENCE: ", "KFENCE: {1} {2} in {function}")
         .anywhere()
         .pattern(r"^BUG: KFENCE: (use-after-free|out-of-bounds) (read|write) in ")
-        .look(Look::HeaderThenTrace),
+        .select(FrameSelector::HeaderThenTrace),
     row("kfence", K::Kfence, "BUG: KFENCE: ", "KFENCE: {1} in {function}")
         .anywhere()
         .pattern(r"^BUG: KFENCE: (invalid free|invalid read|invalid write|memory corruption) in ")
-        .look(Look::HeaderThenTrace),
+        .select(FrameSelector::HeaderThenTrace),
     // Faults, as x86 and powerpc say them
     row("null_dereference", K::NullDereference, "BUG: ", "BUG: unable to handle kernel NULL pointer dereference in {function}")
         .anywhere()
         .pattern(r"^BUG: (?:unable to handle )?[Kk]ernel NULL pointer dereference")
-        .look(Look::IpThenTrace)
+        .select(FrameSelector::IpThenTrace)
         .fatal(),
     row("page_fault", K::PageFault, "BUG: ", "BUG: unable to handle kernel paging request in {function}")
         .anywhere()
         .pattern(r"^BUG: (?:unable to handle kernel paging request|unable to handle page fault for address|Unable to handle kernel (?:data access|instruction fetch))")
-        .look(Look::IpThenTrace)
+        .select(FrameSelector::IpThenTrace)
         .fatal(),
     row("fault_cut", K::PageFault, "BUG: ", "BUG: unable to handle kernel")
         .pattern(r"^BUG: [Uu]nable to handle kernel")
@@ -87,77 +87,77 @@ pub const SIGNATURES: &[Signature] = &[
     row("spinlock", K::Locking, "BUG: ", "BUG: {1} {2} in {function}")
         .anywhere()
         .pattern(r"^BUG: (spinlock|rwlock) (lockup suspected|already unlocked|recursion|cpu recursion|bad magic|wrong owner|wrong CPU|trylock failure on UP)")
-        .look(Look::Trace)
-        .over(&["spin_", "_lock", "_unlock"]),
+        .select(FrameSelector::Trace)
+        .skip(&["spin_", "_lock", "_unlock"]),
     row("soft_lockup", K::Lockup, "BUG: soft lockup", "BUG: soft lockup in {function}")
         .anywhere()
-        .look(Look::Stall),
+        .select(FrameSelector::Stall),
     row("hard_lockup", K::Lockup, "Watchdog detected hard LOCKUP", "hard LOCKUP in {function}")
         .anywhere()
-        .look(Look::Stall)
+        .select(FrameSelector::Stall)
         .fatal(),
     row("bug_locks_held", K::Locking, "BUG: ", "BUG: still has locks held in {function}")
         .pattern(r"^BUG: .*still has locks held!")
-        .look(Look::At("still has locks held!")),
+        .select(FrameSelector::At("still has locks held!")),
     row("warning_locks_held", K::Locking, "WARNING: ", "WARNING: still has locks held in {function}")
         .pattern(r"^WARNING: .*still has locks held!")
-        .look(Look::At("still has locks held!")),
+        .select(FrameSelector::At("still has locks held!")),
     row("bug_lock_to_user", K::Locking, "BUG: lock held when returning to user space", "BUG: lock held when returning to user space in {function}")
-        .look(Look::At("locks still held")),
+        .select(FrameSelector::At("locks still held")),
     row("warning_lock_to_user", K::Locking, "WARNING: lock held when returning to user space", "WARNING: lock held when returning to user space in {function}")
-        .look(Look::At("locks still held")),
+        .select(FrameSelector::At("locks still held")),
     row("bug_unlock_balance", K::Locking, "BUG: bad unlock balance detected", "BUG: bad unlock balance in {function}")
-        .look(Look::Unlock),
+        .select(FrameSelector::Unlock),
     row("warning_unlock_balance", K::Locking, "WARNING: bad unlock balance detected", "WARNING: bad unlock balance in {function}")
-        .look(Look::Unlock),
+        .select(FrameSelector::Unlock),
     row("bug_held_lock_freed", K::Locking, "BUG: held lock freed!", "BUG: held lock freed in {function}")
-        .look(Look::At("held lock freed!")),
+        .select(FrameSelector::At("held lock freed!")),
     row("warning_held_lock_freed", K::Locking, "WARNING: held lock freed!", "WARNING: held lock freed in {function}")
-        .look(Look::At("held lock freed!")),
+        .select(FrameSelector::At("held lock freed!")),
     row("invalid_wait_context", K::Locking, "BUG: Invalid wait context", "WARNING: locking bug in {function}")
-        .look(Look::Trace)
-        .over(&["lock_sock", "release_sock"]),
+        .select(FrameSelector::Trace)
+        .skip(&["lock_sock", "release_sock"]),
     row("warning_circular_locking", K::Locking, "WARNING: possible circular locking dependency detected", "possible deadlock in {function}")
-        .look(Look::AtThenTrace)
-        .over(&["process_one_work", "flush_workqueue", "drain_workqueue", "destroy_workqueue"]),
+        .select(FrameSelector::AtThenTrace)
+        .skip(&["process_one_work", "flush_workqueue", "drain_workqueue", "destroy_workqueue"]),
     row("info_circular_locking", K::Locking, "INFO: possible circular locking dependency detected", "possible deadlock in {function}")
-        .look(Look::At("is trying to acquire lock")),
+        .select(FrameSelector::At("is trying to acquire lock")),
     row("irq_lock_inversion", K::Locking, "WARNING: possible irq lock inversion dependency detected", "possible deadlock in {function}")
-        .look(Look::At("just changed the state of lock")),
+        .select(FrameSelector::At("just changed the state of lock")),
     row("info_irq_lock_inversion", K::Locking, "INFO: possible irq lock inversion dependency detected", "possible deadlock in {function}")
-        .look(Look::At("just changed the state of lock")),
+        .select(FrameSelector::At("just changed the state of lock")),
     row("unsafe_lock_order", K::Locking, "WARNING: ", "possible deadlock in {function}")
         .pattern(r"^WARNING: .*-safe -> .*-unsafe lock order detected")
-        .look(Look::TraceAfter("which became ")),
+        .select(FrameSelector::TraceAfter("which became ")),
     row("info_unsafe_lock_order", K::Locking, "INFO: SOFTIRQ-safe -> ", "possible deadlock in {function}")
         .pattern(r"^INFO: .*-safe -> .*-unsafe lock order detected")
-        .look(Look::At("is trying to acquire")),
+        .select(FrameSelector::At("is trying to acquire")),
     row("recursive_locking", K::Locking, "WARNING: possible recursive locking detected", "possible deadlock in {function}")
-        .look(Look::At("is trying to acquire lock")),
+        .select(FrameSelector::At("is trying to acquire lock")),
     row("info_recursive_locking", K::Locking, "INFO: possible recursive locking detected", "possible deadlock in {function}")
-        .look(Look::At("is trying to acquire lock")),
+        .select(FrameSelector::At("is trying to acquire lock")),
     row("inconsistent_lock", K::Locking, "WARNING: inconsistent lock state", "inconsistent lock state in {function}")
-        .over(&["lock_sock", "release_sock"])
-        .look(Look::Trace),
+        .skip(&["lock_sock", "release_sock"])
+        .select(FrameSelector::Trace),
     row("info_inconsistent_lock", K::Locking, "INFO: inconsistent lock state", "inconsistent lock state in {function}")
-        .look(Look::At(" takes")),
+        .select(FrameSelector::At(" takes")),
     row("nested_lock", K::Locking, "WARNING: Nested lock was not taken", "WARNING: nested lock was not taken in {function}")
-        .look(Look::Warn),
+        .select(FrameSelector::Warn),
     row("non_static_key", K::Locking, "INFO: trying to register non-static key", "INFO: trying to register non-static key in {function}")
-        .look(Look::Trace)
-        .over(&["stack", "lock", "IRQ"]),
+        .select(FrameSelector::Trace)
+        .skip(&["stack", "lock", "IRQ"]),
     // Context
     row("scheduling_while_atomic", K::AtomicSleep, "BUG: scheduling while atomic", "BUG: scheduling while atomic in {function}")
         .anywhere()
-        .look(Look::Trace)
-        .over(&["schedule"]),
+        .select(FrameSelector::Trace)
+        .skip(&["schedule"]),
     row("invalid_context", K::AtomicSleep, "BUG: sleeping function called from invalid context", "BUG: sleeping function called from invalid context in {function}")
         .anywhere()
-        .look(Look::Trace),
+        .select(FrameSelector::Trace),
     row("preemptible", K::AtomicSleep, "BUG: using ", "BUG: using {1}() in preemptible code in {function}")
         .pattern(r"^BUG: using ([a-z_]+)\(\) in preemptible")
-        .look(Look::Trace)
-        .over(&["dump_stack", "preempt", "debug_", "processor_id", "this_cpu"]),
+        .select(FrameSelector::Trace)
+        .skip(&["dump_stack", "preempt", "debug_", "processor_id", "this_cpu"]),
     // Memory
     row("rss_counter", K::BadMemory, "BUG: Bad rss-counter state", "BUG: Bad rss-counter state"),
     row("page_tables", K::BadMemory, "BUG: non-zero ", "BUG: non-zero {1} on freeing mm")
@@ -166,17 +166,17 @@ pub const SIGNATURES: &[Signature] = &[
         .pattern(r"^BUG: Dentry .* still in use \([0-9]+\) \[(unmount) of "),
     row("bad_page", K::BadMemory, "BUG: Bad page ", "BUG: Bad page {1} in {function}")
         .pattern(r"^BUG: Bad page (state|cache)")
-        .look(Look::TraceAfter("page last allocated"))
-        .over(&["free_page", "put_page", "get_page", "update_page", "release_page", "free_unref", "^folio", "^_folio", "^__folio", "truncate_inode_pages", "page_frag_free", "prep_new_page", "alloc", "vmap", "page_owner"]),
+        .select(FrameSelector::TraceAfter("page last allocated"))
+        .skip(&["free_page", "put_page", "get_page", "update_page", "release_page", "free_unref", "^folio", "^_folio", "^__folio", "truncate_inode_pages", "page_frag_free", "prep_new_page", "alloc", "vmap", "page_owner"]),
     row("page_map", K::BadMemory, "BUG: Bad page map", "BUG: Bad page map").anywhere(),
     row("memory_leak", K::MemoryLeak, "BUG: memory leak", "memory leak in {function}")
         .unstamped()
-        .look(Look::TraceAfter("backtrace"))
-        .over(&["kmemleak", "mmap", "kmem", "slab", "alloc", "create_object", "idr_get", "list_lru_init", "kasprintf", "kvasprintf", "pcpu_create", "strdup", "strndup", "memdup"]),
+        .select(FrameSelector::TraceAfter("backtrace"))
+        .skip(&["kmemleak", "mmap", "kmem", "slab", "alloc", "create_object", "idr_get", "list_lru_init", "kasprintf", "kvasprintf", "pcpu_create", "strdup", "strndup", "memdup"]),
     row("stack_guard_page", K::StackOverflow, "BUG: ", "BUG: stack guard page was hit in {function}")
         .anywhere()
         .pattern(r"^BUG: .*stack guard page was hit at")
-        .look(Look::Stall)
+        .select(FrameSelector::Stall)
         .fatal(),
     row("slub", K::BadMemory, "BUG ", "BUG: {1}")
         .pattern(r"^BUG \S.* \((?:Not tainted|Tainted: [^)]*|[A-Z ]*)\): (.*)")
@@ -184,7 +184,7 @@ pub const SIGNATURES: &[Signature] = &[
     // Work queues
     // Only new kernels show what the stuck workers do.
     row("workqueue_lockup", K::Lockup, "BUG: workqueue lockup", "BUG: workqueue lockup in {function}")
-        .look(Look::Workers)
+        .select(FrameSelector::Workers)
         .else_without(),
     row("workqueue_leak", K::Locking, "BUG: workqueue leaked ", "BUG: workqueue leaked lock or atomic in {w1}")
         .within(r"last function: ([a-zA-Z0-9_]+)"),
@@ -193,62 +193,62 @@ pub const SIGNATURES: &[Signature] = &[
     // WARN(), by the file whose checks it is
     row("odebug", K::Odebug, "WARNING: ", "WARNING: ODEBUG bug in {function}")
         .pattern(r"^WARNING: .*lib/debugobjects\.c.* (?:debug_print|debug_check|at)")
-        .look(Look::Warn)
-        .over(&["debug_", "rcu", "hrtimer_", "timer_", "work_", "percpu_", "kmem_", "slab_", "kfree", "vunmap", "vfree", "__free_", "debug_check", "kobject_"]),
+        .select(FrameSelector::Warn)
+        .skip(&["debug_", "rcu", "hrtimer_", "timer_", "work_", "percpu_", "kmem_", "slab_", "kfree", "vunmap", "vfree", "__free_", "debug_check", "kobject_"]),
     row("usercopy_warning", K::BadMemory, "WARNING: ", "WARNING: bad usercopy in {function}")
         .pattern(r"^WARNING: .*mm/usercopy\.c.* (?:usercopy_warn|at)")
-        .look(Look::Warn)
-        .over(&["usercopy", "__check"]),
+        .select(FrameSelector::Warn)
+        .skip(&["usercopy", "__check"]),
     row("kobject", K::Warning, "WARNING: ", "WARNING: kobject bug in {function}")
         .pattern(r"^WARNING: .*lib/kobject\.c.* (?:kobject_|at)")
-        .look(Look::Warn)
-        .over(&["kobject_"])
+        .select(FrameSelector::Warn)
+        .skip(&["kobject_"])
         .warning(),
     row("proc_registration", K::Warning, "WARNING: ", "WARNING: proc registration bug in {function}")
         .pattern(r"^WARNING: .*fs/proc/generic\.c.* (?:proc_register|at)")
-        .look(Look::Warn)
-        .over(&["proc_"])
+        .select(FrameSelector::Warn)
+        .skip(&["proc_"])
         .warning(),
     row("refcount", K::Refcount, "WARNING: ", "WARNING: refcount bug in {function}")
         .pattern(r"^WARNING: .*lib/refcount\.c.* (?:refcount_|at)")
-        .look(Look::Warn)
-        .over(&["refcount", "kobject_"]),
+        .select(FrameSelector::Warn)
+        .skip(&["refcount", "kobject_"]),
     row("lockdep_warning", K::Locking, "WARNING: ", "WARNING: locking bug in {function}")
         .pattern(r"^WARNING: .*kernel/locking/lockdep\.c.*lock_")
-        .look(Look::Warn)
-        .over(&["lock_sock", "release_sock"]),
+        .select(FrameSelector::Warn)
+        .skip(&["lock_sock", "release_sock"]),
     row("kmalloc", K::Warning, "WARNING: ", "WARNING: kmalloc bug in {function}")
         .pattern(r"^WARNING: .*mm/.*\.c.* k?\w?malloc")
-        .look(Look::Warn)
-        .over(&["kmalloc", "kcalloc", "kzalloc", "krealloc", "vmalloc", "slab", "kmem"])
+        .select(FrameSelector::Warn)
+        .skip(&["kmalloc", "kcalloc", "kzalloc", "krealloc", "vmalloc", "slab", "kmem"])
         .warning(),
     row("zero_size_vmalloc", K::Warning, "WARNING: ", "WARNING: zero-size vmalloc in {function}")
         .pattern(r"^WARNING: .*mm/vmalloc\.c.*__vmalloc_node")
-        .look(Look::Warn)
+        .select(FrameSelector::Warn)
         .warning(),
     row("vmap_bad_unmap", K::BadMemory, "WARNING: ", "WARNING in {function}")
         .pattern(r"^WARNING: .*mm/vmalloc\.c.*(?:vunmap|vfree|remove_vm_area)")
-        .look(Look::Warn),
+        .select(FrameSelector::Warn),
     row("usb_urb", K::Warning, "WARNING: ", "WARNING in {function}/usb_submit_urb")
         .pattern(r"^WARNING: .* usb_submit_urb")
-        .look(Look::Warn)
-        .over(USB_SUBMIT)
+        .select(FrameSelector::Warn)
+        .skip(USB_SUBMIT)
         .warning(),
     row("module_warning", K::ModuleLoader, "WARNING: ", "WARNING in {function}")
         .pattern(r"^WARNING: .*(?:kernel/module\.c|kernel/module/\w+\.c|fs/sysfs/dir\.c):\d+")
-        .look(Look::Warn)
+        .select(FrameSelector::Warn)
         .warning(),
     row("warning", K::Warning, "WARNING: ", "WARNING in {function}")
         .pattern(r"^WARNING: (?:.*\bat (?:0x)?[\w./+-]+|(?:\[.*\] ?)?[\w./-]+\.[a-z]+:\d+ at )")
-        .look(Look::Warn)
+        .select(FrameSelector::Warn)
         .warning(),
     row("suspicious_rcu", K::Rcu, "WARNING: suspicious RCU usage", "WARNING: suspicious RCU usage in {function}")
-        .look(Look::Trace)
-        .over(RCU_USERS)
+        .select(FrameSelector::Trace)
+        .skip(RCU_USERS)
         .warning(),
     row("info_suspicious_rcu", K::Rcu, "INFO: suspicious RCU usage", "INFO: suspicious RCU usage in {function}")
-        .look(Look::Trace)
-        .over(RCU_USERS)
+        .select(FrameSelector::Trace)
+        .skip(RCU_USERS)
         .warning(),
     row("stack_regs", K::Warning, "WARNING: kernel stack regs at ", "WARNING: kernel stack regs has bad '{1}' value")
         .pattern(r"^WARNING: kernel stack regs at [0-9a-f]+ in \S* has bad '([^']+)' value")
@@ -263,108 +263,108 @@ pub const SIGNATURES: &[Signature] = &[
     row("rcu_stall", K::Stall, "INFO: rcu_", "INFO: rcu detected stall in {function}")
         .anywhere()
         .pattern(r"^INFO: rcu_\w+ (?:self-)?detected(?: expedited)? stall")
-        .look(Look::RcuStall)
-        .over(&["apic_timer_interrupt", "rcu"]),
+        .select(FrameSelector::RcuStall)
+        .skip(&["apic_timer_interrupt", "rcu"]),
     row("hung_task", K::HungTask, "INFO: task ", "INFO: task hung in {function}")
         .anywhere()
         .pattern(r"^INFO: task .* blocked(?: in I/O wait| on \w+)? for more than [0-9]+ seconds")
-        .look(Look::Hung),
+        .select(FrameSelector::Hung),
     row("undying_task", K::HungTask, "INFO: task ", "INFO: task can't die in {function}")
         .anywhere()
         .pattern(r"^INFO: task .* can't die for more than .* seconds")
-        .look(Look::Trace)
-        .over(&["schedule"]),
+        .select(FrameSelector::Trace)
+        .skip(&["schedule"]),
     // Faults, as other architectures say them
     row("unable_null", K::NullDereference, "Unable to handle kernel ", "BUG: unable to handle kernel NULL pointer dereference in {function}")
         .anywhere()
         .pattern(r"^Unable to handle kernel NULL pointer dereference")
-        .look(Look::IpThenTrace)
+        .select(FrameSelector::IpThenTrace)
         .fatal()
         .continues(),
     row("unable", K::PageFault, "Unable to handle kernel ", "BUG: unable to handle kernel {1} in {function}")
         .anywhere()
         .pattern(r"^Unable to handle kernel (paging request|access to user memory|pointer dereference|read from unreadable memory|write to read-only memory|execute from non-executable memory|execution of user memory)")
-        .look(Look::IpThenTrace)
+        .select(FrameSelector::IpThenTrace)
         .fatal()
         .continues(),
     row("unable_line", K::PageFault, "Unable to handle kernel ", "{line}").anywhere().fatal().continues(),
     row("powerpc_null", K::NullDereference, "Kernel NULL pointer dereference", "BUG: unable to handle kernel NULL pointer dereference in {function}")
         .pattern(r"^Kernel NULL pointer dereference .*(?:0x)?[0-9a-f]{8}")
-        .look(Look::IpThenTrace)
+        .select(FrameSelector::IpThenTrace)
         .fatal(),
     row("general_protection", K::GeneralProtection, "general protection fault", "general protection fault in {function}")
         .anywhere()
         .pattern(r"^general protection fault(?:: [0-9a-f]{4}|, (?:probably|maybe) for|.*\[#\d+\])")
-        .look(Look::IpThenTrace)
+        .select(FrameSelector::IpThenTrace)
         .fatal()
         .continues(),
     row("stack_segment", K::Oops, "stack segment: ", "stack segment fault in {function}")
         .anywhere()
         .pattern(r"^stack segment: [0-9a-f]{4}")
-        .look(Look::IpThenTrace)
+        .select(FrameSelector::IpThenTrace)
         .fatal(),
     // A BUG(), by the file whose checks it is
     row("usercopy", K::BadMemory, "kernel BUG at mm/usercopy.c", "BUG: bad usercopy in {function}")
         .anywhere()
-        .look(Look::Trace)
-        .over(&["usercopy", "__check"])
+        .select(FrameSelector::Trace)
+        .skip(&["usercopy", "__check"])
         .fatal(),
     row("list_corruption", K::ListCorruption, "kernel BUG at lib/list_debug.c", "BUG: corrupted list in {function}")
         .anywhere()
-        .look(Look::Trace)
+        .select(FrameSelector::Trace)
         .fatal(),
     row("bug", K::Bug, "kernel BUG at ", "kernel BUG in {function}")
         .anywhere()
-        .look(Look::IpThenTrace)
+        .select(FrameSelector::IpThenTrace)
         // What checks a buffer is not who filled it wrongly.
-        .over(&["^skb_"])
+        .skip(&["^skb_"])
         .fatal(),
     row("bug_mips", K::Bug, "Kernel bug detected", "kernel BUG in {function}")
         .pattern(r"^Kernel bug detected\[#\d+\]")
-        .look(Look::IpThenTrace)
+        .select(FrameSelector::IpThenTrace)
         .fatal()
         .continues(),
     row("bug_die", K::Bug, "Kernel BUG", "kernel BUG{rest}").fatal().continues(),
     row("double_fault", K::StackOverflow, "PANIC: double fault", "PANIC: double fault in {function}")
         .anywhere()
-        .look(Look::Ip)
+        .select(FrameSelector::Ip)
         .fatal()
         .continues(),
     row("double_fault_die", K::StackOverflow, "double fault: ", "PANIC: double fault in {function}")
         .pattern(r"^double fault: [0-9a-f]{4} \[#\d+\]")
-        .look(Look::IpThenTrace)
+        .select(FrameSelector::IpThenTrace)
         .fatal()
         .continues(),
     row("early_exception", K::Panic, "PANIC: early exception", "{line}").fatal(),
     row("divide_error", K::Oops, "divide error: ", "divide error in {function}")
         .anywhere()
         .pattern(r"^divide error: [0-9a-f]{4}")
-        .look(Look::IpThenTrace)
+        .select(FrameSelector::IpThenTrace)
         .fatal(),
     row("divide_error_misspelt", K::Oops, "divide_error: ", "divide error in {function}")
         .anywhere()
         .pattern(r"^divide_error: [0-9a-f]{4}")
-        .look(Look::IpThenTrace)
+        .select(FrameSelector::IpThenTrace)
         .fatal(),
     row("invalid_opcode", K::Oops, "invalid opcode: ", "invalid opcode in {function}")
         .anywhere()
         .pattern(r"^invalid opcode: [0-9a-f]{4}")
-        .look(Look::IpThenTrace)
+        .select(FrameSelector::IpThenTrace)
         .fatal()
         .continues(),
     row("ubsan_old", K::Ubsan, "UBSAN: Undefined behaviour in", "UBSAN: undefined-behaviour in {function}")
         .anywhere()
-        .look(Look::Trace)
-        .over(&["ubsan", "overflow"]),
+        .select(FrameSelector::Trace)
+        .skip(&["ubsan", "overflow"]),
     row("ubsan", K::Ubsan, "UBSAN: ", "UBSAN: {1} in {function}")
         .anywhere()
         .pattern(r"^UBSAN: (\S.*?) in ")
-        .look(Look::Trace)
-        .over(&["ubsan", "overflow"]),
+        .select(FrameSelector::Trace)
+        .skip(&["ubsan", "overflow"]),
     row("rust_panic", K::Panic, "rust_kernel: panicked at ", "{w1} in {function}")
         .within(r"^(\S.*)$")
-        .look(Look::Trace)
-        .over(&["rust_begin_unwind"])
+        .select(FrameSelector::Trace)
+        .skip(&["rust_begin_unwind"])
         .fatal(),
     // Panics
     row("stack_protector", K::StackCorruption, "Kernel panic - not syncing: stack-protector:", "kernel panic: stack is corrupted in {1}")
@@ -373,18 +373,18 @@ pub const SIGNATURES: &[Signature] = &[
         .fatal(),
     row("stack_protector_address", K::StackCorruption, "Kernel panic - not syncing: stack-protector:", "kernel panic: stack is corrupted in {function}")
         .anywhere()
-        .look(Look::Trace)
-        .over(&["stack_chk"])
+        .select(FrameSelector::Trace)
+        .skip(&["stack_chk"])
         .fatal(),
     row("stack_end", K::StackOverflow, "Kernel panic - not syncing: corrupted stack end", "kernel panic: corrupted stack end in {function}")
         .anywhere()
-        .look(Look::StallTrace)
-        .over(&["schedule", "retint_kernel"])
+        .select(FrameSelector::StallTrace)
+        .skip(&["schedule", "retint_kernel"])
         .fatal(),
     row("stack_overflow", K::StackOverflow, "Kernel panic - not syncing: kernel stack overflow", "kernel stack overflow in {function}")
         .anywhere()
-        .look(Look::StallTrace)
-        .over(&["bad_stack"])
+        .select(FrameSelector::StallTrace)
+        .skip(&["bad_stack"])
         .fatal(),
     row("init_killed", K::Panic, "Kernel panic - not syncing: Attempted to kill init!", "kernel panic: Attempted to kill init!")
         .anywhere()
@@ -416,40 +416,40 @@ pub const SIGNATURES: &[Signature] = &[
     // arm, arm64, s390
     row("internal_error", K::Oops, "Internal error: ", "Internal error in {function}")
         .anywhere()
-        .look(Look::IpThenTrace)
+        .select(FrameSelector::IpThenTrace)
         .fatal()
         .continues(),
     row("unhandled_fault", K::PageFault, "Unhandled fault: ", "Unhandled fault in {function}")
         .anywhere()
-        .look(Look::IpThenTrace)
+        .select(FrameSelector::IpThenTrace)
         .fatal()
         .continues(),
     row("alignment_trap", K::Oops, "Alignment trap: ", "Alignment trap in {function}")
         .anywhere()
         .pattern(r"^Alignment trap: not handling")
-        .look(Look::IpThenTrace)
+        .select(FrameSelector::IpThenTrace)
         .fatal(),
     row("s390_operation", K::Oops, "illegal operation: 00", "illegal operation in {function}")
         .pattern(r"^illegal operation: 00\d\d ")
-        .look(Look::IpThenTrace)
+        .select(FrameSelector::IpThenTrace)
         .fatal()
         .continues(),
     row("s390_addressing", K::Oops, "addressing exception: 00", "addressing exception in {function}")
-        .look(Look::IpThenTrace)
+        .select(FrameSelector::IpThenTrace)
         .fatal()
         .continues(),
     row("s390_specification", K::Oops, "specification exception: 00", "specification exception in {function}")
-        .look(Look::IpThenTrace)
+        .select(FrameSelector::IpThenTrace)
         .fatal()
         .continues(),
     row("s390_protection", K::Oops, "protection exception: 00", "protection exception in {function}")
-        .look(Look::IpThenTrace)
+        .select(FrameSelector::IpThenTrace)
         .fatal()
         .continues(),
     row("oops", K::Oops, "Oops", "Oops in {function}")
         .anywhere()
         .pattern(r"^Oops.*\[#\d+\]")
-        .look(Look::IpThenTrace)
+        .select(FrameSelector::IpThenTrace)
         .fatal()
         .continues(),
     // The rest
@@ -461,10 +461,10 @@ pub const SIGNATURES: &[Signature] = &[
     row("vfs_close", K::BadMemory, "VFS: Close: file count is 0", "VFS: Close: file count is zero (use-after-free)"),
     row("vfs_busy_inodes", K::BadMemory, "VFS: Busy inodes after unmount", "VFS: Busy inodes after unmount (use-after-free)"),
     row("duplicate_module", K::ModuleLoader, "sysfs: cannot create duplicate filename '/module/", "sysfs: cannot create duplicate filename in {function}")
-        .look(Look::Trace)
-        .over(&["^sysfs_"]),
+        .select(FrameSelector::Trace)
+        .skip(&["^sysfs_"]),
     row("duplicate_file", K::Warning, "sysfs: cannot create duplicate filename", "sysfs: cannot create duplicate filename in {function}")
-        .look(Look::Trace)
-        .over(&["^sysfs_"])
+        .select(FrameSelector::Trace)
+        .skip(&["^sysfs_"])
         .warning(),
 ];

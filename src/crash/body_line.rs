@@ -1,5 +1,5 @@
 //! How the lines of a report look, as far as that tells where one ends. What
-//! they say is read in `entry` and `facts`.
+//! they say is read in `stack_line` and `metadata`.
 
 use std::sync::LazyLock;
 
@@ -144,7 +144,7 @@ static BODY: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 /// Whether a line is of the sort that reports consist of.
-pub(super) fn looks_like_a_report(text: &str) -> bool {
+pub(super) fn is_body_line(text: &str) -> bool {
     let text = text.trim_start();
     text.contains("+0x")
         || BEGINNINGS.iter().any(|word| text.starts_with(word))

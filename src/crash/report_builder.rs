@@ -1,9 +1,9 @@
 //! The lines of a report while they come in: which belong to it, and when it
 //! has ended. What they say is read in `report`.
 
-use super::entry::Entry;
-use super::shape::looks_like_a_report;
+use super::body_line::is_body_line;
 use super::signature::Match;
+use super::stack_line::StackLine;
 use super::title::normalise;
 use crate::console::{Caller, Line};
 use crate::model::{CrashKind, FollowOn};
@@ -53,7 +53,7 @@ fn consequence(panic: &str) -> bool {
 
 /// A line of the log, kept.
 #[derive(Clone, Debug)]
-pub(super) struct Kept {
+pub(super) struct LogLine {
     /// Its number in the log, from 1.
     pub(super) number: u64,
     /// Its offset in the log.
@@ -69,7 +69,7 @@ pub(super) struct Kept {
     pub(super) whole: String,
 }
 
-impl Kept {
+impl LogLine {
     pub(super) fn new(number: u64, offset: u64, line: Line<'_>, whole: String) -> Self {
         Self {
             number,
@@ -89,10 +89,10 @@ impl Kept {
     clippy::struct_excessive_bools,
     reason = "each is a thing seen or not, in any combination"
 )]
-pub(super) struct Gathered {
+pub(super) struct ReportBuilder {
     pub(super) found: Match,
     pub(super) before: Vec<String>,
-    pub(super) lines: Vec<Kept>,
+    pub(super) lines: Vec<LogLine>,
     bytes: usize,
     /// How many of `lines` belong for certain: up to the last that looks like
     /// a report's.
@@ -106,17 +106,17 @@ pub(super) struct Gathered {
     framed: bool,
 }
 
-impl std::fmt::Debug for Gathered {
+impl std::fmt::Debug for ReportBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gathered")
+        f.debug_struct("ReportBuilder")
             .field("signature", &self.found.row.signature.name)
             .field("lines", &self.lines.len())
             .finish_non_exhaustive()
     }
 }
 
-impl Gathered {
-    pub(super) fn new(found: Match, first: Kept, before: Vec<String>) -> Self {
+impl ReportBuilder {
+    pub(super) fn new(found: Match, first: LogLine, before: Vec<String>) -> Self {
         Self {
             found,
             before,
@@ -133,13 +133,13 @@ impl Gathered {
         }
     }
 
-    pub(super) fn first(&self) -> &Kept {
+    pub(super) fn first(&self) -> &LogLine {
         &self.lines[0]
     }
 
     /// Whether the line may belong to this report: the same caller printed it,
     /// or callers are not told.
-    pub(super) fn takes(&self, line: &Kept) -> bool {
+    pub(super) fn takes(&self, line: &LogLine) -> bool {
         match (self.first().caller, line.caller) {
             (Some(mine), Some(other)) => {
                 mine == other || (self.all_cpus && matches!(other, Caller::Cpu(_)))
@@ -150,7 +150,7 @@ impl Gathered {
 
     /// Whether a line that matches a signature is but another line of this
     /// report.
-    pub(super) fn absorbs(&mut self, found: &Match, line: &Kept) -> bool {
+    pub(super) fn absorbs(&mut self, found: &Match, line: &LogLine) -> bool {
         let row = found.row.signature;
         let mine = self.found.row.signature;
         let lines = self.lines.len();
@@ -183,7 +183,7 @@ impl Gathered {
         name == "slub" && self.found.row.signature.kind == CrashKind::Kasan
     }
 
-    pub(super) fn push(&mut self, line: Kept) {
+    pub(super) fn push(&mut self, line: LogLine) {
         let text = &line.text;
         self.bytes += line.whole.len();
         self.passed_by = 0;
@@ -194,9 +194,9 @@ impl Gathered {
         let ruler = self.traced && text.starts_with("==========");
         let end = text.contains("---[ end ") || ruler;
         let strong = end || text.contains("+0x") || text.contains("Kernel panic");
-        self.framed |= text.contains("+0x") && !Entry::new(text).frames.is_empty();
+        self.framed |= text.contains("+0x") && !StackLine::new(text).frames.is_empty();
         let near = self.lines.len() - self.used < NEAR;
-        let belongs = strong || (near && looks_like_a_report(text));
+        let belongs = strong || (near && is_body_line(text));
         self.lines.push(line);
         if belongs {
             self.used = self.lines.len();

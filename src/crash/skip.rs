@@ -1,9 +1,9 @@
-//! Functions that are not to blame: a developer looks at their caller. Tables,
-//! by the reason for passing them over. In a pattern `^` and `$` stand for
+//! Functions that are never the guilty one: a developer looks at their caller. Tables,
+//! by the reason for skipping them. In a pattern `^` and `$` stand for
 //! the beginning and the end of the name; without them it may stand anywhere.
 
 /// Whether a name fits a pattern.
-pub(super) fn fits(name: &str, pattern: &str) -> bool {
+pub(super) fn matches(name: &str, pattern: &str) -> bool {
     let (head, rest) = match pattern.strip_prefix('^') {
         Some(rest) => (true, rest),
         None => (false, pattern),
@@ -20,11 +20,11 @@ pub(super) fn fits(name: &str, pattern: &str) -> bool {
     }
 }
 
-/// Whether a function is passed over in every report.
+/// Whether a function is skipped in every report.
 pub(super) fn always(name: &str) -> bool {
     ALWAYS
         .iter()
-        .any(|(_, patterns)| patterns.iter().any(|pattern| fits(name, pattern)))
+        .any(|(_, patterns)| patterns.iter().any(|pattern| matches(name, pattern)))
 }
 
 /// Reason, and the functions.
@@ -441,7 +441,7 @@ pub(super) const SHARED_WAITS: &[(&str, Option<&str>)] = &[
     ("synchronize_sched", Some("synchronize_rcu")),
 ];
 
-/// Where the kernel hands over: what stands just inside of such a frame is
+/// Where the kernel hands skip: what stands just inside of such a frame is
 /// what a stuck CPU was called to do.
 pub(super) const HAND_OVERS: &[(&str, &[&str])] = &[
     (
@@ -574,13 +574,13 @@ mod tests {
 
     #[test]
     fn patterns_are_anchored_where_they_say() {
-        assert!(fits("down", "^down$") && !fits("shutdown", "^down$"));
-        assert!(fits("mutex_lock", "^mutex_") && !fits("foo_mutex_lock", "^mutex_"));
-        assert!(fits("do_trap", "_trap$") && fits("xlist_del_y", "list_del"));
+        assert!(matches("down", "^down$") && !matches("shutdown", "^down$"));
+        assert!(matches("mutex_lock", "^mutex_") && !matches("foo_mutex_lock", "^mutex_"));
+        assert!(matches("do_trap", "_trap$") && matches("xlist_del_y", "list_del"));
     }
 
     #[test]
-    fn the_target_is_never_passed_over() {
+    fn the_target_is_never_skipped() {
         for name in [
             "module_flags",
             "m_show",

@@ -9,7 +9,7 @@ use crate::model::Frame;
 
 /// What a line of a report is.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Entry {
+pub(super) struct StackLine {
     /// Its text, without the log's prefix.
     pub(super) text: String,
     /// Frames in it: one, or on 32-bit arm two (callee, caller).
@@ -89,7 +89,7 @@ static HEADING: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
-impl Entry {
+impl StackLine {
     pub(super) fn new(text: &str) -> Self {
         let mut entry = Self {
             text: text.to_owned(),
@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     fn only(text: &str) -> Frame {
-        let entry = Entry::new(text);
+        let entry = StackLine::new(text);
         assert_eq!(entry.frames.len(), 1, "{text}");
         entry.frames.into_iter().next().expect("one frame")
     }
@@ -231,12 +231,13 @@ mod tests {
 
     #[test]
     fn arm_writes_two_frames_in_a_line() {
-        let entry =
-            Entry::new("[<c0010e1c>] (unwind_backtrace) from [<c000d6f8>] (show_stack+0x10/0x14)");
+        let entry = StackLine::new(
+            "[<c0010e1c>] (unwind_backtrace) from [<c000d6f8>] (show_stack+0x10/0x14)",
+        );
         let names: Vec<_> = entry.frames.iter().map(|f| f.function.as_str()).collect();
         assert_eq!(names, ["unwind_backtrace", "show_stack"]);
         assert_eq!(
-            Entry::new(" show_stack from dump_stack_lvl+0x40/0x4c")
+            StackLine::new(" show_stack from dump_stack_lvl+0x40/0x4c")
                 .frames
                 .len(),
             2
@@ -262,12 +263,12 @@ mod tests {
             "--- interrupt: 700 at module_flags+0xb5/0xc0",
             "RIP  [<ffffffff810d64c5>] module_flags+0xb5/0xc0",
         ] {
-            let ip = Entry::new(text).ip.unwrap_or_else(|| panic!("{text}"));
+            let ip = StackLine::new(text).ip.unwrap_or_else(|| panic!("{text}"));
             assert_eq!(ip.frame.expect(text).function, "module_flags", "{text}");
         }
-        assert!(Entry::new("RIP: 0033:0x7f0012345678").ip.is_none());
+        assert!(StackLine::new("RIP: 0033:0x7f0012345678").ip.is_none());
         assert!(
-            Entry::new("RIP: 0010:0x0")
+            StackLine::new("RIP: 0010:0x0")
                 .ip
                 .expect("an address")
                 .frame

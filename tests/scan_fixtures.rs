@@ -52,7 +52,7 @@ fn describe(crash: &Crash) -> String {
             .cpu
             .map_or_else(|| "-".to_owned(), |cpu| cpu.to_string()),
         name(&crash.kernel),
-        name(&crash.tainted),
+        crash.tainted.as_deref().map_or("-", |letters| if letters.is_empty() { "none" } else { letters }),
     )
     .unwrap();
     writeln!(

@@ -3,7 +3,7 @@
 
 use super::signature::FrameSelector;
 use super::skip::{self, HAND_OVERS, SHARED_WAITS, SYSCALL_PREFIXES, WAITING};
-use super::stack_line::{Ip, StackLine};
+use super::stack_line::{ProgramCounter, StackLine};
 use super::title::plain;
 use crate::model::Frame;
 
@@ -161,14 +161,14 @@ fn call_trace(text: &str) -> bool {
     text.contains("Call Trace:") || text.contains("Call trace:") || text.contains("Backtrace:")
 }
 
-fn ip_at(lines: &[StackLine]) -> Option<(usize, &Ip)> {
+fn ip_at(lines: &[StackLine]) -> Option<(usize, &ProgramCounter)> {
     lines
         .iter()
         .enumerate()
-        .find_map(|(at, entry)| Some((at, entry.ip.as_ref()?)))
+        .find_map(|(at, entry)| Some((at, entry.pc.as_ref()?)))
 }
 
-fn ip_name(ip: &Ip) -> Option<String> {
+fn ip_name(ip: &ProgramCounter) -> Option<String> {
     ip.frame.as_ref().and_then(nameable)
 }
 

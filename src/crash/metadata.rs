@@ -18,28 +18,71 @@ fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("a pattern of this file compiles")
 }
 
-/// `CPU: 37 PID: 186343 Comm: cat Tainted: GF  O---- 3.10.0+ #7`, and newer
-/// ones with `UID:` and with words behind the letters.
-static CPU_LINE: LazyLock<Regex> = LazyLock::new(|| {
+/// Who ran, by the line that `dump_stack_print_info()` and its predecessors
+/// print. Groups: cpu, pid, comm and whatever stands between it and the taint.
+static PROCESS_LINE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?:CPU: (\d+) (?:UID: \d+ )?)?\b[Pp][Ii][Dd]: (\d+),? [Cc]omm: (.+?) (?:Not tainted|Tainted: ([A-Z][A-Z \-]*?)(?:, \[[^\]]*\][^0-9]*| +))[ ,]*(\S+\d\S*) ",
+        r"(?:CPU: (?P<cpu>\d+) (?:UID: \d+ )?)?\b[Pp][Ii][Dd]: (?P<pid>\d+),? (?:xid: #\d+, |CPU:? (?P<cpu2>\d+), )?[Cc]omm: +(?P<comm>.*?) +(?:Not tainted|Tainted: )",
     )
 });
 
-/// `CPU: 1 PID: 2 Comm: x` at least, if the rest is cut.
-static CPU_SHORT: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"\bCPU: (\d+) (?:UID: \d+ )?PID: (\d+)(?: Comm: (\S+))?"));
+/// The same where the line ends with the name, or is cut.
+static PROCESS_SHORT: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?:\bCPU: (?P<cpu>\d+) (?:UID: \d+ )?PID: (?P<pid>\d+)(?: Comm: (?P<comm>\S+))?|^Pid: (?P<pid2>\d+), comm: +(?P<comm2>\S.*?) *$)",
+    )
+});
 
-/// A soft lockup's line says it differently: `CPU#1 stuck for 22s! [a:12]`.
-static STUCK: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"CPU#(\d+) stuck for \d+s! \[(.*):(\d+)\]"));
+/// What may stand between a process's name and the taint: `Kdump: loaded`,
+/// `FTT: 0 0`.
+static BEHIND_COMM: LazyLock<Regex> = LazyLock::new(|| pattern(r" +[A-Z]\w*: .*$"));
 
-/// `INFO: task a:12 blocked`
-static BLOCKED: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"INFO: task (.*):(\d+) (?:blocked|can't)"));
+/// The taint, then the release: on the process's line, behind EFLAGS or EIP on
+/// i386, behind the trap on powerpc, behind the CPU on old arm.
+static TAINT: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"\b(?:Not tainted|Tainted: +\(?(?P<letters>[A-Z](?:[A-Z \-]*[A-Z\-])?)\)?)(?:, \[[^\]]*\]\S*| VLI)*(?:[ ,]+\(?(?P<release>\d+\.\d[\w.+~-]*))?",
+    )
+});
 
-/// `by task a/12`, of the sanitizers.
-static BY_TASK: LazyLock<Regex> = LazyLock::new(|| pattern(r" by task ([^ /]+)/(\d+)"));
+/// i386 of 2.6: `EFLAGS: 00010282   (2.6.7-mm7)`.
+static FLAGS_RELEASE: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"\bEFLAGS: [0-9a-f]{8} +\((\d+\.\d[\w.+~-]*)"));
+
+/// Other lines that name the process: pattern with groups comm, pid and cpu.
+static PROCESS_FORMS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
+    [
+        // A soft lockup: `CPU#1 stuck for 22s! [a:12]`.
+        r"CPU#(?P<cpu>\d+) stuck for \d+s! \[(?P<comm>.*):(?P<pid>\d+)\]",
+        // `INFO: task a:12 blocked`.
+        r"INFO: task (?P<comm>.*):(?P<pid>\d+) (?:blocked|can't)",
+        // The sanitizers: `by task a/12`.
+        r" by task (?P<comm>[^ /]+(?:/[^ /]+)??)/(?P<pid>\d+)(?:\s|$)",
+        // `Process rmmod (pid: 2149, threadinfo=…)`, all but new kernels.
+        r"^Process:? (?P<comm>\S.*?) \(pid: (?P<pid>\d+)",
+        // powerpc: `TASK = c0[2149] 'rmmod' THREAD: c0 CPU: 1`.
+        r"^TASK = [0-9a-f]+\[(?P<pid>\d+)\] '(?P<comm>[^']*)'(?:.* CPU: (?P<cpu>\d+))?",
+        // alpha, sparc, ia64: `rmmod(2149): Oops [#1]`, `rmmod[2149]: Oops 11`.
+        r"^(?:CPU (?P<cpu>\d+) )?(?P<comm>[\w./:-]+)[(\[](?P<pid>\d+)[)\]]: (?:Oops|Kernel|[A-Z])",
+        // parisc: `rmmod (pid 2149): Illegal instruction (code 8)`.
+        r"^(?P<comm>\S+) \(pid (?P<pid>\d+)\): .* \(code \d+\)",
+        // kmemleak: `comm "rmmod", pid 2149`.
+        r#"^\s*comm "(?P<comm>[^"]*)", pid (?P<pid>\d+)"#,
+        // csky, nios2: `COMM=rmmod PID=2149`.
+        r"^COMM=(?P<comm>\S+) PID=(?P<pid>\d+)",
+        // `BUG: scheduling while atomic: rmmod/2149/0x00000002` and the like.
+        r"^BUG: (?:scheduling while atomic|using \w+\(\) in preemptible.*code): (?P<comm>[^/\s]+(?:/\d+)??)/(?P<pid>\d+)(?:/|$)",
+    ]
+    .into_iter()
+    .map(pattern)
+    .collect()
+});
+
+/// The CPU alone: `CPU:    1` of i386, `CPU 1 ` of x86-64 before 3.11,
+/// `CPU: 0    Not tainted` of old arm.
+static CPU_ALONE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"^(?:CPU|Cpu)(?::| #:)? *(\d{1,4})(?: *$|:? +(?:Not tainted|Tainted|Modules))")
+});
 
 /// `RAX: 0000000000000003`, `x29: ffff`, `r10 : 00000000`, `EFLAGS: 00010246`.
 static REGISTER: LazyLock<Regex> = LazyLock::new(|| {
@@ -76,41 +119,73 @@ pub(super) fn read(text: &str, crash: &mut Crash) {
 }
 
 fn process(text: &str, crash: &mut Crash) {
-    if let Some(found) = CPU_LINE.captures(text) {
-        if crash.kernel.is_some() {
-            return;
+    if text.contains("ainted") {
+        taint(text, crash);
+    }
+    if crash.kernel.is_none()
+        && let Some(found) = FLAGS_RELEASE.captures(text)
+    {
+        crash.kernel = Some(found[1].to_owned());
+    }
+    if crash.cpu.is_some() && crash.pid.is_some() && crash.comm.is_some() {
+        return;
+    }
+    let whole = PROCESS_LINE
+        .captures(text)
+        .or_else(|| PROCESS_SHORT.captures(text))
+        .or_else(|| PROCESS_FORMS.iter().find_map(|form| form.captures(text)));
+    let Some(found) = whole else {
+        if crash.cpu.is_none()
+            && let Some(found) = CPU_ALONE.captures(text)
+        {
+            crash.cpu = found[1].parse().ok();
         }
-        crash.kernel = Some(found[5].to_owned());
-        crash.cpu = crash
-            .cpu
-            .or(found.get(1).and_then(|m| m.as_str().parse().ok()));
-        crash.pid = crash.pid.or(found[2].parse().ok());
-        crash.comm.get_or_insert_with(|| found[3].trim().to_owned());
-        if let Some(letters) = found.get(4) {
-            let letters: String = letters
+        return;
+    };
+    let group = |name| found.name(name).map(|group| group.as_str());
+    let pid = group("pid")
+        .or_else(|| group("pid2"))
+        .and_then(|pid| pid.parse().ok());
+    // A line about another process than the one that is known says nothing.
+    if crash.pid.is_some() && pid.is_some() && crash.pid != pid {
+        return;
+    }
+    crash.pid = crash.pid.or(pid);
+    crash.cpu = crash.cpu.or_else(|| {
+        group("cpu")
+            .or_else(|| group("cpu2"))
+            .and_then(|cpu| cpu.parse().ok())
+    });
+    if let Some(comm) = group("comm").or_else(|| group("comm2")) {
+        let comm = BEHIND_COMM.replace(comm, "");
+        if !comm.trim().is_empty() {
+            crash.comm.get_or_insert_with(|| comm.trim().to_owned());
+        }
+    }
+}
+
+/// Taint and release.
+fn taint(text: &str, crash: &mut Crash) {
+    let Some(found) = TAINT.captures(text) else {
+        return;
+    };
+    if crash.tainted.is_none() {
+        let letters: String = found.name("letters").map_or_else(String::new, |letters| {
+            letters
                 .as_str()
-                .chars()
+                .split_whitespace()
+                .filter(|word| *word != "VLI")
+                .flat_map(str::chars)
                 .filter(char::is_ascii_uppercase)
-                .collect();
-            crash.taints = taints(&letters);
-            crash.tainted = Some(letters);
-        }
-        return;
+                .collect()
+        });
+        crash.taints = taints(&letters);
+        crash.tainted = Some(letters);
     }
-    if crash.pid.is_some() {
-        return;
-    }
-    if let Some(found) = CPU_SHORT.captures(text) {
-        crash.cpu = found[1].parse().ok();
-        crash.pid = found[2].parse().ok();
-        crash.comm = found.get(3).map(|m| m.as_str().to_owned());
-    } else if let Some(found) = STUCK.captures(text) {
-        crash.cpu = found[1].parse().ok();
-        crash.comm = Some(found[2].to_owned());
-        crash.pid = found[3].parse().ok();
-    } else if let Some(found) = BLOCKED.captures(text).or_else(|| BY_TASK.captures(text)) {
-        crash.comm = Some(found[1].to_owned());
-        crash.pid = found[2].parse().ok();
+    if let Some(release) = found.name("release") {
+        crash
+            .kernel
+            .get_or_insert_with(|| release.as_str().to_owned());
     }
 }
 
@@ -178,6 +253,69 @@ mod tests {
         assert_eq!(crash.comm.as_deref(), Some("kworker/0:2"));
         assert_eq!(crash.tainted.as_deref(), Some("GWO"));
         assert_eq!(crash.kernel.as_deref(), Some("6.12.0-rc1"));
+    }
+
+    #[test]
+    fn what_stands_between_name_and_taint_is_no_name() {
+        for (line, comm) in [
+            (
+                "CPU: 6 PID: 0 Comm: swapper/6 Kdump: loaded Tainted: G        W  OE     4.19.0-6 #1",
+                "swapper/6",
+            ),
+            (
+                "CPU: 0 PID: 0 Comm: swapper/0 FTT: 0 0 Not tainted 4.4.111 #1",
+                "swapper/0",
+            ),
+            (
+                "CPU: 1 PID: 9 Comm: Web Content Not tainted 5.4.0 #1",
+                "Web Content",
+            ),
+            (
+                "CPU: 1 UID: 0 PID: 9 Comm: a b Kdump: loaded Not tainted 6.12.0 #1",
+                "a b",
+            ),
+        ] {
+            let crash = read_all(&[line]);
+            assert_eq!(crash.comm.as_deref(), Some(comm), "{line}");
+            assert!(crash.kernel.is_some(), "{line}");
+        }
+    }
+
+    #[test]
+    fn old_kernels_tell_process_release_and_taint() {
+        let i386 = read_all(&[
+            "CPU:    1",
+            "EIP:    0060:[<c0251234>]    Tainted: PF     VLI",
+            "EFLAGS: 00010282   (2.6.7-mm7)",
+            "Process rmmod (pid: 2149, threadinfo=d0c6c000 task=d1a0b0c0)",
+        ]);
+        assert_eq!((i386.cpu, i386.pid), (Some(1), Some(2149)));
+        assert_eq!(i386.comm.as_deref(), Some("rmmod"));
+        assert_eq!(i386.kernel.as_deref(), Some("2.6.7-mm7"));
+        assert_eq!(i386.tainted.as_deref(), Some("PF"));
+        let ubuntu =
+            read_all(&["Pid: 10, comm: cat Not tainted (2.6.32-13-generic #18-Ubuntu) MODEL"]);
+        assert_eq!(ubuntu.kernel.as_deref(), Some("2.6.32-13-generic"));
+        assert_eq!(ubuntu.tainted.as_deref(), Some(""));
+        let arm = read_all(&["CPU: 0    Tainted: G        W    (2.6.38-rc4 #43)"]);
+        assert_eq!((arm.cpu, arm.tainted.as_deref()), (Some(0), Some("GW")));
+        assert_eq!(arm.kernel.as_deref(), Some("2.6.38-rc4"));
+        let powerpc = read_all(&[
+            "REGS: c00000000f1b2c80 TRAP: 0300   Not tainted  (3.2.0-4-powerpc64)",
+            "TASK = c00000000f0a0000[812] 'cat' THREAD: c00000000f1b0000 CPU: 3",
+        ]);
+        assert_eq!((powerpc.cpu, powerpc.pid), (Some(3), Some(812)));
+        assert_eq!(powerpc.kernel.as_deref(), Some("3.2.0-4-powerpc64"));
+    }
+
+    #[test]
+    fn a_warnings_first_line_does_not_keep_the_name_away() {
+        let crash = read_all(&[
+            "WARNING: CPU: 0 PID: 37 at a.c:1 f+0x1/0x2",
+            "CPU: 0 PID: 37 Comm: kworker/0:1 Not tainted 5.10.0 #1",
+        ]);
+        assert_eq!(crash.comm.as_deref(), Some("kworker/0:1"));
+        assert_eq!(crash.tainted.as_deref(), Some(""));
     }
 
     #[test]

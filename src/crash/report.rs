@@ -54,7 +54,7 @@ pub(super) fn read(builder: &ReportBuilder, log_ended: bool) -> Crash {
     }
     let ip = lines
         .iter()
-        .find_map(|entry| entry.ip.as_ref()?.frame.clone());
+        .find_map(|entry| entry.pc.as_ref()?.frame.clone());
     let in_module = ip.as_ref().is_some_and(|frame| frame.module.is_some());
     crash.faulting_function = ip.as_ref().map(|frame| plain(&frame.function).to_owned());
     crash.faulting_offset = ip.and_then(|frame| frame.offset);

@@ -52,7 +52,14 @@ fn describe(crash: &Crash) -> String {
             .cpu
             .map_or_else(|| "-".to_owned(), |cpu| cpu.to_string()),
         name(&crash.kernel),
-        crash.tainted.as_deref().map_or("-", |letters| if letters.is_empty() { "none" } else { letters }),
+        crash
+            .tainted
+            .as_deref()
+            .map_or("-", |letters| if letters.is_empty() {
+                "none"
+            } else {
+                letters
+            }),
     )
     .unwrap();
     writeln!(

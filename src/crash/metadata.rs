@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::taint::taints;
+use crate::console::Tag;
 use crate::model::{Crash, LinkedModule};
 
 /// A pattern of this file.
@@ -115,6 +116,18 @@ pub(super) fn read(text: &str, crash: &mut Crash) {
         crash.hardware.get_or_insert_with(|| name.trim().to_owned());
     } else {
         registers(text, &mut crash.registers);
+    }
+}
+
+/// What a vendor's tag says and the report does not.
+pub(super) fn from_tag(tag: &Tag, crash: &mut Crash) {
+    if crash.pid.is_some() && crash.pid != tag.pid {
+        return;
+    }
+    crash.cpu = crash.cpu.or(tag.cpu);
+    crash.pid = crash.pid.or(tag.pid);
+    if crash.comm.is_none() {
+        crash.comm.clone_from(&tag.comm);
     }
 }
 

@@ -2,39 +2,47 @@
 //! is decided here; where its first line is, in `scanner`.
 
 use super::class;
-use super::guilty;
+use super::guilty::{self, Evidence};
+use super::log_line::LogLine;
 use super::metadata;
-use super::report_builder::{LogLine, ReportBuilder};
-use super::signature::{FrameSelector, Match};
+use super::recognise::Match;
+use super::report_builder::ReportBuilder;
+use super::signature::FrameSelector;
 use super::stack_line::StackLine;
 use super::title::{normalise, plain};
 use crate::model::{Crash, Frame};
 
 /// Joins what a mail program or terminal broke: `[<`, a line break, the
 /// address; `RAX: `, a line break, the value.
-fn rejoin(lines: &[LogLine]) -> Vec<String> {
-    let mut out: Vec<String> = Vec::with_capacity(lines.len());
+fn rejoin(lines: &[LogLine]) -> Vec<StackLine> {
+    let mut out: Vec<(String, bool)> = Vec::with_capacity(lines.len());
     for line in lines {
-        let broken = out.last().is_some_and(|last| {
+        let text = line.text.trim_start();
+        let broken = out.last().is_some_and(|(last, _)| {
             let last = last.trim_end();
-            let address =
-                line.text.len() >= 8 && line.text.bytes().take(8).all(|b| b.is_ascii_hexdigit());
-            address && (last.ends_with("[<") || last.ends_with('<') || last.ends_with(':'))
+            let address = text.len() >= 8 && text.bytes().take(8).all(|b| b.is_ascii_hexdigit());
+            let broken_before = line.text.len() == text.len()
+                && (last.ends_with("[<") || last.ends_with('<') || last.ends_with(':'));
+            // x86-64 before 2.6.24: `… at ADDRESS RIP:`, then its address.
+            (address && broken_before) || (last.ends_with("RIP:") && text.starts_with(['[', '<']))
         });
         match out.last_mut() {
-            Some(last) if broken => last.push_str(&line.text),
-            _ => out.push(line.text.clone()),
+            Some((last, _)) if broken => last.push_str(&line.text),
+            _ => out.push((line.text.clone(), line.foreign)),
         }
     }
-    out
+    out.into_iter()
+        .map(|(text, foreign)| StackLine {
+            foreign,
+            ..StackLine::new(&text)
+        })
+        .collect()
 }
 
 /// Reads a report that is complete or was cut.
 pub(super) fn read(builder: &ReportBuilder, log_ended: bool) -> Crash {
-    let row = builder.found.row;
-    let signature = row.signature;
-    let used = &builder.lines[..builder.used];
-    let first = &used[0];
+    let signature = builder.found.row.signature;
+    let first = builder.first();
     let mut crash = Crash {
         signature: signature.name.to_owned(),
         kind: signature.kind,
@@ -47,24 +55,32 @@ pub(super) fn read(builder: &ReportBuilder, log_ended: bool) -> Crash {
         ..Crash::default()
     };
     place(builder, &mut crash);
-    let texts = rejoin(used);
-    let lines: Vec<StackLine> = texts.iter().map(|text| StackLine::new(text)).collect();
-    for entry in &lines {
-        metadata::read(&entry.text, &mut crash);
+    let lines = rejoin(&builder.lines[..builder.used]);
+    let own = || lines.iter().filter(|line| !line.foreign);
+    for line in own() {
+        metadata::read(&line.text, &mut crash);
     }
-    let ip = lines
-        .iter()
-        .find_map(|entry| entry.pc.as_ref()?.frame.clone());
-    let in_module = ip.as_ref().is_some_and(|frame| frame.module.is_some());
-    crash.faulting_function = ip.as_ref().map(|frame| plain(&frame.function).to_owned());
-    crash.faulting_offset = ip.and_then(|frame| frame.offset);
+    if let Some(tag) = &first.tag {
+        metadata::from_tag(tag, &mut crash);
+    }
+    let pc = own().find_map(|line| line.pc.as_ref()?.frame.clone());
+    let in_module = pc.as_ref().is_some_and(|frame| frame.module.is_some());
+    crash.faulting_function = pc.as_ref().map(|frame| plain(&frame.function).to_owned());
+    crash.faulting_offset = pc.as_ref().and_then(|frame| frame.offset);
     crash.call_trace = call_trace(&lines);
     let header = &first.text[builder.found.at.min(first.text.len())..];
-    name(builder, header, &texts, &lines, &mut crash);
+    // What another report printed counts only where this one says nothing.
+    let all = if builder.used < builder.lines.len() && !builder.has_frames() {
+        rejoin(&builder.lines)
+    } else {
+        lines.clone()
+    };
+    name(builder, header, &all, &mut crash);
     excerpt(builder, &mut crash);
-    crash.class = class::class(&crash, in_module);
+    let size = pc.and_then(|frame| frame.size);
+    crash.class = class::class(&crash, header, in_module, size);
     if !crash.corrupted {
-        crash.corrupted_reason = corruption(builder, &lines, signature.selector, log_ended);
+        crash.corrupted_reason = corruption(builder, &lines, log_ended);
         crash.corrupted = crash.corrupted_reason.is_some();
     }
     crash
@@ -84,32 +100,51 @@ fn place(builder: &ReportBuilder, crash: &mut Crash) {
     crash.width = u32::try_from(matched).unwrap_or(0);
 }
 
-/// The first call trace: of a report with several it is the crash's own.
+/// The first call trace: of a report with several it is the crash's own. The
+/// caller that stands in the link register alone is put where it belongs.
 fn call_trace(lines: &[StackLine]) -> Vec<Frame> {
-    let Some(begins) = lines.iter().position(|entry| !entry.frames.is_empty()) else {
+    let Some(begins) = lines
+        .iter()
+        .position(|line| !line.frames.is_empty() && !line.foreign)
+    else {
         return Vec::new();
     };
-    let mut frames = Vec::new();
-    for entry in &lines[begins..] {
-        if entry.heading {
+    let mut frames: Vec<Frame> = Vec::new();
+    for (at, line) in lines[begins..].iter().enumerate() {
+        if (line.heading && at > 0) || line.foreign {
             break;
         }
-        frames.extend(entry.frames.iter().cloned());
+        // 32-bit arm names each function twice: as caller and as callee.
+        let named = line.frames.len() > 1
+            && frames.last().map(|frame| &frame.function) == Some(&line.frames[0].function);
+        frames.extend(line.frames.iter().skip(usize::from(named)).cloned());
+    }
+    if let Some(caller) = guilty::leaf_caller(lines) {
+        let pc = lines
+            .iter()
+            .find_map(|line| line.pc.as_ref()?.frame.as_ref());
+        let leads = match (pc, frames.first()) {
+            (Some(pc), Some(first)) => plain(&pc.function) == plain(&first.function),
+            _ => false,
+        };
+        frames.insert(usize::from(leads), caller.clone());
     }
     frames
 }
 
 /// Title and function.
-fn name(
-    builder: &ReportBuilder,
-    header: &str,
-    texts: &[String],
-    lines: &[StackLine],
-    crash: &mut Crash,
-) {
+fn name(builder: &ReportBuilder, header: &str, lines: &[StackLine], crash: &mut Crash) {
     let row = builder.found.row;
     let signature = row.signature;
-    let guilty = guilty::function(signature.selector, signature.skip, header, lines);
+    let guilty = guilty::function(&Evidence {
+        kind: signature.kind,
+        selector: signature.selector,
+        skip: signature.skip,
+        header,
+        lines,
+        cpus: &builder.cpus,
+        mixed: builder.mixed,
+    });
     let rest = header.strip_prefix(signature.marker).unwrap_or(header);
     let mut title = signature
         .title
@@ -119,7 +154,9 @@ fn name(
         title = title.replace(&format!("{{{number}}}"), group);
     }
     if let Some(within) = &row.within {
-        let found = texts[1..].iter().find_map(|text| within.captures(text));
+        let found = lines[1..]
+            .iter()
+            .find_map(|line| within.captures(&line.text));
         title = if let Some(found) = found {
             title.replace("{w1}", &found[1])
         } else {
@@ -175,34 +212,37 @@ fn excerpt(builder: &ReportBuilder, crash: &mut Crash) {
 }
 
 /// What makes a report one that should not be trusted.
-fn corruption(
-    builder: &ReportBuilder,
-    lines: &[StackLine],
-    selector: FrameSelector,
-    log_ended: bool,
-) -> Option<String> {
+fn corruption(builder: &ReportBuilder, lines: &[StackLine], log_ended: bool) -> Option<String> {
+    let signature = builder.found.row.signature;
     let used = &builder.lines[..builder.used];
     if used.iter().skip(1).any(|line| line.dropped_before) {
         return Some("the kernel dropped lines inside it".to_owned());
     }
+    if builder.mixed {
+        return Some("another CPU's report is mixed into it".to_owned());
+    }
     if builder.interrupted {
         return Some("another report begins inside it".to_owned());
     }
-    let injected = lines.iter().any(|entry| {
-        entry
-            .frames
+    if builder.nested {
+        return Some("a fault came while it was printed".to_owned());
+    }
+    let injected = lines.iter().any(|line| {
+        line.frames
             .iter()
             .any(|frame| matches!(plain(&frame.function), "should_fail" | "should_failslab"))
     });
     if injected {
         return Some("a fault injection's trace stands inside it".to_owned());
     }
-    let traced = lines.iter().any(|entry| !entry.frames.is_empty());
-    if !matches!(
-        selector,
-        FrameSelector::Nowhere | FrameSelector::Ip | FrameSelector::Workers
-    ) && !traced
-    {
+    let traced = lines
+        .iter()
+        .any(|line| !line.frames.is_empty() && !line.foreign);
+    let needs_none = matches!(
+        signature.selector,
+        FrameSelector::Nowhere | FrameSelector::Named | FrameSelector::Pc | FrameSelector::Workers
+    ) || signature.function_optional;
+    if !needs_none && !traced {
         let cut = if log_ended {
             "the log ends before its call trace"
         } else {

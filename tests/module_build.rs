@@ -8,24 +8,21 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "common/stock_kernel.rs"]
+mod stock_kernel;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
 
-use modrace::kernel::cache::Cache;
-use modrace::kernel::kbuild::{KbuildError, Kdir, build_dummy};
-use modrace::kernel::module_image::{ModuleImage, ModuleImageError};
+use modrace::build::cache::Cache;
+use modrace::build::kbuild::{KbuildError, Kdir, build_dummy};
+use modrace::build::module_image::{ModuleImage, ModuleImageError};
 
-/// The newest installed kernel's build tree.
+/// The stock kernel's build tree.
 fn stock_kdir() -> PathBuf {
-    let mut found: Vec<PathBuf> = fs::read_dir("/lib/modules")
-        .expect("an installed kernel: run scripts/install-deps --test")
-        .map(|entry| entry.unwrap().path().join("build"))
-        .filter(|path| path.is_dir())
-        .collect();
-    found.sort();
-    found.pop().expect("the headers of an installed kernel")
+    stock_kernel::stock_kdir(&stock_kernel::stock_release())
 }
 
 fn built(cache: &Cache) -> PathBuf {

@@ -3,31 +3,23 @@
 
 mod ab;
 mod args;
-mod control;
 mod doctor;
-mod failure;
 mod generate;
-pub mod kernel_arg;
 mod lab;
 mod list;
-mod plan;
 mod recover;
 mod report;
 mod run;
 mod scan;
-mod session;
-mod side;
 mod states;
-mod stop;
 pub mod ui;
 mod vm;
 
-use clap::{Parser, Subcommand};
-
-pub use failure::{Failure, OrFail};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::model::ExitCode;
-use crate::trial::{guest, racer};
+use crate::session::guest;
+use crate::session::worker_process;
 use ui::Ui;
 
 /// Races module loading against /proc/modules readers until a kernel crashes,
@@ -72,9 +64,9 @@ pub fn main() -> ExitCode {
     }
     if std::env::args_os()
         .nth(1)
-        .is_some_and(|word| word == racer::COMMAND)
+        .is_some_and(|word| word == worker_process::COMMAND)
     {
-        return racer_main();
+        return worker_main();
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -92,8 +84,8 @@ pub fn main() -> ExitCode {
         Command::Scan(args) => scan::run(args, &ui),
         Command::States(args) => states::run(args, &ui),
         Command::Report(args) => report::run(args, &ui),
-        Command::Completions(args) => Ok(generate::completions(args, &ui)),
-        Command::Man(args) => generate::man(args, &ui),
+        Command::Completions(args) => Ok(generate::completions(args, Cli::command(), &ui)),
+        Command::Man(args) => generate::man(args, Cli::command(), &ui),
     };
     match done {
         Ok(code) => code,
@@ -101,11 +93,11 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// A racer is no command that anybody types: `run` starts it, with its plan on
-/// stdin.
-fn racer_main() -> ExitCode {
-    match racer::main() {
+/// A worker process is no command that anybody types: `run` starts it, with its
+/// plan on stdin.
+fn worker_main() -> ExitCode {
+    match worker_process::main() {
         Ok(()) => ExitCode::Survived,
-        Err(error) => Ui::new().failure(&Failure::new(ExitCode::Broken, error)),
+        Err(error) => Ui::new().failure(&error.into()),
     }
 }

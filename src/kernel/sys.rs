@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io;
+use std::marker::PhantomData;
 use std::ops::Deref;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -11,35 +12,43 @@ use std::process::Command;
 use memmap2::{MmapOptions, MmapRaw};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use zerocopy::FromBytes;
 
-use crate::model::{RECORDER_BYTES, Recorder};
-
-/// A flight recorder page in memory shared with another process or a device.
+/// Memory shared with another process or a device, seen as a `T`.
 #[derive(Debug)]
-pub struct MappedRecorder(MmapRaw);
+pub struct MappedPage<T> {
+    map: MmapRaw,
+    layout: PhantomData<T>,
+}
 
-impl MappedRecorder {
-    /// Maps the first [`RECORDER_BYTES`] of a file or PCI BAR.
-    pub fn map(file: &File) -> io::Result<Self> {
-        let map = MmapOptions::new().len(RECORDER_BYTES).map_raw(file)?;
-        if map.as_ptr().addr().is_multiple_of(align_of::<Recorder>()) {
-            Ok(Self(map))
+impl<T: FromBytes + Sync> MappedPage<T> {
+    /// Maps the first `bytes` of a file or PCI BAR, which must hold a `T`.
+    pub fn map(file: &File, bytes: usize) -> io::Result<Self> {
+        if bytes < size_of::<T>() {
+            return Err(io::Error::other("the mapping is smaller than its layout"));
+        }
+        let map = MmapOptions::new().len(bytes).map_raw(file)?;
+        if map.as_ptr().addr().is_multiple_of(align_of::<T>()) {
+            Ok(Self {
+                map,
+                layout: PhantomData,
+            })
         } else {
             Err(io::Error::other("the mapping is not aligned to pages"))
         }
     }
 }
 
-impl Deref for MappedRecorder {
-    type Target = Recorder;
+impl<T: FromBytes + Sync> Deref for MappedPage<T> {
+    type Target = T;
 
     #[allow(clippy::cast_ptr_alignment, reason = "`map` checked the alignment")]
-    fn deref(&self) -> &Recorder {
-        // SAFETY: the mapping is RECORDER_BYTES long, which holds a Recorder
-        // (checked at compile time), page-aligned (checked in `map`), and
-        // lives as long as `self`. All fields are atomics, for which any bit
-        // pattern is valid and concurrent change by others is allowed.
-        unsafe { &*self.0.as_ptr().cast::<Recorder>() }
+    fn deref(&self) -> &T {
+        // SAFETY: the mapping holds a T and is aligned for one (checked in
+        // `map`), and lives as long as `self`. Any bit pattern is a T
+        // (`FromBytes`). Others change the memory while it is seen: the layouts
+        // used here have atomic fields alone, for which that is allowed.
+        unsafe { &*self.map.as_ptr().cast::<T>() }
     }
 }
 
@@ -91,5 +100,6 @@ pub fn set_priority(tid: i32, fifo: Option<i32>) -> io::Result<()> {
 /// Makes the calling thread ask for wake-ups as exact as the clock, not within
 /// the default slack of 50 µs.
 pub fn exact_timers() {
-    let _best_effort = nix::sys::prctl::set_timerslack(1);
+    // A coarser timer is no error.
+    let _ = nix::sys::prctl::set_timerslack(1);
 }

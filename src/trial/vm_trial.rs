@@ -8,13 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::campaign::Interrupted;
-use super::pack::{self, PackError};
-use super::protocol::{Task, TrialPlan};
-use super::record;
+use super::campaign::{Interrupted, guarded};
 use super::virtual_cpus::keep_apart;
 use super::watch::{Budgets, Step, Watch};
-use crate::model::{Accel, Environment, Event, Knob, Phase, Settings, Snapshot, Trial, trial_seed};
+use crate::model::{Accel, Environment, Settings, Trial, Tunable, trial_seed};
+use crate::recorder::Phase;
+use crate::trial::Event;
+use crate::trial::record;
+use crate::vm::contents::{self, PackError};
+use crate::vm::protocol::{Task, TrialPlan};
 use crate::vm::{Qemu, QmpEvent, Vm, VmEvent, VmSpec};
 
 /// Longest wait for an event before the watch is asked again.
@@ -50,7 +52,7 @@ pub struct Found {
     /// Taint letters of the module.
     pub taints: Option<String>,
     /// Knobs set for the race.
-    pub knobs: Vec<Knob>,
+    pub tunables: Vec<Tunable>,
 }
 
 /// One trial's place in the run.
@@ -85,7 +87,7 @@ impl VmTrials {
 
     /// The initramfs part that only says whether a guest runs at all.
     pub fn probe_plan(&self) -> Result<Vec<u8>, PackError> {
-        pack::plan(&TrialPlan {
+        contents::plan(&TrialPlan {
             settings: self.settings.clone(),
             seed: 0,
             probe: true,
@@ -103,7 +105,8 @@ impl VmTrials {
         let start = Instant::now();
         let seed = trial_seed(self.seed, trial.index);
         tell(Event::Started { index: trial.index });
-        let mut record = match self.watch(trial, seed, stop, tell) {
+        let watched = guarded(|| self.watch(trial, seed, stop, tell));
+        let mut record = match watched.unwrap_or_else(|reason| Err(Ended::Broken(reason))) {
             Ok(record) => record,
             Err(Ended::Interrupted) => return Err(Interrupted),
             Err(Ended::Broken(reason)) => record::broken(trial.index, seed, reason),
@@ -125,7 +128,7 @@ impl VmTrials {
             probe: false,
             task: Task::Race,
         };
-        let plan = pack::plan(&plan).map_err(Ended::broken)?;
+        let plan = contents::plan(&plan).map_err(Ended::broken)?;
         let mut log = Log::create(self.logs.as_deref(), trial.index)?;
         if let (true, Some(logs)) = (self.keep, &self.logs) {
             self.keep_machine(logs, trial.index, &plan)?;
@@ -174,7 +177,7 @@ impl VmTrials {
             if told.elapsed() >= PROGRESS {
                 told = Instant::now();
                 if let Some(seen) = watch.last_seen() {
-                    tell(progress(trial.index, seen));
+                    tell(Event::progress(trial.index, seen));
                 }
             }
             match watch.next(now) {
@@ -225,11 +228,11 @@ impl VmTrials {
         if let Some(taints) = watch.taints() {
             found.taints.get_or_insert_with(|| taints.to_owned());
         }
-        if let Some(racing) = watch.racing().filter(|_| found.knobs.is_empty()) {
-            found.knobs.clone_from(&racing.knobs);
+        if let Some(racing) = watch.racing().filter(|_| found.tunables.is_empty()) {
+            found.tunables.clone_from(&racing.tunables);
         }
         if let Some(finished) = watch.finished() {
-            found.knobs.clone_from(&finished.knobs);
+            found.tunables.clone_from(&finished.tunables);
         }
     }
 
@@ -335,15 +338,5 @@ fn budgets(settings: &Settings, accel: Accel) -> Budgets {
         settle_s: 15.0 * slow,
         linger_s: 10.0 * slow,
         answer_s: 5.0,
-    }
-}
-
-fn progress(index: u32, seen: &Snapshot) -> Event {
-    Event::Progress {
-        index,
-        phase: seen.phase,
-        raced_s: seen.raced_s(),
-        cycles: seen.cycles,
-        reads: seen.reads,
     }
 }

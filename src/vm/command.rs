@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::model::{Accel, RECORDER_BYTES};
+use crate::model::Accel;
+use crate::recorder::RECORDER_BYTES;
 
 /// The guest's second serial port: what the guest says, apart from what the
 /// kernel says.

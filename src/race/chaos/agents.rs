@@ -12,9 +12,9 @@ use std::time::Duration;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-use super::Armed;
+use super::TechniqueGuard;
 use crate::kernel::{affinity, sys};
-use crate::model::Knob;
+use crate::model::Tunable;
 
 /// Longest wait for agents to end: longer than any of them sleeps.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -79,7 +79,8 @@ impl Agents {
                         .and_then(|()| set_up(agent));
                     match round {
                         Ok(mut round) => {
-                            let _nobody_listens = say.send(Ok(()));
+                            // The starter may have given up.
+                            let _ = say.send(Ok(()));
                             while !stop.load(Ordering::Relaxed) {
                                 round();
                             }
@@ -99,8 +100,8 @@ impl Agents {
     }
 }
 
-impl Armed for Agents {
-    fn disarm(self: Box<Self>) -> Vec<Knob> {
+impl TechniqueGuard for Agents {
+    fn disarm(self: Box<Self>) -> Vec<Tunable> {
         Vec::new()
     }
 }

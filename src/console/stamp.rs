@@ -11,7 +11,8 @@ pub(super) fn strip<'a>(text: &'a str, line: &mut Line<'_>) -> &'a str {
         line.origin = Origin::Kernel;
         rest = after;
     }
-    if let Some((code, after)) = level(rest) {
+    // 2.4 begins a panic's line with a blank before its level.
+    if let Some((code, after)) = level(rest.strip_prefix(' ').unwrap_or(rest)) {
         line.level = Some(code & 7);
         // The facility of printk is 0; a program that writes to /dev/kmsg
         // gets another.

@@ -68,7 +68,9 @@ static PROCESS_FORMS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
         // parisc: `rmmod (pid 2149): Illegal instruction (code 8)`.
         r"^(?P<comm>\S+) \(pid (?P<pid>\d+)\): .* \(code \d+\)",
         // kmemleak: `comm "rmmod", pid 2149`.
-        r#"^\s*comm "(?P<comm>[^"]*)", pid (?P<pid>\d+)"#,
+        r#"^(?:kmemleak: )?\s*comm "(?P<comm>[^"]*)", pid (?P<pid>\d+)"#,
+        // xmon: `pid   = 812, comm = rmmod`.
+        r"^ +pid +=\s*(?P<pid>\d+), comm = (?P<comm>\S+)",
         // csky, nios2: `COMM=rmmod PID=2149`.
         r"^COMM=(?P<comm>\S+) PID=(?P<pid>\d+)",
         // `BUG: scheduling while atomic: rmmod/2149/0x00000002` and the like.
@@ -82,7 +84,9 @@ static PROCESS_FORMS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
 /// The CPU alone: `CPU:    1` of i386, `CPU 1 ` of x86-64 before 3.11,
 /// `CPU: 0    Not tainted` of old arm.
 static CPU_ALONE: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"^(?:CPU|Cpu)(?::| #:)? *(\d{1,4})(?: *$|:? +(?:Not tainted|Tainted|Modules))")
+    pattern(
+        r"^(?:CPU|Cpu)(?::| #:)? *(\d{1,4})(?: *$|:? +(?:Not tainted|Tainted|Modules))|\bEFLAGS: [0-9a-f]{8} CPU: (\d+)",
+    )
 });
 
 /// `RAX: 0000000000000003`, `x29: ffff`, `r10 : 00000000`, `EFLAGS: 00010246`.
@@ -151,7 +155,10 @@ fn process(text: &str, crash: &mut Crash) {
         if crash.cpu.is_none()
             && let Some(found) = CPU_ALONE.captures(text)
         {
-            crash.cpu = found[1].parse().ok();
+            crash.cpu = found
+                .get(1)
+                .or(found.get(2))
+                .and_then(|cpu| cpu.as_str().parse().ok());
         }
         return;
     };

@@ -52,6 +52,7 @@ const TAGS: &[&str] = &[
     "Oops: ",
     "TASK stack guard page: ",
     "rust_kernel: ",
+    "kmemleak: ",
 ];
 
 /// A signature found in a line.

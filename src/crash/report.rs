@@ -56,18 +56,27 @@ pub(super) fn read(builder: &ReportBuilder, log_ended: bool) -> Crash {
     };
     place(builder, &mut crash);
     let lines = rejoin(&builder.lines[..builder.used]);
-    let own = || lines.iter().filter(|line| !line.foreign);
-    for line in own() {
+    // Where CPUs are stuck, the state that counts is theirs.
+    let shown = guilty::section(&lines, &builder.cpus).unwrap_or(&lines);
+    let own = || shown.iter().filter(|line| !line.foreign);
+    let head = lines
+        .iter()
+        .take_while(|line| guilty::section_cpu(&line.text).is_none());
+    for line in head.chain(own()).filter(|line| !line.foreign) {
         metadata::read(&line.text, &mut crash);
     }
     if let Some(tag) = &first.tag {
         metadata::from_tag(tag, &mut crash);
     }
-    let pc = own().find_map(|line| line.pc.as_ref()?.frame.clone());
+    let pc = own()
+        .find_map(|line| line.pc.as_ref()?.frame.clone())
+        .filter(|_| !builder.mixed);
     let in_module = pc.as_ref().is_some_and(|frame| frame.module.is_some());
     crash.faulting_function = pc.as_ref().map(|frame| plain(&frame.function).to_owned());
     crash.faulting_offset = pc.as_ref().and_then(|frame| frame.offset);
-    crash.call_trace = call_trace(&lines);
+    if !builder.mixed {
+        crash.call_trace = call_trace(shown);
+    }
     let header = &first.text[builder.found.at.min(first.text.len())..];
     // What another report printed counts only where this one says nothing.
     let all = if builder.used < builder.lines.len() && !builder.has_frames() {
@@ -79,7 +88,7 @@ pub(super) fn read(builder: &ReportBuilder, log_ended: bool) -> Crash {
     excerpt(builder, &mut crash);
     let size = pc.and_then(|frame| frame.size);
     crash.class = class::class(&crash, header, in_module, size);
-    if !crash.corrupted {
+    if !crash.corrupted || builder.mixed {
         crash.corrupted_reason = corruption(builder, &lines, log_ended);
         crash.corrupted = crash.corrupted_reason.is_some();
     }
@@ -119,15 +128,8 @@ fn call_trace(lines: &[StackLine]) -> Vec<Frame> {
             && frames.last().map(|frame| &frame.function) == Some(&line.frames[0].function);
         frames.extend(line.frames.iter().skip(usize::from(named)).cloned());
     }
-    if let Some(caller) = guilty::leaf_caller(lines) {
-        let pc = lines
-            .iter()
-            .find_map(|line| line.pc.as_ref()?.frame.as_ref());
-        let leads = match (pc, frames.first()) {
-            (Some(pc), Some(first)) => plain(&pc.function) == plain(&first.function),
-            _ => false,
-        };
-        frames.insert(usize::from(leads), caller.clone());
+    if let Some((place, caller)) = guilty::leaf_caller(lines) {
+        frames.insert(place.min(frames.len()), caller.clone());
     }
     frames
 }
@@ -144,6 +146,7 @@ fn name(builder: &ReportBuilder, header: &str, lines: &[StackLine], crash: &mut 
         lines,
         cpus: &builder.cpus,
         mixed: builder.mixed,
+        nested: builder.nested,
     });
     let rest = header.strip_prefix(signature.marker).unwrap_or(header);
     let mut title = signature

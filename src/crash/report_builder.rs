@@ -217,6 +217,11 @@ impl ReportBuilder {
         self.suspended
     }
 
+    /// Whether it goes on where a report that began inside it has ended.
+    pub(super) fn goes_on(&self) -> bool {
+        (self.suspended || self.resumed) && !self.ended
+    }
+
     /// Whether its first line still waits to be confirmed.
     pub(super) fn is_unconfirmed(&self) -> bool {
         self.unconfirmed.is_some()
@@ -243,7 +248,7 @@ impl ReportBuilder {
         let mine = self.found.row.signature;
         let text = &line.text[found.at..];
         if self.unconfirmed.is_some() && panic_reason(text).is_none() {
-            return false;
+            return self.confirms(text);
         }
         // A symboliser repeats the first line for each inlined function.
         if row.name == mine.name && self.lines.len() == 1 && row.kind == CrashKind::Kasan {
@@ -285,6 +290,14 @@ impl ReportBuilder {
         false
     }
 
+    /// Whether this is the line that the first one waits for.
+    fn confirms(&self, text: &str) -> bool {
+        let confirm = &self.found.row.confirm;
+        confirm
+            .as_ref()
+            .is_some_and(|confirm| confirm.is_match(text))
+    }
+
     fn follow(&mut self, found: &Match, line: &LogLine) {
         let row = found.row.signature;
         self.follow_ons.push(FollowOn {
@@ -311,7 +324,7 @@ impl ReportBuilder {
         match name {
             "slub" | "slub_poison" | "slub_other" => kind == CrashKind::Kasan,
             "slab_track" => matches!(kind, CrashKind::Kasan | CrashKind::BadMemory),
-            "stack_regs" | "stack_frame_pointer" | "unwinder" => !self.ended,
+            "stack_regs" | "stack_frame_pointer" | "unwinder" => !self.ended && self.wants_frames(),
             _ => false,
         }
     }
@@ -386,13 +399,7 @@ impl ReportBuilder {
         let strong = end || absorbed || framed || text.contains("+0x") || stack;
         let near = self.quiet < NEAR;
         let belongs = strong || text.contains("Kernel panic") || (near && is_body_line(text));
-        let confirmed = self.unconfirmed.is_some()
-            && self
-                .found
-                .row
-                .confirm
-                .as_ref()
-                .is_some_and(|confirm| absorbed || confirm.is_match(text));
+        let confirmed = self.unconfirmed.is_some() && (absorbed || self.confirms(text));
         self.stack_lines += usize::from(stack);
         self.lines.push(line);
         if belongs {

@@ -316,7 +316,7 @@ impl Scanner {
             return Some(its);
         }
         if self.open[newest].has_ended()
-            && let Some(older) = taking().find(|&at| self.open[at].is_suspended())
+            && let Some(older) = taking().find(|&at| self.open[at].goes_on())
         {
             return Some(older);
         }
@@ -340,6 +340,17 @@ impl Scanner {
     fn take(&mut self, owner: usize, line: &LogLine, absorbed: bool, events: &mut Vec<ScanEvent>) {
         if self.open[owner].is_suspended() && self.open[owner].cpus.is_empty() {
             self.open[owner].resume();
+            // Those that began inside it have ended.
+            while self.open.len() > owner + 1 {
+                match self.open.pop_back() {
+                    Some(inner) if inner.takes(line) => close(&inner, false, events),
+                    Some(inner) => {
+                        self.open.push_back(inner);
+                        break;
+                    }
+                    None => break,
+                }
+            }
         }
         for at in 0..self.open.len() {
             let builder = &mut self.open[at];

@@ -15,29 +15,30 @@ const fn row(name: &'static str, kind: K, marker: &'static str, title: &'static 
 const ACCESS: &str = r"\b(Read|Write) (?:of size|at addr) [0-9a-f]+";
 
 /// Who frees memory is found behind the functions that do it.
-const FREEING: &[&str] = &["slab_", "kfree", "vunmap", "vfree"];
+const FREEING: &[&str] = &["slab_*", "kfree*", "vunmap*", "vfree*"];
 
 /// RCU's own functions, and the allocator that uses it.
-const RCU_USERS: &[&str] = &[
-    "rcu", "kmem", "slab", "kmalloc", "kcalloc", "kzalloc", "vmalloc",
-];
+const RCU_USERS: &[&str] = &["rcu_*", "call_rcu*", "kmem_*", "slab_*", "lockdep_rcu_*"];
 
 /// Who leaked memory is found behind the functions that allocate it.
 const ALLOCATING: &[&str] = &[
-    "kmemleak",
-    "mmap",
-    "kmem",
-    "slab",
-    "alloc",
+    "kmemleak_*",
+    "mmap_*",
+    "slab_*",
     "create_object",
-    "idr_get",
-    "list_lru_init",
-    "kasprintf",
-    "kvasprintf",
-    "pcpu_create",
-    "strdup",
-    "strndup",
-    "memdup",
+    "idr_get*",
+    "idr_alloc*",
+    "list_lru_init*",
+    "pcpu_create*",
+    "pcpu_alloc*",
+    "alloc_percpu*",
+    "alloc_pages*",
+    "alloc_inode",
+    "new_inode*",
+    "alloc_skb*",
+    "sk_alloc",
+    "sk_prot_alloc",
+    "devm_k*",
 ];
 
 /// What SLUB says in its reports (mm/slub.c; since 2.6.22).
@@ -45,22 +46,20 @@ const SLUB_REASONS: &str = r"^BUG (?:\S.* \((?:Not tainted|Tainted: [^)]*|[A-Z ]
 
 /// SLUB's own functions, and those that call it.
 const SLUB: &[&str] = &[
-    "^slab_",
-    "^object_err",
-    "^print_trailer",
-    "^check_",
-    "^free_debug",
-    "^alloc_debug",
-    "^__slab",
-    "^___slab",
-    "^kmem_cache",
-    "^__kmem_cache",
-    "^kfree",
-    "^list_slab_objects",
-    "^shutdown_cache",
-    "^init_object",
-    "^on_freelist",
-    "^free_to_partial_list",
+    "slab_*",
+    "object_err",
+    "print_trailer",
+    "check_bytes*",
+    "check_object",
+    "check_slab",
+    "free_debug_processing",
+    "alloc_debug_processing",
+    "kmem_cache_*",
+    "list_slab_objects",
+    "shutdown_cache",
+    "init_object",
+    "on_freelist",
+    "free_to_partial_list",
 ];
 
 /// The layers between a USB driver and the host controller.
@@ -97,17 +96,17 @@ pub const SIGNATURES: &[Signature] = &[
         .pattern(r"^BUG: KASAN: ([a-z-]+) in ")
         .within(ACCESS)
         .select(F::HeaderThenTrace)
-        .skip(&["kernel_fault", "tag_check", "mem_abort", "^el1_", "^el1h_"]),
+        .skip(&["do_kernel_fault", "do_tag_check_fault", "do_mem_abort", "el1_*", "el1h_*"]),
     row("kasan_cut", K::Kasan, "BUG: KASAN: ", "KASAN: {rest}").anywhere().cut(),
     row("kmsan_usb", K::Kmsan, "BUG: KMSAN: kernel-usb-infoleak", "KMSAN: kernel-usb-infoleak in {function}")
         .anywhere()
         .select(F::Following)
-        .skip(&["alloc_skb", "usb_submit_urb", "usb_start_wait_urb", "usb_bulk_msg", "usb_interrupt_msg", "usb_control_msg"]),
+        .skip(&["alloc_skb*", "usb_submit_urb", "usb_start_wait_urb", "usb_bulk_msg", "usb_interrupt_msg", "usb_control_msg"]),
     row("kmsan", K::Kmsan, "BUG: KMSAN: ", "KMSAN: {1} in {function}")
         .anywhere()
         .pattern(r"^BUG: KMSAN: ([a-z-]+) in ")
         .select(F::Following)
-        .skip(&["alloc_skb", "netlink_ack", "netlink_rcv_skb", "_encrypt$", "^crypto_", "^cipher_", "^drbg_", "^rng_"]),
+        .skip(&["alloc_skb*", "netlink_ack", "netlink_rcv_skb", "*_encrypt", "crypto_*", "cipher_*", "drbg_*", "rng_*"]),
     row("kcsan", K::Kcsan, "BUG: KCSAN: ", "KCSAN: {rest}").anywhere().warning(),
     row("kfence_access", K::Kfence, "BUG: KFENCE: ", "KFENCE: {1} {2} in {function}")
         .anywhere()
@@ -137,7 +136,7 @@ pub const SIGNATURES: &[Signature] = &[
         .anywhere()
         .pattern(r"^BUG: (spinlock|rwlock) (lockup suspected|already unlocked|recursion|cpu recursion|bad magic|wrong owner|wrong CPU|trylock failure on UP)")
         .select(F::Trace)
-        .skip(&["spin_", "_lock", "_unlock"]),
+        .skip(&["spin_*", "do_raw_*", "*_lock", "*_unlock"]),
     row("soft_lockup", K::Lockup, "BUG: soft lockup", "BUG: soft lockup in {function}")
         .anywhere()
         .select(F::Stuck),
@@ -221,19 +220,19 @@ pub const SIGNATURES: &[Signature] = &[
     row("non_static_key", K::Locking, "INFO: trying to register non-static key", "INFO: trying to register non-static key in {function}")
         .anywhere()
         .select(F::Trace)
-        .skip(&["stack", "lock", "IRQ"]),
+        .skip(&["*_lock", "*_lock_irq*", "lock_*", "assign_lock_key"]),
     // Context
     row("scheduling_while_atomic", K::AtomicSleep, "BUG: scheduling while atomic", "BUG: scheduling while atomic in {function}")
         .anywhere()
         .select(F::Trace)
-        .skip(&["schedule"]),
+        .skip(&["schedule*", "preempt_schedule*", "io_schedule*"]),
     row("invalid_context", K::AtomicSleep, "BUG: sleeping function called from invalid context", "BUG: sleeping function called from invalid context in {function}")
         .anywhere()
         .select(F::Trace),
     row("preemptible", K::AtomicSleep, "BUG: using ", "BUG: using {1}() in preemptible code in {function}")
         .pattern(r"^BUG: using ([a-z_]+)\(\) in preemptible")
         .select(F::Trace)
-        .skip(&["dump_stack", "preempt", "debug_", "processor_id", "this_cpu"]),
+        .skip(&["check_preemption_disabled", "debug_smp_processor_id", "this_cpu_*"]),
     // Memory
     row("rss_counter", K::BadMemory, "BUG: Bad rss-counter state", "BUG: Bad rss-counter state"),
     row("page_tables", K::BadMemory, "BUG: non-zero ", "BUG: non-zero {1} on freeing mm")
@@ -245,7 +244,7 @@ pub const SIGNATURES: &[Signature] = &[
     row("bad_page", K::BadMemory, "BUG: Bad page ", "BUG: Bad page {1} in {function}")
         .pattern(r"^BUG: Bad page (state|cache)")
         .select(F::TraceAfter("page last allocated"))
-        .skip(&["free_page", "put_page", "get_page", "update_page", "release_page", "free_unref", "^folio", "^_folio", "^__folio", "truncate_inode_pages", "page_frag_free", "prep_new_page", "alloc", "vmap", "page_owner"]),
+        .skip(&["free_page*", "put_page*", "get_page*", "update_page*", "release_page*", "free_unref*", "folio_*", "truncate_inode_pages*", "page_frag_free", "prep_new_page", "post_alloc_hook", "alloc_*", "kmalloc*", "vmalloc*", "vmap*", "page_owner*", "set_page_owner*", "get_page_from_freelist", "bad_page"]),
     row("page_map", K::BadMemory, "BUG: Bad page map", "BUG: Bad page map").anywhere(),
     row("memory_leak", K::MemoryLeak, "BUG: memory leak", "memory leak in {function}")
         .unstamped()
@@ -305,25 +304,25 @@ pub const SIGNATURES: &[Signature] = &[
     row("odebug", K::Odebug, "WARNING: ", "WARNING: ODEBUG bug in {function}")
         .pattern(r"^WARNING: .*lib/debugobjects\.c.* (?:debug_print|debug_check|at)")
         .select(F::Warn)
-        .skip(&["debug_", "rcu", "hrtimer_", "timer_", "work_", "percpu_", "kmem_", "slab_", "kfree", "vunmap", "vfree", "__free_", "debug_check", "kobject_"]),
+        .skip(&["debug_*", "rcu_*", "call_rcu*", "hrtimer_*", "timer_*", "init_timer*", "work_*", "init_work", "percpu_*", "kmem_*", "slab_*", "free_*"]),
     row("usercopy_warning", K::BadMemory, "WARNING: ", "WARNING: bad usercopy in {function}")
         .pattern(r"^WARNING: .*mm/usercopy\.c.* (?:usercopy_warn|at)")
         .select(F::Warn)
-        .skip(&["usercopy", "__check"]),
+        .skip(&["usercopy_*", "check_*"]),
     row("kobject", K::Warning, "WARNING: ", "WARNING: kobject bug in {function}")
         .pattern(r"^WARNING: .*lib/kobject\.c.* (?:kobject_|at)")
         .select(F::Warn)
-        .skip(&["kobject_"])
+        .skip(&["kobject_*"])
         .warning(),
     row("proc_registration", K::Warning, "WARNING: ", "WARNING: proc registration bug in {function}")
         .pattern(r"^WARNING: .*fs/proc/generic\.c.* (?:proc_register|at)")
         .select(F::Warn)
-        .skip(&["proc_"])
+        .skip(&["proc_register*", "proc_mkdir*", "proc_create*", "proc_symlink*", "proc_remove*"])
         .warning(),
     row("refcount", K::Refcount, "WARNING: ", "WARNING: refcount bug in {function}")
         .pattern(r"^WARNING: .*lib/refcount\.c.* (?:refcount_|at)")
         .select(F::Warn)
-        .skip(&["refcount", "kobject_"]),
+        .skip(&["refcount_*", "kobject_*"]),
     row("lockdep_warning", K::Locking, "WARNING: ", "WARNING: locking bug in {function}")
         .pattern(r"^WARNING: .*kernel/locking/lockdep\.c.*lock_")
         .select(F::Warn)
@@ -331,7 +330,7 @@ pub const SIGNATURES: &[Signature] = &[
     row("kmalloc", K::Warning, "WARNING: ", "WARNING: kmalloc bug in {function}")
         .pattern(r"^WARNING: .*mm/.*\.c.* k?\w?malloc")
         .select(F::Warn)
-        .skip(&["kmalloc", "kcalloc", "kzalloc", "krealloc", "vmalloc", "slab", "kmem"])
+        .skip(&["kmalloc*", "slab_*", "kmem_*"])
         .warning(),
     row("zero_size_vmalloc", K::Warning, "WARNING: ", "WARNING: zero-size vmalloc in {function}")
         .pattern(r"^WARNING: .*mm/vmalloc\.c.*__vmalloc_node")
@@ -380,7 +379,7 @@ pub const SIGNATURES: &[Signature] = &[
         .anywhere()
         .pattern(r"^INFO: rcu_\w+ (?:self-)?detected(?: expedited)? stall")
         .select(F::RcuStall)
-        .skip(&["apic_timer_interrupt", "rcu"]),
+        .skip(&["*apic_timer_interrupt", "rcu_*", "rcu"]),
     row("hung_task", K::HungTask, "INFO: task ", "INFO: task hung in {function}")
         .anywhere()
         .pattern(r"^INFO: task .* blocked(?: in I/O wait| on \w+)? for more than [0-9]+ seconds")
@@ -389,7 +388,7 @@ pub const SIGNATURES: &[Signature] = &[
         .anywhere()
         .pattern(r"^INFO: task .* can't die for more than .* seconds")
         .select(F::Trace)
-        .skip(&["schedule"]),
+        .skip(&["schedule*", "preempt_schedule*", "io_schedule*"]),
     // Faults, as other architectures say them
     row("unable_null", K::NullDereference, "Unable to handle kernel ", "BUG: unable to handle kernel NULL pointer dereference in {function}")
         .anywhere()
@@ -423,7 +422,7 @@ pub const SIGNATURES: &[Signature] = &[
     row("usercopy", K::BadMemory, "kernel BUG at mm/usercopy.c", "BUG: bad usercopy in {function}")
         .anywhere()
         .select(F::Trace)
-        .skip(&["usercopy", "__check"])
+        .skip(&["usercopy_*", "check_*"])
         .fatal(),
     row("list_corruption", K::ListCorruption, "kernel BUG at lib/list_debug.c", "BUG: corrupted list in {function}")
         .anywhere()
@@ -433,7 +432,7 @@ pub const SIGNATURES: &[Signature] = &[
         .anywhere()
         .select(F::PcThenTrace)
         // What checks a buffer is not who filled it wrongly.
-        .skip(&["^skb_"])
+        .skip(&["skb_*"])
         .fatal(),
     row("bug_mips", K::Bug, "Kernel bug detected", "kernel BUG in {function}")
         .pattern(r"^Kernel bug detected\[#\d+\]")
@@ -478,12 +477,12 @@ pub const SIGNATURES: &[Signature] = &[
     row("ubsan_old", K::Ubsan, "UBSAN: Undefined behaviour in", "UBSAN: undefined-behaviour in {function}")
         .anywhere()
         .select(F::Trace)
-        .skip(&["ubsan", "overflow"]),
+        .skip(&["ubsan_*", "handle_overflow", "*_overflow"]),
     row("ubsan", K::Ubsan, "UBSAN: ", "UBSAN: {1} in {function}")
         .anywhere()
         .pattern(r"^UBSAN: (\S.*?) in ")
         .select(F::Trace)
-        .skip(&["ubsan", "overflow"]),
+        .skip(&["ubsan_*", "handle_overflow", "*_overflow"]),
     row("rust_panic", K::Panic, "rust_kernel: panicked at ", "{w1} in {function}")
         .within(r"^(\S.*)$")
         .select(F::Trace)
@@ -497,17 +496,17 @@ pub const SIGNATURES: &[Signature] = &[
     row("stack_protector_address", K::StackCorruption, "Kernel panic - not syncing: stack-protector:", "kernel panic: stack is corrupted in {function}")
         .anywhere()
         .select(F::Trace)
-        .skip(&["stack_chk"])
+        .skip(&["stack_chk_*"])
         .fatal(),
     row("stack_end", K::StackOverflow, "Kernel panic - not syncing: corrupted stack end", "kernel panic: corrupted stack end in {function}")
         .anywhere()
         .select(F::StuckTrace)
-        .skip(&["schedule", "retint_kernel"])
+        .skip(&["schedule*", "preempt_schedule*", "retint_kernel"])
         .fatal(),
     row("stack_overflow", K::StackOverflow, "Kernel panic - not syncing: kernel stack overflow", "kernel stack overflow in {function}")
         .anywhere()
         .select(F::StuckTrace)
-        .skip(&["bad_stack"])
+        .skip(&["*bad_stack*"])
         .fatal(),
     row("init_killed", K::Panic, "Kernel panic - not syncing: Attempted to kill init!", "kernel panic: Attempted to kill init!")
         .anywhere()
@@ -535,14 +534,14 @@ pub const SIGNATURES: &[Signature] = &[
     row("serror_panic", K::Panic, "Kernel panic - not syncing: Asynchronous SError Interrupt", "kernel panic: Asynchronous SError Interrupt")
         .anywhere()
         .select(F::Trace)
-        .skip(&["serror", "^el1", "^nmi_panic"])
+        .skip(&["*serror*", "el1*", "nmi_panic"])
         .else_without()
         .fatal(),
     row("um_fault", K::PageFault, "Kernel panic - not syncing: Kernel ", "kernel panic: kernel mode fault in {function}")
         .anywhere()
         .pattern(r"^Kernel panic - not syncing: Kernel (?:mode fault at addr|tried to access user memory at addr) 0x")
         .select(F::Trace)
-        .skip(&["^segv", "sig_handler", "_handler$", "^hard_handler"])
+        .skip(&["segv*", "*sig_handler*", "*_handler", "hard_handler"])
         .fatal(),
     row("fatal_exception_old", K::Panic, "Kernel panic: Fatal exception", "kernel panic: Fatal exception")
         .fatal()
@@ -701,12 +700,12 @@ pub const SIGNATURES: &[Signature] = &[
     row("vfs_busy_inodes", K::BadMemory, "VFS: Busy inodes after unmount", "VFS: Busy inodes after unmount (use-after-free)"),
     row("duplicate_module", K::ModuleLoader, "sysfs: cannot create duplicate filename '/module/", "sysfs: cannot create duplicate filename in {function}")
         .select(F::Trace)
-        .skip(&["^sysfs_"])
+        .skip(&["sysfs_*", "create_dir", "kernfs_*"])
         .absorbs(r"^WARNING: .*fs/sysfs/dir\.c")
         .continues(),
     row("duplicate_file", K::Warning, "sysfs: cannot create duplicate filename", "sysfs: cannot create duplicate filename in {function}")
         .select(F::Trace)
-        .skip(&["^sysfs_"])
+        .skip(&["sysfs_*", "create_dir", "kernfs_*"])
         .absorbs(r"^WARNING: .*fs/sysfs/dir\.c")
         .continues()
         .warning(),

@@ -115,9 +115,19 @@ impl<'a> Frames<'a> {
             return self.below_heading();
         };
         let mut names: Vec<_> = self.pc_name().into_iter().collect();
-        names.extend(leaf_caller(self.lines).map(|frame| plain(&frame.function).to_owned()));
+        names.extend(leaf_caller(self.lines).map(|(_, frame)| plain(&frame.function).to_owned()));
         names.extend(self.of(&self.lines[at + 1..]).below_heading());
         names
+    }
+
+    /// The lines from the program counter on that an exception interrupted:
+    /// where a fault was taken while another was printed, the first one's.
+    pub(super) fn interrupted(self) -> Option<Self> {
+        let handler = |frame: &Frame| {
+            frame.function.contains("page_fault") || frame.function.contains("mem_abort")
+        };
+        self.behind(|line| line.frames.iter().any(handler))?
+            .from(|line| line.pc.is_some())
     }
 
     /// The program counter, then the frames right behind it: old kernels print
@@ -172,8 +182,8 @@ fn call_trace(text: &str) -> bool {
 /// have one, a function that died before it made a frame is followed in the
 /// trace by its caller's caller. In a function with a frame the register
 /// points into the function itself (behind the last call), or at the frame
-/// that the trace names next.
-pub(in crate::crash) fn leaf_caller(lines: &[StackLine]) -> Option<&Frame> {
+/// that the trace names next. With it comes its place among the frames.
+pub(in crate::crash) fn leaf_caller(lines: &[StackLine]) -> Option<(usize, &Frame)> {
     let at = lines
         .iter()
         .position(|line| line.pc.as_ref().is_some_and(|pc| pc.frame.is_some()))?;
@@ -187,10 +197,10 @@ pub(in crate::crash) fn leaf_caller(lines: &[StackLine]) -> Option<&Frame> {
     if name == plain(&pc.function) || link.offset == Some(0) {
         return None;
     }
-    let mut trace = lines[at..].iter().flat_map(|line| &line.frames);
-    let mut next = trace.next();
-    if next.is_some_and(|frame| plain(&frame.function) == plain(&pc.function)) {
-        next = trace.next();
-    }
-    (next.map(|frame| plain(&frame.function)) != Some(name)).then_some(link)
+    let trace = || lines[at..].iter().flat_map(|line| &line.frames);
+    let behind = trace()
+        .position(|frame| plain(&frame.function) == plain(&pc.function))
+        .map_or(0, |own| own + 1);
+    let next = trace().nth(behind);
+    (next.map(|frame| plain(&frame.function)) != Some(name)).then_some((behind, link))
 }

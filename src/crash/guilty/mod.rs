@@ -16,7 +16,7 @@ use super::title::plain;
 use crate::model::CrashKind;
 use frames::Frames;
 pub(super) use frames::leaf_caller;
-pub(super) use stuck::section_cpu;
+pub(super) use stuck::{section, section_cpu};
 
 /// What is known of a report whose guilty function is wanted.
 pub(super) struct Evidence<'a> {
@@ -34,6 +34,8 @@ pub(super) struct Evidence<'a> {
     pub(super) cpus: &'a [u32],
     /// Whether another report's lines are mixed into it, line by line.
     pub(super) mixed: bool,
+    /// Whether a fault came while this one was printed, before its registers.
+    pub(super) nested: bool,
 }
 
 /// The guilty function, if the report has one.
@@ -70,6 +72,12 @@ pub(super) fn function(evidence: &Evidence<'_>) -> Option<String> {
         lines,
         unsure: true,
     };
+    if evidence.nested
+        && let Some(first) = sure.interrupted()
+        && let Some(found) = names.first(first.pc_and_behind())
+    {
+        return Some(found);
+    }
     select(evidence, &names, sure)
         .or_else(|| select(evidence, &names, unsure))
         .or_else(|| by_foreign_trace(evidence, &names))
@@ -88,7 +96,8 @@ fn select(evidence: &Evidence<'_>, names: &Names<'_>, frames: Frames<'_>) -> Opt
         FrameSelector::Warn => names
             .first(frames.pc_and_behind())
             .or_else(|| names.first(frames.below_heading()))
-            .or_else(|| names.first(warned_function(header))),
+            .or_else(|| names.first(warned_function(header)))
+            .or_else(|| names.first(frames.below_heading_or_not())),
         FrameSelector::LockSite(words) => frames
             .from(|line| line.text.contains(words))?
             .lines
@@ -107,7 +116,9 @@ fn select(evidence: &Evidence<'_>, names: &Names<'_>, frames: Frames<'_>) -> Opt
         FrameSelector::RcuStall => stuck::rcu(names, frames, evidence.cpus),
         FrameSelector::Workers => stuck::workers(names, frames),
         FrameSelector::Hung => stuck::hung(&names.all(frames.below_heading())),
-        FrameSelector::Named => names.first(named_function(header)),
+        FrameSelector::Named => names
+            .first(named_function(header))
+            .or_else(|| names.first(warned_function(header))),
     }
 }
 
@@ -135,6 +146,9 @@ static WARNED: LazyLock<Regex> = LazyLock::new(|| {
 /// The function that a warning's first line names: all that is left if the
 /// rest was lost.
 fn warned_function(header: &str) -> Option<String> {
+    if let Some(rest) = header.strip_prefix("Badness in ") {
+        return rest.split(' ').next().map(str::to_owned);
+    }
     let found = WARNED.captures(header)?;
     Some(plain(&found[1]).to_owned())
 }

@@ -7,7 +7,7 @@ use regex::Regex;
 
 use super::Names;
 use super::frames::Frames;
-use crate::crash::skip::{self, HAND_OVERS, SHARED_WAITS, WAITING};
+use crate::crash::skip::{self, SHARED_WAITS};
 use crate::crash::stack_line::StackLine;
 
 /// Lines that say whose state follows.
@@ -34,7 +34,10 @@ pub(in crate::crash) fn section_cpu(text: &str) -> Option<u32> {
 
 /// The part of a report that shows one of these CPUs: an NMI backtrace of it
 /// rather than another dump, and only one that shows a function.
-fn section<'a>(lines: &'a [StackLine], cpus: &[u32]) -> Option<&'a [StackLine]> {
+pub(in crate::crash) fn section<'a>(
+    lines: &'a [StackLine],
+    cpus: &[u32],
+) -> Option<&'a [StackLine]> {
     let mut sections: Vec<(u32, usize, usize, bool)> = Vec::new();
     for (at, line) in lines.iter().enumerate() {
         let Some(cpu) = section_cpu(&line.text) else {
@@ -147,10 +150,7 @@ pub(super) fn workers(names: &Names<'_>, frames: Frames<'_>) -> Option<String> {
 fn stall(names: &[String]) -> Option<String> {
     let mut inside = names.first()?;
     for name in names {
-        let hands_over = HAND_OVERS
-            .iter()
-            .any(|(_, patterns)| patterns.iter().any(|p| skip::matches(name, p)));
-        if hands_over {
+        if skip::hands_over(name) {
             // Whom it waits for differs; that it calls other CPUs does not.
             if name.contains("smp_call_function") {
                 return Some("smp_call_function".to_owned());
@@ -171,13 +171,10 @@ fn stall_or_first(names: &[String]) -> Option<String> {
 pub(super) fn hung(names: &[String]) -> Option<String> {
     for name in names {
         for (part, shared) in SHARED_WAITS {
-            if name.contains(part) {
+            if skip::matches(name, part) {
                 return Some(shared.map_or_else(|| name.clone(), str::to_owned));
             }
         }
     }
-    names
-        .iter()
-        .find(|name| !WAITING.iter().any(|part| name.contains(part)))
-        .cloned()
+    names.iter().find(|name| !skip::waits(name)).cloned()
 }

@@ -15,6 +15,7 @@ fn guilty(selector: FrameSelector, cpus: &[u32], text: &str) -> Option<String> {
         lines: &lines(text),
         cpus,
         mixed: false,
+        nested: false,
     })
 }
 
@@ -95,7 +96,7 @@ fn the_link_register_of_a_function_with_a_frame_is_no_caller() {
         let report = lines(&format!(
             "x\npc : f+0x18/0x20\nlr : {link}\nCall trace:\n f+0x18/0x20\n caller+0x4/0x20\n"
         ));
-        assert_eq!(leaf_caller(&report), None);
+        assert!(leaf_caller(&report).is_none());
     }
 }
 
@@ -115,6 +116,7 @@ fn a_report_interrupted_before_its_trace_uses_the_frames_below_the_reporter() {
         lines: &report,
         cpus: &[],
         mixed: false,
+        nested: false,
     });
     assert_eq!(found.as_deref(), Some("demo_read"));
 }

@@ -50,7 +50,7 @@ static BEFORE_FRAME: LazyLock<Regex> = LazyLock::new(|| {
             (?: (?:\[<?)?(?:0x)?(?:[0-9a-f]{6,16}|\(_*ptrval_*\))>?\]\)?[:\ ]?
               | <[0-9a-f]{8,16}>
               | \[[0-9a-f]{8}\ :
-              | [0-9a-f]{8,16}(?:\ <)?@?
+              | [0-9a-f]{8,16}\b
             )\s*){0,2}
         (?:<+[/\#A-Z0-9]+>+\s*)*
         (\?\ +)?\(?\s*",
@@ -82,7 +82,7 @@ static AT: LazyLock<Regex> = LazyLock::new(|| {
 /// Headings of lists of frames.
 static HEADING: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"Call [Tt]race|^Stack Trace:|^Trace:|Allocated(?: by task [0-9]+)?:|Freed(?: by task [0-9]+)?:|(?:^|[^k]) ?backtrace(?: \(crc [[:xdigit:]]*\))?:|Backtrace:|Uninit was stored to memory at|Uninit was created at:|Local variable .* created at:|status: [0-9a-f]{16} badaddr: [0-9a-f]{16} cause: [0-9a-f]{16}",
+        r"Call [Tt]race|^Stack Trace:|^Trace:|Allocated(?: by task [0-9]+)?:|Freed(?: by task [0-9]+)?:|(?:^|[^k]) ?backtrace(?: \(crc [[:xdigit:]]*\))?:|Backtrace:|Last Breaking-Event-Address|Uninit was stored to memory at|Uninit was created at:|Local variable .* created at:|status: [0-9a-f]{16} badaddr: [0-9a-f]{16} cause: [0-9a-f]{16}",
     )
 });
 
@@ -93,6 +93,8 @@ static TRACE_HEADING: LazyLock<Regex> =
 
 impl StackLine {
     pub(super) fn new(text: &str) -> Self {
+        // kmemleak puts its name before each line since 6.8.
+        let text = text.strip_prefix("kmemleak: ").unwrap_or(text);
         let mut line = Self {
             text: text.to_owned(),
             ..Self::default()
@@ -151,7 +153,10 @@ fn frames(text: &str) -> Vec<Frame> {
             break;
         };
         let mut frame = found.frame;
-        frame.reliable = before.get(1).is_none() && !found.behind.ends_with("(unreliable)");
+        frame.reliable = before.get(1).is_none()
+            && !found.behind.ends_with("(unreliable)")
+            // s390 puts what it is not sure of in parentheses.
+            && !before[0].trim_start().starts_with("([<");
         frame.inlined = found.behind.ends_with("[inline]");
         if frame.source.is_none() {
             frame.source = place(found.behind);
@@ -216,7 +221,6 @@ mod tests {
             "    [<(ptrval)>] seq_read+0x16e/0x3b0",
             "[c000000000123456] [c0000000001abcde] .seq_read+0x16e/0x3b0",
             "[<000000000012abcd>] seq_read+0x16e/0x3b0 ",
-            "([<000000000012abcd>] seq_read+0x16e/0x3b0)",
             "Caller[0000000000734c30]: seq_read+0x16e/0x3b0",
             "[f0012345 : seq_read+0x16e/0x3b0 ] ",
             " <<EOE>>  [<ffffffff811e4d7e>] seq_read+0x16e/0x3b0",
@@ -235,7 +239,7 @@ mod tests {
             only(" m_init+0x1/0x2 [dummy(O+)]").module.as_deref(),
             Some("dummy")
         );
-        assert!(only("([<000000000012abcd>] seq_read+0x1/0x2)").reliable);
+        assert!(!only("([<000000000012abcd>] seq_read+0x1/0x2)").reliable);
         assert!(only(" list_del include/linux/list.h:117 [inline]").inlined);
     }
 

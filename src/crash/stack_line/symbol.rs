@@ -23,10 +23,11 @@ pub(super) fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("a pattern of this folder compiles")
 }
 
-/// `name+0x1/0x2 [module]`; `%pS` of lib/vsprintf.c. The dot is powerpc's.
+/// `name+0x1/0x2 [module]`; `%pS` of lib/vsprintf.c. The dot is powerpc's;
+/// x86-64 of 2.6.16 to 2.6.26 wrote `:module:name+0x1/0x2`.
 static OFFSET: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"^(?:\d+:)?\.?([A-Za-z_$][\w.$:<>-]*)\+0x([0-9a-f]+)/0x([0-9a-f]+)(?: *\[([\w-]+)[^\]]*\])?",
+        r"^(?:\d+:)?(?::([\w-]+):)?\.?([A-Za-z_$][\w.$:<>-]*)\+0x([0-9a-f]+)/0x([0-9a-f]+)(?: *\[([\w-]+)[^\]]*\])?",
     )
 });
 
@@ -125,10 +126,10 @@ pub(super) fn symbol(text: &str) -> Option<Symbol<'_>> {
 fn with_offset<'a>(found: &regex::Captures<'_>, text: &'a str) -> Symbol<'a> {
     Symbol {
         frame: Frame {
-            function: found[1].to_owned(),
-            offset: number(found.get(2), 16),
-            size: number(found.get(3), 16),
-            module: word(found.get(4)),
+            function: found[2].to_owned(),
+            offset: number(found.get(3), 16),
+            size: number(found.get(4), 16),
+            module: word(found.get(5).or(found.get(1))),
             reliable: true,
             ..Frame::default()
         },
@@ -154,6 +155,7 @@ mod tests {
             ".seq_read+0x16e/0x3b0",
             "<seq_read+0x16e/0x3b0>",
             "(seq_read+0x16e/0x3b0)",
+            ":dummy:seq_read+0x16e/0x3b0",
             "seq_read (fs/seq_file.c:12 (discriminator 13))",
             "seq_read (fs/seq_file.c:12 include/linux/x.h:34) dummy",
             "[seq_read+110/112]",

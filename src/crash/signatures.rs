@@ -569,7 +569,7 @@ pub const SIGNATURES: &[Signature] = &[
     row("alignment_trap", K::Oops, "Alignment trap: ", "Alignment trap in {function}")
         .anywhere()
         .pattern(concat!(r"^Alignment trap: not handling instruction [0-9a-f]+ at ", kernel_address!()))
-        .confirm("^Internal error: |^Unhandled fault: ", 4)
+        .confirm("^Internal error: ", 4)
         .select(F::PcThenTrace)
         .fatal(),
     row("s390_operation", K::Oops, "illegal operation: 00", "illegal operation in {function}")
@@ -656,7 +656,10 @@ pub const SIGNATURES: &[Signature] = &[
         .select(F::PcThenTrace)
         .fatal()
         .continues()
-        .confirm(r"^(?:CPU|Modules linked|EIP|PC|pc )", 6),
+        .confirm(
+            r"^(?:CPU:? *\d|Modules linked in:|[ER]IP:? |PC *: |PC is at \S+\+0x|pc ?: )",
+            6,
+        ),
     row("oops_bare", K::Oops, "Oops", "Oops in {function}")
         .kernel_line()
         .pattern(r"^Oops *$")
@@ -670,7 +673,7 @@ pub const SIGNATURES: &[Signature] = &[
         .select(F::PcThenTrace)
         .fatal()
         .continues()
-        .confirm(r"^(?:CPU|Cpu |Modules linked|Pid:|PC|pc |epc|era|NIP|REGS|TSTATE|Krnl|Process|\$ ?0|EIP|RIP)", 6),
+        .confirm(r"^(?:CPU:? *\d|Cpu \d|Modules linked in:|Pid: \d|PC *: |PC is at \S+\+0x|pc ?: |epc +: |era +: |NIP|REGS: |TSTATE: |Krnl PSW|Process .*pid|\$ 0  |[ER]IP:? )", 6),
     // An oops whose first lines are gone.
     row("oops_cut", K::Oops, "EIP is at ", "Oops in {function}")
         .pattern(r"^EIP is at \S")

@@ -10,7 +10,7 @@ use clap::Subcommand;
 use super::ui::{BuildBar, Ui};
 use crate::build::cache::Cache;
 use crate::lab::{
-    BaseBuild, BuildSpec, Builder, DEBIAN_TARBALL, KernelState, LAB_KERNELS, LabKernel,
+    BaseBuild, BuildSpec, Builder, DEBIAN_TARBALL, Fix, KernelState, LAB_KERNELS, LabKernel,
     LabKernelRow, NamedText, Source, Store,
 };
 use crate::model::ExitCode;
@@ -49,6 +49,10 @@ struct BuildArgs {
     /// With --name: apply this patch; may be given several times
     #[arg(long, value_name = "FILE", requires = "name")]
     patch: Vec<PathBuf>,
+
+    /// With --name: take the fix out, wherever this source has free_module()
+    #[arg(long, requires = "name")]
+    without_fix: bool,
 
     /// With --name: lay this fragment over the lab's configuration; may be
     /// given several times
@@ -152,7 +156,12 @@ fn build_one(build_spec: &BuildSpec, builder: &Builder<'_>, ui: &Ui) -> Result<(
 fn recipes(args: &BuildArgs) -> Result<Vec<BuildSpec>, Failure> {
     if let Some(name) = &args.name {
         let (fragments, patches) = (texts(&args.config)?, texts(&args.patch)?);
-        let build_spec = BuildSpec::custom(name, fragments, patches)?;
+        let fix = if args.without_fix {
+            Fix::TakenOut
+        } else {
+            Fix::AsItIs
+        };
+        let build_spec = BuildSpec::custom(name, fragments, fix, patches)?;
         return Ok(vec![build_spec]);
     }
     args.kernels.iter().map(|name| row_recipe(name)).collect()

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! room       imports
-//! cli        build crash kernel lab model procfs race recorder report session trial verdict vm
+//! cli        build console crash kernel lab model procfs race recorder report session trial verdict vm
 //! session    build kernel lab model procfs race recorder report states stats trial verdict vm
 //! report     build model procfs stats verdict
 //! states     build crash kernel model procfs vm

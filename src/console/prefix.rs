@@ -15,7 +15,7 @@ fn pattern(text: &str) -> Regex {
 }
 
 /// `Nov 22 18:01:02 host ident[pid]: `, the same with an ISO time, and as
-/// busybox and OpenWrt write it: a year behind the time, the host left out,
+/// busybox and `OpenWrt` write it: a year behind the time, the host left out,
 /// `kern.warn` before the name.
 static SYSLOG: LazyLock<Regex> = LazyLock::new(|| {
     pattern(

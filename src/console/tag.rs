@@ -1,6 +1,6 @@
 //! The tag that vendors' kernels print between time and text: which CPU
-//! printed the line, in which task. Android's Samsung, MediaTek and HiSilicon
-//! trees have one each; every line of such a log carries it.
+//! printed the line, in which task. Several Android trees have one each; every
+//! line of such a log carries it.
 
 use std::sync::LazyLock;
 
@@ -41,9 +41,9 @@ static FORMS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
     [
         // Samsung: `[3:    kworker/3:0:14402] `, `I[7:      swapper/0:    1] `.
         r"^ *[A-Z ]?\[ *(?P<cpu>\d{1,3}): *(?P<comm>[^\[\]]{1,40}?): *(?P<pid>\d{1,7})\] ?",
-        // MediaTek: `(3)[1234:comm]`, `-(0)[0:swapper/0]`, `<1>.(1)[24:x]`.
+        // Mediatek: `(3)[1234:comm]`, `-(0)[0:swapper/0]`, `<1>.(1)[24:x]`.
         r"^ *(?:<\d+>\.?)?[-.]?\((?P<cpu>\d{1,3})\)\[(?P<pid>\d{1,7}):(?P<comm>[^\]]{0,40})\] ?",
-        // HiSilicon: `[pid:1,cpu0,swapper/0]`, `[pid:1,cpu0,in irq,3]`.
+        // Hisilicon: `[pid:1,cpu0,swapper/0]`, `[pid:1,cpu0,in irq,3]`.
         r"^ *(?:\[\d{4}[^\]]*\])?\[pid:(?P<pid>\d{1,7}),cpu(?P<cpu>\d{1,3}),(?P<comm>[^\],]{1,40})(?:,\d+)?\] ?",
         // LG, Sony: `/ 07-25 10:15:21.122][4] `, the time already taken off.
         r"^\[(?P<cpu>\d{1,2})\] (?P<comm>)(?P<pid>)",

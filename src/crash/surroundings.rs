@@ -51,6 +51,10 @@ const ASKED_TO_REBOOT: &[&str] = &[
 
 /// What has been learned of the log so far.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a thing seen or not, in any combination"
+)]
 pub(super) struct Log {
     stamped: bool,
     firmware: bool,

@@ -31,8 +31,8 @@ static OFFSET: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
-/// scripts/decode_stacktrace.sh and faddr2line: `name (file.c:12 (discriminator
-/// 3) file.h:4) module`.
+/// `scripts/decode_stacktrace.sh`: `name (file.c:12 (discriminator 3) file.h:4)
+/// module`.
 static DECODED: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r"^\.?([A-Za-z_$][\w.$]*) \(((?:[\w.~/+-]+\.\w{1,3}:\d+|\?\?:[?0]))(?: \(discriminator \d+\)| [\w.~/+-]+\.\w{1,3}:\d+)*\)(?: +\[?([A-Za-z_][\w-]*)\]?$)?",

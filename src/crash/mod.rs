@@ -32,6 +32,7 @@ pub use prefilter::TOKENS as MARKERS;
 pub use scanner::{ScanEvent, Scanner, Sign};
 pub use signature::{Anchor, FrameSelector, Signature};
 pub use signatures::SIGNATURES;
+pub use skip::skip_rule;
 pub use taint::{TAINTS, taint_mask, taints};
 
 /// Every crash in a whole log, in the order of their first lines.

@@ -4,7 +4,7 @@
 //! A pattern is a whole name, underscores before it and `_noprof` behind it
 //! left out of account; `*` stands for any letters, `[bwlq]` for one of these.
 //! A pattern with a `*` must not hit what a driver or a test may call its own
-//! functions: `tests/skipped_symbols.txt` lists which exported functions of
+//! functions: `fixtures/skip/skipped-6.1.txt` lists which exported functions of
 //! Linux 6.1 each pattern skips.
 
 /// Whether a name fits a pattern.
@@ -34,7 +34,16 @@ fn fits(name: &[u8], pattern: &[u8]) -> bool {
 
 /// Whether a function is skipped in every report.
 pub(super) fn always(name: &str) -> bool {
-    any(ALWAYS, name)
+    skip_rule(name).is_some()
+}
+
+/// The pattern by which a function is skipped in every report, if it is.
+pub fn skip_rule(name: &str) -> Option<&'static str> {
+    ALWAYS
+        .iter()
+        .flat_map(|(_, patterns)| patterns.iter())
+        .find(|pattern| matches(name, pattern))
+        .copied()
 }
 
 /// Whether the kernel hands over in this function.

@@ -101,7 +101,9 @@ static OFFSET: LazyLock<Regex> = LazyLock::new(|| pattern(r"Kernel Offset: 0x([0
 /// Reads a line into the crash. The first line that says a thing is believed.
 pub(super) fn read(text: &str, crash: &mut Crash) {
     process(text, crash);
-    if let Some(found) = OFFSET.captures(text) {
+    if text.contains("Kernel Offset")
+        && let Some(found) = OFFSET.captures(text)
+    {
         crash.kernel_offset = u64::from_str_radix(&found[1], 16).ok();
     }
     if let Some((_, list)) = text.split_once("Modules linked in:") {
@@ -140,11 +142,21 @@ fn process(text: &str, crash: &mut Crash) {
         taint(text, crash);
     }
     if crash.kernel.is_none()
+        && text.contains("EFLAGS")
         && let Some(found) = FLAGS_RELEASE.captures(text)
     {
         crash.kernel = Some(found[1].to_owned());
     }
     if crash.cpu.is_some() && crash.pid.is_some() && crash.comm.is_some() {
+        return;
+    }
+    // Most lines name no process; no pattern needs to look at those.
+    let worth_it = [
+        "omm", "id:", "ID:", "pid", "PID", "CPU", "Cpu", " task ", "TASK", "): ", "]: ",
+    ]
+    .iter()
+    .any(|words| text.contains(words));
+    if !worth_it {
         return;
     }
     let whole = PROCESS_LINE

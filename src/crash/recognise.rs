@@ -3,6 +3,7 @@
 
 use std::sync::LazyLock;
 
+use aho_corasick::AhoCorasick;
 use regex::Regex;
 
 use super::ignore;
@@ -81,6 +82,23 @@ static WARNING: LazyLock<Regex> = LazyLock::new(|| {
     .expect("a pattern that compiles")
 });
 
+/// Finds the markers in a line, so that only their rows are looked at.
+static MARKERS: LazyLock<AhoCorasick> = LazyLock::new(|| {
+    #[expect(clippy::expect_used, reason = "a list of constants")]
+    AhoCorasick::new(SIGNATURES.iter().map(|row| row.marker)).expect("the markers build")
+});
+
+/// The rows whose marker is in the text, in the table's order.
+fn candidates(text: &str) -> Vec<usize> {
+    let mut rows: Vec<usize> = MARKERS
+        .find_overlapping_iter(text)
+        .map(|found| found.pattern().as_usize())
+        .collect();
+    rows.sort_unstable();
+    rows.dedup();
+    rows
+}
+
 /// The first row that matches the line.
 pub(super) fn recognise(line: &Line<'_>, around: Surroundings) -> Option<Match> {
     if line.origin == Origin::UserSpace {
@@ -88,18 +106,25 @@ pub(super) fn recognise(line: &Line<'_>, around: Surroundings) -> Option<Match> 
     }
     let surely_kernel = line.origin == Origin::Kernel;
     let misplaced = !surely_kernel && around == Surroundings::Stamped;
-    COMPILED.iter().find_map(|row| {
+    candidates(&line.text).into_iter().find_map(|row| {
+        let row = &COMPILED[row];
         if misplaced && !row.signature.unstamped {
             return None;
         }
         let (at, marker) = anchored_at(row.signature, &line.text, surely_kernel)?;
-        if ignore::harmless(&line.text, marker) {
-            return None;
-        }
         let rest = &line.text[at..];
         if row.signature.selector == FrameSelector::Warn
             && rest.starts_with("WARNING: ")
             && !WARNING.is_match(rest)
+        {
+            return None;
+        }
+        // Whether is cheaper than where.
+        if row
+            .pattern
+            .as_ref()
+            .is_some_and(|pattern| !pattern.is_match(rest))
+            || ignore::harmless(&line.text, marker)
         {
             return None;
         }

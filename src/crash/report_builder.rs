@@ -323,7 +323,9 @@ impl ReportBuilder {
         let kind = self.found.row.signature.kind;
         match name {
             "slub" | "slub_poison" | "slub_other" => kind == CrashKind::Kasan,
-            "slab_track" => matches!(kind, CrashKind::Kasan | CrashKind::BadMemory),
+            "slab_freed" | "slab_allocated" => {
+                matches!(kind, CrashKind::Kasan | CrashKind::BadMemory)
+            }
             "stack_regs" | "stack_frame_pointer" | "unwinder" => !self.ended && self.wants_frames(),
             _ => false,
         }
@@ -394,9 +396,11 @@ impl ReportBuilder {
         let ruler = self.traced && text.starts_with("==========");
         let end = text.contains("---[ end ") || ruler;
         let stack = is_stack_words(text);
-        let framed = !stack && has_frame(text);
+        // With a frame there already, an offset is enough of a sign.
+        let offset = text.contains("+0x");
+        let framed = !stack && !(offset && self.framed) && has_frame(text);
         self.framed |= framed;
-        let strong = end || absorbed || framed || text.contains("+0x") || stack;
+        let strong = end || absorbed || framed || offset || stack;
         let near = self.quiet < NEAR;
         let belongs = strong || text.contains("Kernel panic") || (near && is_body_line(text));
         let confirmed = self.unconfirmed.is_some() && (absorbed || self.confirms(text));

@@ -19,6 +19,8 @@ use crate::model::{Crash, CrashKind, Severity};
 const LONGEST_LINE: usize = 64 << 10;
 /// How far back the lines before a crash are looked at.
 const HISTORY: usize = 16 << 10;
+/// Lines between a ruler and the first line of its report, the ruler included.
+const MOST_BEFORE: usize = 5;
 /// Reports builder at a time: one for each CPU that talks at once.
 const MOST_OPEN: usize = 8;
 
@@ -401,36 +403,32 @@ impl Scanner {
         self.lines + 1
     }
 
-    /// The complete lines just before `start`, oldest first.
-    fn history(&self, start: usize) -> impl Iterator<Item = &[u8]> {
-        let from = start.saturating_sub(HISTORY);
-        let kept = &self.bytes[from..start];
-        // The first of them may be cut.
-        let cut = if from == 0 && self.base == 0 {
-            0
-        } else {
-            memchr::memchr(b'\n', kept).map_or(kept.len(), |at| at + 1)
-        };
-        kept[cut..].split_inclusive(|&b| b == b'\n')
-    }
-
     /// The lines before a report that belong to it: rulers and what was said
     /// just before the alarm.
     fn before(&self, start: usize) -> Vec<String> {
-        let mut lines: Vec<String> = Vec::new();
-        for raw in self.history(start) {
-            let text = console::parse_line(raw).text.into_owned();
-            if text.contains("[ cut here ]") || text.starts_with("=====") {
-                lines.clear();
-            } else if lines.is_empty() {
-                continue;
+        let oldest = start.saturating_sub(HISTORY);
+        let mut lines: Vec<&[u8]> = Vec::new();
+        let mut end = start;
+        while lines.len() < MOST_BEFORE && end > oldest {
+            let from = memchr::memrchr(b'\n', &self.bytes[oldest..end - 1])
+                .map_or(oldest, |newline| oldest + newline + 1);
+            // The first line of what is kept may be cut.
+            if from == oldest && (oldest > 0 || self.base > 0) {
+                break;
             }
-            lines.push(console::clean(raw).into_owned());
-            if lines.len() > 5 {
-                lines.clear();
+            let line = &self.bytes[from..end];
+            lines.push(line);
+            end = from;
+            let text = console::parse_line(line).text;
+            if text.contains("[ cut here ]") || text.starts_with("=====") {
+                lines.reverse();
+                return lines
+                    .into_iter()
+                    .map(|line| console::clean(line).into_owned())
+                    .collect();
             }
         }
-        lines
+        Vec::new()
     }
 
     /// Drops what nobody needs any more.

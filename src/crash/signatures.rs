@@ -279,8 +279,12 @@ pub const SIGNATURES: &[Signature] = &[
         .else_without()
         .continues()
         .confirm(r"^-{20,}|^(?:INFO: )?Slab 0x|^(?:INFO: )?Object 0x|^INFO: 0x|^Disabling lock", 6),
-    row("slab_track", K::BadMemory, "INFO: ", "INFO: {1} in {function}")
-        .pattern(r"^INFO: (Freed|Allocated) in \S+ age=")
+    row("slab_freed", K::BadMemory, "INFO: Freed in ", "INFO: Freed in {function}")
+        .pattern(r"^INFO: Freed in \S+ age=")
+        .select(F::Named)
+        .continues(),
+    row("slab_allocated", K::BadMemory, "INFO: Allocated in ", "INFO: Allocated in {function}")
+        .pattern(r"^INFO: Allocated in \S+ age=")
         .select(F::Named)
         .continues(),
     // Work queues

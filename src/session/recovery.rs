@@ -249,12 +249,12 @@ mod tests {
 
     /// The journal of a run that made one trial and then ended without a word.
     fn left_behind(folder: &Path, name: &str, outcome: Outcome) -> Journal {
-        let mut settings = Request::default().settings;
-        settings.trials = 1;
+        let mut request = Request::default();
+        request.settings.trials = 1;
         let (environment, module) = (Environment::default(), ModuleRecord::default());
         let begin = Begin {
             format: FORMAT.to_owned(),
-            report: record::blank(environment, module, settings, 1, SystemTime::now()),
+            report: record::blank(environment, module, &request, SystemTime::now()).unwrap(),
             report_path: Some(folder.join(name)),
             module: "/none.ko".into(),
             dependencies: Vec::new(),

@@ -13,8 +13,7 @@ use thiserror::Error;
 use super::heard::{Heard, LIFE_S, LINGER, Readers, TURN, at_sysrq, budgets, died_of_sysrq, tail};
 use crate::crash;
 use crate::model::{
-    Accel, Crash, Environment, Held, Observed, Outcome, Settings, StateCheck, StateSource,
-    TrialPhase,
+    Crash, Environment, Held, Observed, Outcome, Settings, StateCheck, StateSource, TrialPhase,
 };
 use crate::recorder::Go;
 use crate::trial::{Conclusion, MOST_BOOTS, Step, Watch};

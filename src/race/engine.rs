@@ -139,11 +139,12 @@ impl Race {
             techniques: Vec::new(),
         };
         // For the readers to warm up on: a module that stays is no race.
-        let shown = Shown::load(if programs.is_some() || actions.is_some() {
-            &[]
+        let to_show = if programs.is_some() || actions.is_some() {
+            Vec::new()
         } else {
-            &modules
-        });
+            modules.clone()
+        };
+        let shown = Shown::load(&to_show);
         let mut targeted_readers = Vec::new();
         for (index, seat) in spec.placement.seats.iter().enumerate() {
             let targeted_reads = Arc::new(TargetedReads::default());
@@ -206,8 +207,13 @@ impl Race {
         );
         starting.armed(&race);
         gates.rehearsed.open();
+        all_are_at(&gates.ready)?;
+        let seed = starting.at_gate();
+        let shown = Shown::load(&to_show);
+        gates.ready.open();
         all_are_at(&gates.race)?;
-        gates.seed.set(starting.at_gate());
+        drop(shown);
+        gates.seed.set(seed);
         recorder
             .race_start_ns
             .store(clock::monotonic_ns(), Ordering::Relaxed);

@@ -9,7 +9,7 @@
 //! cli        crash lab model procfs race report session
 //! session    build kernel lab model procfs race recorder report states stats trial verdict vm
 //! report     build model procfs stats verdict
-//! states     build crash kernel model procfs vm
+//! states     build crash kernel model procfs trial vm
 //! trial      build console crash kernel model procfs race recorder vm
 //! lab        build
 //! race       kernel model procfs recorder

@@ -222,3 +222,20 @@ fn the_check_sees_an_import() {
     assert_eq!(imports("use crate::{vm, model::Crash};"), ["vm", "model"]);
     assert_eq!(imports("// use crate::cli;"), Vec::<String>::new());
 }
+
+/// Who looks for a place in docs/architecture.md finds it.
+#[test]
+fn the_map_names_only_places_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let map = fs::read_to_string(root.join("docs/architecture.md")).expect("the map");
+    let places: Vec<&str> = map
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| word.starts_with("src/") || word.starts_with("fixtures/"))
+        .collect();
+    assert!(places.len() >= 10, "{places:?}");
+    for place in places {
+        assert!(root.join(place).exists(), "there is no {place}");
+    }
+}

@@ -52,8 +52,8 @@ fn text(diagnosis: &Diagnosis) -> String {
                 finding.what,
                 finding.detail
             );
-            if let Some(mend) = &finding.mend {
-                let _ = writeln!(text, "            -> {mend}");
+            if let Some(fix) = &finding.fix {
+                let _ = writeln!(text, "            -> {fix}");
             }
         }
     }

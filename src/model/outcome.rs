@@ -3,10 +3,14 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 /// How one trial ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Outcome {
     /// The kernel under test crashed while it was raced.
     Crashed,
@@ -32,13 +36,7 @@ impl Outcome {
 
     /// The word used in reports and on the terminal.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Crashed => "crashed",
-            Self::Survived => "survived",
-            Self::Hung => "hung",
-            Self::Broken => "broken",
-            Self::Unsupported => "unsupported",
-        }
+        self.into()
     }
 }
 
@@ -56,8 +54,10 @@ impl Outcome {
     Serialize,
     Deserialize,
     JsonSchema,
+    IntoStaticStr,
 )]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum TrialPhase {
     /// The kernel booted; our first process had said nothing yet.
     Boot,
@@ -73,12 +73,7 @@ pub enum TrialPhase {
 impl TrialPhase {
     /// The word used in reports and on the terminal.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Boot => "boot",
-            Self::Setup => "setup",
-            Self::Race => "race",
-            Self::Settle => "settle",
-        }
+        self.into()
     }
 
     /// Whether nothing had been raced yet: what happens here is not the race
@@ -90,8 +85,9 @@ impl TrialPhase {
 }
 
 /// What a whole run says about the kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Verdict {
     /// Every trial survived the exposure that was asked for, and readers were
     /// seen where the race is lost.
@@ -107,12 +103,7 @@ pub enum Verdict {
 impl Verdict {
     /// The word used in reports, file names and on the terminal.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pass => "pass",
-            Self::Fail => "fail",
-            Self::Inconclusive => "inconclusive",
-            Self::Broken => "broken",
-        }
+        self.into()
     }
 }
 

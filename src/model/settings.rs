@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 /// The target that readers read unless told otherwise: the one whose race
 /// modrace is about. The others are rows of a table in `race`.
@@ -141,8 +142,11 @@ impl Settings {
 }
 
 /// What tells that the race was lost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, IntoStaticStr,
+)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Oracle {
     /// The kernel's own `BUG_ON` in `module_flags()`, which `m_show()` calls
     /// for a tainted module only. One measurement per boot.
@@ -162,16 +166,14 @@ impl Oracle {
 
     /// The word used on the command line and in reports.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Crash => "crash",
-            Self::NearMiss => "near-miss",
-        }
+        self.into()
     }
 }
 
 /// How readers read the module list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, IntoStaticStr)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Strategy {
     /// The best mix known.
     Auto,
@@ -202,12 +204,7 @@ impl Strategy {
 
     /// The word used on the command line and in reports.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Head => "head",
-            Self::Full => "full",
-            Self::AsReported => "as-reported",
-        }
+        self.into()
     }
 }
 
@@ -224,8 +221,11 @@ pub enum ChaosChoice {
 }
 
 /// What runs a guest's instructions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, IntoStaticStr,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Accel {
     /// KVM if a guest proves that it works, else TCG.
     Auto,
@@ -240,12 +240,7 @@ pub enum Accel {
 impl Accel {
     /// The word used on the command line and in reports.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Kvm => "kvm",
-            Self::Tcg => "tcg",
-            Self::None => "none",
-        }
+        self.into()
     }
 }
 

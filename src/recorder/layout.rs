@@ -152,6 +152,25 @@ impl Slot {
         self.stage.store(stage as u64, Ordering::Relaxed);
     }
 
+    /// What counts up whenever this worker gets on: loads begun, cycles, reads,
+    /// and calls that failed.
+    pub fn progress(&self) -> u64 {
+        [
+            &self.loads,
+            &self.cycles,
+            &self.reads,
+            &self.ebusy,
+            &self.eexist,
+            &self.enoent,
+            &self.ewouldblock,
+            &self.other,
+        ]
+        .iter()
+        .fold(0, |sum, count| {
+            sum.wrapping_add(count.load(Ordering::Relaxed))
+        })
+    }
+
     /// Says that a load begins. Seen by all before the load can be.
     pub fn begin_load(&self) {
         self.loads.fetch_add(1, Ordering::SeqCst);

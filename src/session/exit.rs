@@ -20,7 +20,7 @@ use crate::session::kernel_arg::KERNEL_HELP;
 use crate::states::{HoldError, StatesError};
 use crate::stats::StatsError;
 use crate::trial::bare::BareError;
-use crate::trial::bare::journal::JournalError;
+use crate::trial::bare::JournalError;
 use crate::vm::VmError;
 use crate::vm::contents::PackError;
 

@@ -48,7 +48,7 @@ pub mod stop;
 
 pub use crate::recorder::Phase;
 pub use crate::trial::Event;
-pub use crate::trial::bare::worker_process;
+pub use crate::trial::bare::{WORKER_COMMAND, work};
 
 pub use control::ControlRequest;
 pub use events::Events;

@@ -78,7 +78,7 @@ pub(super) fn update(report: &mut Report) {
     settle(report);
 }
 
-/// Writes the last word into the report; returns the process's exit code.
+/// Makes the report final; returns the process's exit code.
 pub(super) fn conclude(report: &mut Report, interrupted: bool) -> ExitCode {
     report.complete = !interrupted;
     update(report);

@@ -13,7 +13,7 @@ use crate::build::config::KernelConfig;
 use crate::kernel::{preflight, uname};
 use crate::model::{Accel, Environment, Held, Observed, Oracle, Report, StateCheck};
 use crate::report::write::ReportFile;
-use crate::states::{StatesVm, check_console, check_observed, fit, observe_all};
+use crate::states::{StatesVm, check_console, check_died, check_observed, fit, observe_all};
 
 /// The states in which the kernel is made to print its list of modules.
 const CRASHED_IN: [Held; 4] = [Held::Init, Held::Live, Held::Exit, Held::Unloaded];
@@ -49,7 +49,9 @@ fn in_vms(
 ) -> Result<Report, Failure> {
     let mut prepared = preparation.prepare(kernel, None)?;
     let looked = look(&prepared, preparation, logs)?;
-    adopt(&mut prepared.environment, looked.guest);
+    if let Some(guest) = looked.guest {
+        adopt(&mut prepared.environment, guest);
+    }
     let mut report = preparation.report(&prepared)?;
     adopt_module(&mut report, &looked.seen);
     record::note_states(&mut report, looked.checks, looked.whole);
@@ -100,7 +102,8 @@ fn here(preparation: &Preparation<'_>) -> Result<Report, Failure> {
 
 /// What was seen of a kernel's states in VMs.
 pub(super) struct Looked {
-    guest: Environment,
+    /// None: the kernel died before it was done.
+    guest: Option<Environment>,
     seen: Vec<Observed>,
     /// The checks made of it.
     pub(super) checks: Vec<StateCheck>,
@@ -126,17 +129,31 @@ pub(super) fn look(
     };
     let events = preparation.events;
     events.note("the module in /proc/modules, in each state");
-    let (guest, seen) = vm.observe()?;
+    let (guest, seen) = match vm.observe() {
+        Ok(observed) => observed,
+        Err(error) => {
+            return Ok(Looked {
+                guest: None,
+                seen: Vec::new(),
+                checks: vec![check_died(Held::Init, error)?],
+                whole: false,
+            });
+        }
+    };
     let mut checks = check_observed(&seen);
     let whole = prints_its_list(kernel.config.as_ref(), events);
     for held in CRASHED_IN.into_iter().filter(|_| whole) {
         events.note(format!("sysrq-c while the module is {}", held.as_str()));
-        let crashes = vm.crash_in(held)?;
         let taints = letters(&seen);
-        checks.extend(check_console(held, kernel.module.name(), &taints, &crashes));
+        match vm.crash_in(held) {
+            Ok(crashes) => {
+                checks.extend(check_console(held, kernel.module.name(), &taints, &crashes));
+            }
+            Err(error) => checks.push(check_died(held, error)?),
+        }
     }
     Ok(Looked {
-        guest,
+        guest: Some(guest),
         seen,
         checks,
         whole,

@@ -1,14 +1,15 @@
 //! From what a trial came to, and what was counted, to its record: the same
 //! for guests and for bare machines.
 
-use super::watch::Conclusion;
+use super::conclusion::Conclusion;
 use crate::model::{AimRecord, Crash, CrashClass, CrashKind, Outcome, Settings, Severity, Trial};
 use crate::race::{READ_POLICIES, races};
 use crate::recorder::{Snapshot, Stage};
 
 /// A trial's record.
 pub(super) fn trial(index: u32, seed: u64, conclusion: Conclusion, counts: &Snapshot) -> Trial {
-    let crashed = conclusion.outcome == Outcome::Crashed;
+    // Cycles of warming up are none of the race.
+    let crashed = conclusion.outcome == Outcome::Crashed && !conclusion.phase.is_before_race();
     let aim = aim(conclusion.crash.as_ref(), &counts.aims);
     Trial {
         exposure_s: conclusion.exposure_s,
@@ -16,7 +17,9 @@ pub(super) fn trial(index: u32, seed: u64, conclusion: Conclusion, counts: &Snap
         reads: counts.reads,
         time_to_crash_s: conclusion.time_to_crash_s,
         cycles_to_crash: crashed.then_some(counts.cycles + 1),
+        phase: conclusion.phase,
         crash: conclusion.crash,
+        warnings: conclusion.warnings,
         counters: counts.counters.clone(),
         aim,
         chaos: conclusion.chaos,

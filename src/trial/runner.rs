@@ -5,15 +5,18 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
+use super::blocked_tasks;
 use super::scene::Scene;
 use crate::build::module_image::ModuleImage;
 use crate::kernel::module::{BACKGROUND, ModuleFile};
+use crate::kernel::preflight::taint;
 use crate::kernel::{affinity, clock};
 use crate::model::{Accel, BadLine, Oracle, Tunable};
 use crate::procfs::cpus::CpuList;
@@ -64,8 +67,14 @@ pub fn perform(
     recorder.magic.store(RECORDER_MAGIC, Ordering::Relaxed);
     recorder.enter(Phase::Setup);
     beat(recorder);
-    let taint_before = tainted();
-    let mut found = Found::default();
+    let longest_ms = Arc::new(AtomicU64::new(0));
+    let limits = blocked_limits(plan.settings.accel, Arc::clone(&longest_ms));
+    blocked_tasks::watch(recorder, limits);
+    let taint_before = taint();
+    let mut found = Found {
+        longest_ms,
+        ..Found::default()
+    };
     let ended = run(plan, module, folder, recorder, stop, &mut found, say);
     let (ending, reason) = match ended {
         Ok(()) => (Ending::Survived, String::new()),
@@ -80,7 +89,7 @@ pub fn perform(
         reads: seen.reads,
         counters: seen.counters,
         taint_before,
-        taint_after: tainted(),
+        taint_after: taint(),
         tunables: found.tunables,
         bad_lines: found.bad_lines,
     })));
@@ -90,8 +99,18 @@ pub fn perform(
 /// What a race leaves to be told, however it ended.
 #[derive(Default)]
 struct Found {
+    /// See [`blocked_tasks::Limits::longest_ms`].
+    longest_ms: Arc<AtomicU64>,
     tunables: Vec<Tunable>,
     bad_lines: Vec<BadLine>,
+}
+
+impl Found {
+    /// A load or unload of the set-up took so long.
+    fn took(&self, time: Duration) {
+        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.longest_ms.fetch_max(ms, Ordering::Relaxed);
+    }
 }
 
 fn run(
@@ -129,11 +148,15 @@ fn run(
         recorder
             .race_start_ns
             .store(clock::monotonic_ns(), Ordering::Relaxed);
+        let start = Instant::now();
         let (letters, course) = scene.rehearse(&raced)?;
+        found.took(start.elapsed());
         (taints, actions) = (letters, Some(course));
     } else {
         for module in &raced {
+            let start = Instant::now();
             taints = try_module(module, image.vermagic(), settings.oracle, target)?;
+            found.took(start.elapsed());
         }
     }
     say(GuestMessage::Module {
@@ -222,6 +245,17 @@ fn seats(asked: &[usize]) -> Result<Vec<usize>, Unfit> {
     Ok(asked.to_vec())
 }
 
+/// When tasks count as blocked. On a machine with disks of its own a task may
+/// wait for one.
+fn blocked_limits(accel: Accel, longest_ms: Arc<AtomicU64>) -> blocked_tasks::Limits {
+    let in_guest = accel != Accel::None;
+    blocked_tasks::Limits {
+        blocked: Duration::from_secs(if in_guest { 5 } else { 20 }),
+        longest_ms,
+        sysrq: in_guest,
+    }
+}
+
 /// Counts heartbeats for as long as the process lives.
 fn beat(recorder: &'static Recorder) {
     let beat = move || loop {
@@ -232,7 +266,7 @@ fn beat(recorder: &'static Recorder) {
         thread::sleep(HEARTBEAT);
     };
     // Without heartbeats the trial is taken for hung, which is the safe side.
-    let _thread = thread::Builder::new()
+    let _ = thread::Builder::new()
         .name("heartbeat".to_owned())
         .spawn(beat);
 }
@@ -244,11 +278,6 @@ fn mark_start() {
         "/dev/kmsg",
         format!("<5>{RACE_MARK}{}\n", clock::monotonic_ns()),
     );
-}
-
-fn tainted() -> u64 {
-    let text = fs::read_to_string("/proc/sys/kernel/tainted").unwrap_or_default();
-    text.trim().parse().unwrap_or(0)
 }
 
 /// A copy of the module under a name of its own; the first keeps its name.

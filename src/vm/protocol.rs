@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{BadLine, Counters, Environment, Held, Observed, Settings, Tunable};
+use crate::recorder::{Phase, Snapshot};
 
 /// Where the guest finds its plan.
 pub const PLAN_PATH: &str = "/modrace/plan.json";
@@ -102,6 +103,30 @@ pub struct Tick {
     pub reads: u64,
     /// The rest.
     pub counters: Counters,
+}
+
+impl From<Tick> for Snapshot {
+    /// What a page would say.
+    fn from(tick: Tick) -> Self {
+        Self {
+            present: false,
+            phase: if tick.race_start_ns > 0 {
+                Phase::Race
+            } else {
+                Phase::Setup
+            },
+            heartbeat: tick.now_ns,
+            heartbeat_ns: tick.now_ns,
+            race_start_ns: tick.race_start_ns,
+            race_end_ns: 0,
+            cycles: tick.cycles,
+            last_cycle_ns: 0,
+            reads: tick.reads,
+            counters: tick.counters,
+            stages: Vec::new(),
+            aims: Vec::new(),
+        }
+    }
 }
 
 /// How a trial ended in its own eyes. A crash is not among them: who crashes

@@ -10,6 +10,7 @@
 
 mod accelerator;
 mod compared;
+mod misbehaves;
 mod near_miss;
 mod outcomes;
 mod repeated;

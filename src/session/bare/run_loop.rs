@@ -20,8 +20,7 @@ use crate::session::exit::Failure;
 use crate::session::finished::Finished;
 use crate::session::record;
 use crate::trial::Event;
-use crate::trial::bare::journal::{Begin, Journal, Record};
-use crate::trial::bare::{BareTrials, Done};
+use crate::trial::bare::{BareTrials, Begin, Done, Journal, Record};
 use crate::verdict::exit_code;
 
 /// Longest wait for other files to reach the disk before a reboot.

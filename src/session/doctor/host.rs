@@ -6,7 +6,7 @@ use crate::kernel::preflight::{Facts, Refusal, TAINT_DIE, running_kdir};
 use crate::kernel::uname;
 
 pub(super) fn findings() -> Vec<Finding> {
-    // Whether it may crash is said when it is to, and nothing that is found.
+    // That it may crash is declared for a run, and not found on the machine.
     let facts = Facts::gather(true);
     let when = |is_so: bool, refusal| is_so.then_some(refusal);
     let died = facts.taint & TAINT_DIE != 0;

@@ -59,8 +59,8 @@ pub struct Finding {
     /// What was found, or what its absence means.
     pub detail: String,
     /// The command or step that gets it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mend: Option<String>,
+    #[serde(rename = "mend", skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
 }
 
 impl Finding {
@@ -68,25 +68,25 @@ impl Finding {
         Self::new(area, what, State::Found, detail.into(), None)
     }
 
-    fn missing(area: Area, what: &str, detail: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self::new(area, what, State::Missing, detail.into(), Some(mend.into()))
+    fn missing(area: Area, what: &str, detail: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self::new(area, what, State::Missing, detail.into(), Some(fix.into()))
     }
 
-    fn lacking(area: Area, what: &str, detail: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self::new(area, what, State::Lacking, detail.into(), Some(mend.into()))
+    fn lacking(area: Area, what: &str, detail: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self::new(area, what, State::Lacking, detail.into(), Some(fix.into()))
     }
 
     fn untested(area: Area, what: &str, detail: impl Into<String>) -> Self {
         Self::new(area, what, State::Untested, detail.into(), None)
     }
 
-    fn new(area: Area, what: &str, state: State, detail: String, mend: Option<String>) -> Self {
+    fn new(area: Area, what: &str, state: State, detail: String, fix: Option<String>) -> Self {
         Self {
             area,
             what: what.to_owned(),
             state,
             detail,
-            mend,
+            fix,
         }
     }
 }

@@ -53,8 +53,8 @@ fn finding(area: Area, need: &Need) -> Finding {
     if need.is_met() {
         Finding::found(area, need.what, need.why)
     } else {
-        let mend = format!("apt-get install {}", need.package);
-        Finding::missing(area, need.what, need.why, mend)
+        let fix = format!("apt-get install {}", need.package);
+        Finding::missing(area, need.what, need.why, fix)
     }
 }
 

@@ -113,7 +113,7 @@ impl StressNg {
         kernel.trials.base.extend(stress_ng);
         let trial = kernel
             .trials
-            .run(VmTrial { index: 0 }, &preparation.stop, &silent)
+            .run(VmTrial::new(0), &preparation.stop, &silent)
             .map_err(|_| "interrupted")?;
         let console = std::fs::read(logs.path().join("trial-0000.console.log"))?;
         if let Some(folder) = consoles {

@@ -68,7 +68,7 @@ fn race(
         failed: None,
     };
     campaign::run(jobs, stop, &mut schedule, |index, give_up, tell| {
-        prepared.trials.run(VmTrial { index }, give_up, tell)
+        prepared.trials.run(VmTrial::new(index), give_up, tell)
     })?;
     events.emit(Event::RunEnded);
     match schedule.failed {

@@ -56,11 +56,23 @@ pub struct Found {
     pub tunables: Vec<Tunable>,
 }
 
-/// One trial's place in the run.
+/// One trial of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct VmTrial {
     /// Its index, from 0.
     pub index: u32,
+    /// Longest time raced, seconds; the settings' if it is none of its own.
+    pub duration_s: Option<f64>,
+}
+
+impl VmTrial {
+    /// One as the settings say.
+    pub fn new(index: u32) -> Self {
+        Self {
+            index,
+            duration_s: None,
+        }
+    }
 }
 
 impl VmTrials {
@@ -129,8 +141,12 @@ impl VmTrials {
         stop: &AtomicBool,
         tell: &dyn Fn(Event),
     ) -> Result<Trial, Ended> {
+        let settings = Settings {
+            duration_s: trial.duration_s.unwrap_or(self.settings.duration_s),
+            ..self.settings.clone()
+        };
         let plan = TrialPlan {
-            settings: self.settings.clone(),
+            settings: settings.clone(),
             seed,
             probe: false,
             task: Task::Race,
@@ -144,7 +160,7 @@ impl VmTrials {
             .qemu
             .boot(&self.spec, &[&self.base, &plan])
             .map_err(Ended::broken)?;
-        let mut watch = Watch::new(budgets(&self.settings, self.spec.accel));
+        let mut watch = Watch::new(budgets(&settings, self.spec.accel));
         let start = Instant::now();
         let mut told = start;
         let mut cpu_threads = Vec::new();

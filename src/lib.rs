@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! room       imports
-//! cli        crash lab model procfs race report session
+//! cli        console crash lab model procfs race report session
 //! session    build kernel lab model procfs race recorder report states stats trial verdict vm
 //! report     build model procfs stats verdict
 //! states     build crash kernel model procfs trial vm

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::model::{Accel, ChaosChoice, DEFAULT_RACE, Oracle, Strategy};
+use crate::model::{Accel, ChaosChoice, DEFAULT_RACE, Oracle, Strategy, Terms};
 use crate::procfs::cpus::CpuList;
 use crate::race::action::ReaderAction;
 use crate::race::races::{self, RACES, RaceRow};
@@ -25,6 +25,14 @@ pub(super) struct RaceArgs {
     /// wants]
     #[arg(short = 'n', long, value_name = "N")]
     pub(super) trials: Option<u32>,
+    /// Let the kernel warn: its warnings are told, but fail it no more. Without
+    /// this a warning fails the kernel, unless its baseline shows it too
+    #[arg(long)]
+    pub(super) allow_warnings: bool,
+    /// What a PASS takes besides a clean run: without it the verdict is
+    /// inconclusive
+    #[arg(long, value_name = "WHAT")]
+    pub(super) require: Option<Require>,
     /// The race, from `modrace list races`
     #[arg(long, value_name = "NAME", default_value = DEFAULT_RACE, value_parser = race)]
     pub(super) race: &'static RaceRow,
@@ -103,6 +111,13 @@ pub(super) struct RaceArgs {
     pub(super) quiet: bool,
 }
 
+/// What a PASS may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Require {
+    /// A kernel that crashed under the same settings: beside it, or by --control
+    Control,
+}
+
 /// The machine that a guest gets.
 #[derive(Debug, clap::Args)]
 pub(super) struct MachineArgs {
@@ -147,6 +162,11 @@ impl RaceArgs {
                 Some(path) => Destination::File(path.clone()),
             },
             mended: self.mended,
+            terms: Terms {
+                allow_warnings: self.allow_warnings,
+                require_control: self.require == Some(Require::Control),
+                ..Terms::default()
+            },
             ..Request::of_race(self.race)
         };
         request.read(ReadRequest {
@@ -200,7 +220,7 @@ pub(super) struct ControlArgs {
     /// control that a PASS needs
     #[arg(long, value_name = "REPORT")]
     control: Option<PathBuf>,
-    /// How sure to be with a control, between 0.5 and 1
+    /// How sure to be with a control, between 0.5 and 0.999999
     #[arg(long, value_name = "LEVEL", default_value_t = DEFAULT_CONFIDENCE)]
     confidence: f64,
 }

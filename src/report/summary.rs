@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::model::{Environment, Outcome, Report, Summary};
 use crate::verdict::format::seconds;
+use crate::verdict::warnings;
 
 /// The summary of a run of one kernel.
 pub fn summary(report: &Report) -> String {
@@ -39,6 +40,15 @@ pub fn summary(report: &Report) -> String {
     }
     if let Some(cycles) = &stats.cycles_to_crash {
         row("cycles to crash", spread(cycles, whole_or_half));
+    }
+    for warning in warnings(&report.trials) {
+        row(
+            "warning",
+            format!(
+                "{}, {} in {} trials",
+                warning.title, warning.count, warning.trials
+            ),
+        );
     }
     row(
         "verdict",

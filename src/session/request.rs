@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use super::exit::Failure;
 use crate::model::{
-    Accel, ChaosChoice, DEFAULT_RACE, DEFAULT_TARGET, MAX_SEED, Oracle, Settings, Strategy,
+    Accel, ChaosChoice, DEFAULT_RACE, DEFAULT_TARGET, MAX_SEED, Oracle, Settings, Strategy, Terms,
 };
 use crate::procfs::cpus::CpuList;
 use crate::race::targets;
 use crate::recorder::MAX_WORKERS;
+use crate::verdict;
 
 /// Trials of a run.
 pub const DEFAULT_TRIALS: u32 = 5;
@@ -31,6 +32,8 @@ const MAX_DURATION_S: f64 = 366.0 * 86400.0;
 pub struct Request {
     /// How to race, and on what machine.
     pub settings: Settings,
+    /// What the verdict hangs on besides them.
+    pub terms: Terms,
     /// The run's seed.
     pub seed: u64,
     /// A module file to race; none: the dummy module, built for the kernel.
@@ -85,6 +88,7 @@ impl Default for Request {
                 race: DEFAULT_RACE.to_owned(),
                 driver: None,
             },
+            terms: Terms::default(),
             seed: 0,
             module: None,
             with: Vec::new(),
@@ -208,14 +212,10 @@ fn at_least_one(options: &[(&str, u32)]) -> Result<(), Failure> {
     }
 }
 
-/// Checks how sure to be of a comparison.
+/// Checks how sure to be of a comparison: in every command the same.
 pub fn check_confidence(confidence: f64) -> Result<(), Failure> {
-    if (0.5..1.0).contains(&confidence) {
-        return Ok(());
-    }
-    usage(format!(
-        "--confidence {confidence}: between 0.5 and 1, 1 not included"
-    ))
+    verdict::check_confidence(confidence)
+        .map_err(|wrong| Failure::usage(format!("--confidence: {wrong}")))
 }
 
 /// Trials at once that give each virtual CPU a host CPU, at least one.

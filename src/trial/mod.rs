@@ -15,6 +15,7 @@ mod event;
 mod evidence;
 mod judge;
 mod kernel_log;
+mod leaks;
 mod race_clock;
 mod record;
 mod runner;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use super::blocked_tasks;
+use super::leaks::LeakWatch;
 use super::scene::Scene;
 use crate::build::module_image::ModuleImage;
 use crate::kernel::module::{BACKGROUND, ModuleFile};
@@ -20,6 +21,7 @@ use crate::kernel::preflight::taint;
 use crate::kernel::{affinity, clock};
 use crate::model::{Accel, BadLine, Oracle, Tunable};
 use crate::procfs::cpus::CpuList;
+use crate::race::action::Actions;
 use crate::race::targets::{self, Target};
 use crate::race::{Placement, Race, RaceError, RaceSpec, shows};
 use crate::recorder::{Phase, RECORDER_MAGIC, Recorder, Stage};
@@ -31,6 +33,11 @@ use crate::vm::protocol::{
 const HEARTBEAT: Duration = Duration::from_millis(20);
 /// Longest wait for the workers after the race.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// Shares of the race's time after which a driver's leaks are looked for, and once
+/// more at its end.
+const LOOKS: &[f64] = &[0.2, 0.6];
+/// Files of a driver that are named.
+const MOST_TOLD: usize = 20;
 /// Time left to the kernel, after the race, to complain.
 const AFTERMATH: Duration = Duration::from_millis(300);
 
@@ -92,6 +99,7 @@ pub fn perform(
         taint_after: taint(),
         tunables: found.tunables,
         bad_lines: found.bad_lines,
+        leaks: found.leaks,
     })));
     recorder.enter(Phase::Done);
 }
@@ -103,6 +111,7 @@ struct Found {
     longest_ms: Arc<AtomicU64>,
     tunables: Vec<Tunable>,
     bad_lines: Vec<BadLine>,
+    leaks: Vec<String>,
 }
 
 impl Found {
@@ -140,6 +149,8 @@ fn run(
         .as_ref()
         .map_or(settings.loaders, |scene| scene.modules(settings.loaders));
     let raced = copies(image.name(), wanted)?;
+    let guest = settings.accel != Accel::None;
+    let mut leaks = settings.driver.as_ref().map(|_| LeakWatch::begin(guest));
     let (mut taints, mut actions) = (String::new(), None);
     if let Some(scene) = &scene {
         // A module that crashes the kernel when it is first unloaded has lost its
@@ -175,8 +186,9 @@ fn run(
         modules: raced,
         taints,
         seed: plan.seed,
-        guest: settings.accel != Accel::None,
+        guest,
     };
+    let files = spec.actions.as_ref().map(told_files).unwrap_or_default();
     let armed = |race: &Race| {
         found.tunables = race.tunables();
         say(GuestMessage::Racing(Racing {
@@ -185,6 +197,7 @@ fn run(
                 .map(|&name| name.to_owned())
                 .collect(),
             skipped: race.skipped.clone(),
+            files: files.clone(),
         }));
     };
     let race = Race::start(spec, recorder, armed, mark_start).map_err(|error| match error {
@@ -192,11 +205,22 @@ fn run(
         _ => broken(error.to_string()),
     })?;
 
-    let deadline = Instant::now() + Duration::from_secs_f64(settings.duration_s);
+    let start = Instant::now();
+    let deadline = start + Duration::from_secs_f64(settings.duration_s);
+    let mut looks = LOOKS
+        .iter()
+        .map(|share| Duration::from_secs_f64(settings.duration_s * share))
+        .peekable();
     let mut quit_early = false;
     while Instant::now() < deadline && !stop.load(Ordering::Relaxed) && !quit_early {
         thread::sleep(HEARTBEAT.min(deadline.saturating_duration_since(Instant::now())));
         quit_early = recorder.snapshot().stages.contains(&Stage::Ended);
+        if let (Some(leaks), true) = (
+            &mut leaks,
+            looks.next_if(|&at| start.elapsed() >= at).is_some(),
+        ) {
+            leaks.look(recorder.cycles());
+        }
     }
     found.bad_lines = race.bad_lines();
     let (restored, stuck) = race.end(PATIENCE);
@@ -217,12 +241,26 @@ fn run(
             ),
         });
     }
+    if let Some(mut leaks) = leaks {
+        leaks.look(recorder.cycles());
+        found.leaks = leaks.left(image.name());
+    }
     drop(background);
     drop(scene);
     // One more look at the list: a mutex that nobody gives back shows here.
     fs::read("/proc/modules").map_err(|error| broken(format!("/proc/modules: {error}")))?;
     thread::sleep(AFTERMATH);
     Ok(())
+}
+
+/// The files that a driver's readers open, for the record.
+fn told_files(actions: &Actions) -> Vec<String> {
+    let files = actions.files.iter().take(MOST_TOLD);
+    let mut told: Vec<String> = files.map(|path| path.display().to_string()).collect();
+    if actions.files.len() > MOST_TOLD {
+        told.push(format!("and {} more", actions.files.len() - MOST_TOLD));
+    }
+    told
 }
 
 /// The CPUs that workers sit on: those asked for, or all that there are. The

@@ -199,13 +199,10 @@ impl VmTrials {
         self.learn(&watch);
         let last = vm.recorder().snapshot();
         let complaint = vm.complaint();
-        let skipped = watch
-            .racing()
-            .map(|racing| racing.skipped.clone())
-            .unwrap_or_default();
-        let bad_lines = watch
+        let racing = watch.racing().cloned().unwrap_or_default();
+        let (bad_lines, leaks) = watch
             .finished()
-            .map(|finished| finished.bad_lines.clone())
+            .map(|finished| (finished.bad_lines.clone(), finished.leaks.clone()))
             .unwrap_or_default();
         let counts = if last.present {
             last.clone()
@@ -214,12 +211,8 @@ impl VmTrials {
         };
         let conclusion = watch.conclude(&last, &complaint);
         let trial = record::trial(trial.index, seed, conclusion, &counts);
-        let mut trial = record::of_race(&self.settings, trial, &counts);
-        trial.notes.extend(
-            skipped
-                .into_iter()
-                .map(|name| format!("chaos technique skipped: {name}")),
-        );
+        let mut trial = record::of_race(&self.settings, trial, &counts, &leaks);
+        trial.notes.extend(record::notes(&racing));
         trial.notes.extend(self.settings.crowding());
         trial.bad_lines = bad_lines;
         trial.console = log.name;

@@ -88,6 +88,9 @@ pub struct Racing {
     pub techniques: Vec<String>,
     /// Chaos techniques that this kernel cannot do, with the reason.
     pub skipped: Vec<String>,
+    /// The files that readers of a driver open.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
 }
 
 /// Counts on the way.
@@ -168,6 +171,9 @@ pub struct Finished {
     /// The first examples of lines that cannot be.
     #[serde(default)]
     pub bad_lines: Vec<BadLine>,
+    /// What a driver left behind, a line each.
+    #[serde(default)]
+    pub leaks: Vec<String>,
 }
 
 impl GuestMessage {

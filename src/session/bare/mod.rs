@@ -165,10 +165,9 @@ fn begin(
     let report = record::blank(
         environment(release, machine),
         record::module_record(&candidate.image),
-        request.settings,
-        request.seed,
+        &request,
         started,
-    );
+    )?;
     let report_path = record::report_file(&request.report, release, started)?
         .map(|file| std::path::absolute(file.path()))
         .transpose()

@@ -70,6 +70,7 @@ fn finished(ending: Ending, raced_s: f64) -> Finished {
         reads: seen.reads,
         counters: seen.counters,
         bad_lines: Vec::new(),
+        leaks: Vec::new(),
         taint_before: 0,
         taint_after: 0,
         tunables: Vec::new(),

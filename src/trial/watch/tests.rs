@@ -93,6 +93,7 @@ fn survivor(seen: &Snapshot) -> Finished {
         taint_after: 1 << 12,
         tunables: Vec::new(),
         bad_lines: Vec::new(),
+        leaks: Vec::new(),
     }
 }
 

@@ -6,10 +6,10 @@
 //!
 //! ```text
 //! room       imports
-//! cli        build console crash kernel lab model procfs race recorder report session trial verdict vm
+//! cli        build console crash lab model procfs race report session
 //! session    build kernel lab model procfs race recorder report states stats trial verdict vm
 //! report     build model procfs stats verdict
-//! states     build crash kernel model procfs vm
+//! states     build crash kernel model procfs trial vm
 //! trial      build console crash kernel model procfs race recorder vm
 //! lab        build
 //! race       kernel model procfs recorder

@@ -3,6 +3,7 @@
 
 mod ab;
 mod args;
+mod check;
 mod doctor;
 mod generate;
 mod lab;
@@ -19,7 +20,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::model::ExitCode;
 use crate::session::guest;
-use crate::session::worker_process;
+use crate::session::{WORKER_COMMAND, work};
 use ui::Ui;
 
 /// Races module loading against /proc/modules readers until a kernel crashes,
@@ -35,6 +36,7 @@ struct Cli {
 enum Command {
     Run(run::Args),
     Vm(vm::Args),
+    Check(check::Args),
     Ab(ab::Args),
     Recover(recover::Args),
     Doctor(doctor::Args),
@@ -64,7 +66,7 @@ pub fn main() -> ExitCode {
     }
     if std::env::args_os()
         .nth(1)
-        .is_some_and(|word| word == worker_process::COMMAND)
+        .is_some_and(|word| word == WORKER_COMMAND)
     {
         return worker_main();
     }
@@ -76,6 +78,7 @@ pub fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Run(args) => run::run(args, &ui),
         Command::Vm(args) => vm::run(args, &ui),
+        Command::Check(args) => check::run(args, &ui),
         Command::Ab(args) => ab::run(args, &ui),
         Command::Recover(args) => recover::run(args, &ui),
         Command::Doctor(args) => doctor::run(args, &ui),
@@ -96,7 +99,7 @@ pub fn main() -> ExitCode {
 /// A worker process is no command that anybody types: `run` starts it, with its
 /// plan on stdin.
 fn worker_main() -> ExitCode {
-    match worker_process::main() {
+    match work() {
         Ok(()) => ExitCode::Survived,
         Err(error) => Ui::new().failure(&error.into()),
     }

@@ -680,14 +680,14 @@ pub const SIGNATURES: &[Signature] = &[
         .confirm(r"^(?:CPU:? *\d|Cpu \d|Modules linked in:|Pid: \d|PC *: |PC is at \S+\+0x|pc ?: |epc +: |era +: |NIP|REGS: |TSTATE: |Krnl PSW|Process .*pid|\$ 0  |[ER]IP:? )", 6),
     // An oops whose first lines are gone.
     row("oops_cut", K::Oops, "EIP is at ", "Oops in {function}")
-        .pattern(r"^EIP is at \S")
+        .pattern(r"^EIP is at \S+\+0x")
         .select(F::PcThenTrace)
         .fatal()
         .continues()
         .cut()
         .confirm(r"^Process .*\(pid: |^Code: |Kernel panic", 80),
     row("oops_cut_arm", K::Oops, "PC is at ", "Oops in {function}")
-        .pattern(r"^PC is at \S")
+        .pattern(r"^PC is at \S+\+0x")
         .select(F::PcThenTrace)
         .fatal()
         .continues()

@@ -11,3 +11,4 @@ pub mod pstore;
 pub mod sys;
 pub mod tunable;
 pub mod uname;
+pub mod usage;

@@ -2,6 +2,7 @@
 //! record, and one table that feeds the help, `modrace list formats` and the
 //! dispatch. Nothing here computes a statistic; that is `stats`.
 
+mod check;
 mod evidence;
 mod excerpt;
 mod github;
@@ -18,12 +19,14 @@ mod read;
 mod schema;
 mod show;
 mod states;
+mod summary;
 mod text;
 mod validate;
 pub mod write;
 
 use thiserror::Error;
 
+pub use check::{check_schema, read_check, render_check, show_check};
 pub use github::{annotations, step_summary};
 pub use merge::{Differs, check_control, merge, with_control};
 pub use plot::svg;
@@ -31,7 +34,10 @@ pub use read::{ReadError, read};
 pub use schema::{VOLATILE, schema};
 pub use show::show;
 pub use states::states_text;
+pub use summary::summary;
 pub use validate::{Mismatch, validate};
+
+pub use crate::verdict::format::seconds;
 
 use crate::model::Report;
 

@@ -4,11 +4,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{BadLine, Counters, Environment, Held, Observed, Settings, Tunable};
+use crate::recorder::{Phase, Snapshot};
 
 /// Where the guest finds its plan.
 pub const PLAN_PATH: &str = "/modrace/plan.json";
 /// Where the guest finds the module.
 pub const MODULE_PATH: &str = "/modrace/module.ko";
+/// Where it finds modules to be loaded before it, in the order of their names.
+pub const BEFORE_PATH: &str = "/modrace/with";
 /// Before each line, where the agent channel is the console.
 pub const CONSOLE_PREFIX: &str = "modrace-agent: ";
 /// Printed to the kernel log when the race starts, followed by the monotonic
@@ -85,6 +88,9 @@ pub struct Racing {
     pub techniques: Vec<String>,
     /// Chaos techniques that this kernel cannot do, with the reason.
     pub skipped: Vec<String>,
+    /// The files that readers of a driver open.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
 }
 
 /// Counts on the way.
@@ -100,6 +106,30 @@ pub struct Tick {
     pub reads: u64,
     /// The rest.
     pub counters: Counters,
+}
+
+impl From<Tick> for Snapshot {
+    /// What a page would say.
+    fn from(tick: Tick) -> Self {
+        Self {
+            present: false,
+            phase: if tick.race_start_ns > 0 {
+                Phase::Race
+            } else {
+                Phase::Setup
+            },
+            heartbeat: tick.now_ns,
+            heartbeat_ns: tick.now_ns,
+            race_start_ns: tick.race_start_ns,
+            race_end_ns: 0,
+            cycles: tick.cycles,
+            last_cycle_ns: 0,
+            reads: tick.reads,
+            counters: tick.counters,
+            stages: Vec::new(),
+            aims: Vec::new(),
+        }
+    }
 }
 
 /// How a trial ended in its own eyes. A crash is not among them: who crashes
@@ -141,6 +171,9 @@ pub struct Finished {
     /// The first examples of lines that cannot be.
     #[serde(default)]
     pub bad_lines: Vec<BadLine>,
+    /// What a driver left behind, a line each.
+    #[serde(default)]
+    pub leaks: Vec<String>,
 }
 
 impl GuestMessage {

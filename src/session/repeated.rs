@@ -30,7 +30,8 @@ pub fn run(
     let preparation = Preparation::new(request, events)?;
     let file = preparation.report_file(kernel)?;
     let logs = file.as_ref().map(ReportFile::logs);
-    let prepared = preparation.prepare(kernel, logs)?;
+    let mut prepared = preparation.prepare(kernel, logs)?;
+    prepared.trials.wanted = Some(preparation.request.settings.trials);
     let mut report = preparation.report(&prepared)?;
     if let Some(file) = &file {
         // An unwritable place is found now, not after an hour of racing.

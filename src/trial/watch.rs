@@ -24,7 +24,7 @@ const SILENT_HEARTBEAT_S: f64 = 2.0;
 pub struct Budgets {
     /// What the machine runs on.
     pub accel: Accel,
-    /// From power-on to the guest's first word.
+    /// From power-on to the guest's first message.
     pub boot_s: f64,
     /// From there to the start of the race.
     pub setup_s: f64,
@@ -32,7 +32,7 @@ pub struct Budgets {
     pub duration_s: f64,
     /// Without a heartbeat, or without a load or an unload that came back.
     pub stall_s: f64,
-    /// From the end of the race to the guest's last word.
+    /// From the end of the race to the guest's result.
     pub settle_s: f64,
     /// From a crash's first line to the end of its report.
     pub linger_s: f64,

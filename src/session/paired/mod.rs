@@ -159,7 +159,7 @@ fn race<'a>(
         trials: 0,
     });
     campaign::run(jobs, stop, schedule, |(which, index), give_up, tell| {
-        kernel(which).trials.run(VmTrial { index }, give_up, tell)
+        kernel(which).trials.run(VmTrial::new(index), give_up, tell)
     })?;
     preparation.events.emit(Event::RunEnded);
     schedule.failed.take().map_or(Ok(()), Err)

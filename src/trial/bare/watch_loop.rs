@@ -265,6 +265,7 @@ impl WatchLoop<'_> {
                 // Said by guests, or in answer to another task.
                 GuestMessage::Hello { .. }
                 | GuestMessage::Tick(_)
+                | GuestMessage::AtGate
                 | GuestMessage::State(_)
                 | GuestMessage::Held
                 | GuestMessage::StatesEnded { .. } => {}

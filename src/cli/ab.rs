@@ -11,8 +11,7 @@ use crate::session::{Events, Failure};
 
 /// Compare a kernel without a fix with one that has it
 ///
-/// Exit code 0: the fix is confirmed. 1: the candidate crashed in the race, or
-/// otherwise. 5: not enough was shown; the verdict says what is missing.
+/// Exit code 0: the fix is confirmed. 1: the candidate crashed, hung or warned. 5: not enough was shown; the verdict says what is missing.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The kernel without the fix
@@ -24,12 +23,16 @@ pub(super) struct Args {
     /// Crashes of the baseline to wait for
     #[arg(long, value_name = "N", default_value_t = DEFAULT_CRASHES)]
     crashes: u32,
-    /// How sure to be, between 0.5 and 1
+    /// How sure to be, between 0.5 and 0.999999
     #[arg(long, value_name = "LEVEL", default_value_t = DEFAULT_CONFIDENCE)]
     confidence: f64,
     /// The most exposure that either kernel gets
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
     max_exposure: std::time::Duration,
+    /// How long the trials may take in all: what is left of it once the fix is
+    /// confirmed lowers the bound on how rare the crash may still be
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    budget: Option<std::time::Duration>,
     /// Do not look at the candidate's module states first
     #[arg(long)]
     no_states: bool,
@@ -55,6 +58,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
         crashes: args.crashes,
         confidence: args.confidence,
         max_exposure_s: args.max_exposure.as_secs_f64(),
+        budget_s: args.budget.map(|budget| budget.as_secs_f64()),
         cap: args.race.trials,
         states: !args.no_states,
         ..PairedRequest::new(without, with)

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::model::{Accel, ChaosChoice, DEFAULT_RACE, Oracle, Strategy};
+use crate::model::{
+    Accel, ChaosChoice, DEFAULT_RACE, DEFAULT_RENEW, Oracle, StartChoice, Strategy, Terms,
+};
 use crate::procfs::cpus::CpuList;
 use crate::race::action::ReaderAction;
 use crate::race::races::{self, RACES, RaceRow};
@@ -25,6 +27,14 @@ pub(super) struct RaceArgs {
     /// wants]
     #[arg(short = 'n', long, value_name = "N")]
     pub(super) trials: Option<u32>,
+    /// Let the kernel warn: its warnings are told, but fail it no more. Without
+    /// this a warning fails the kernel, unless its baseline shows it too
+    #[arg(long)]
+    pub(super) allow_warnings: bool,
+    /// What a PASS takes besides a clean run: without it the verdict is
+    /// inconclusive
+    #[arg(long, value_name = "WHAT")]
+    pub(super) require: Option<Require>,
     /// The race, from `modrace list races`
     #[arg(long, value_name = "NAME", default_value = DEFAULT_RACE, value_parser = race)]
     pub(super) race: &'static RaceRow,
@@ -103,6 +113,13 @@ pub(super) struct RaceArgs {
     pub(super) quiet: bool,
 }
 
+/// What a PASS may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Require {
+    /// A kernel that crashed under the same settings: beside it, or by --control
+    Control,
+}
+
 /// The machine that a guest gets.
 #[derive(Debug, clap::Args)]
 pub(super) struct MachineArgs {
@@ -130,7 +147,16 @@ pub(super) struct MachineArgs {
     /// The QEMU program [default: qemu-system-x86_64 on PATH]
     #[arg(long, value_name = "PATH")]
     pub(super) qemu: Option<PathBuf>,
-    /// Keep each trial's initramfs and QEMU command beside its console log
+    /// How trials start: boot; clone, from a guest that was booted, prepared and
+    /// saved at the gate; or auto: clones, once one has shown that it works here
+    #[arg(long, value_enum, default_value_t = StartArg::Auto)]
+    pub(super) start: StartArg,
+    /// Boot and save another guest after N clones, so that no result hangs on
+    /// one boot
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_RENEW)]
+    pub(super) renew: u32,
+    /// Keep each trial's initramfs and QEMU command beside its console log;
+    /// trials then boot
     #[arg(long)]
     pub(super) keep: bool,
 }
@@ -147,6 +173,11 @@ impl RaceArgs {
                 Some(path) => Destination::File(path.clone()),
             },
             mended: self.mended,
+            terms: Terms {
+                allow_warnings: self.allow_warnings,
+                require_control: self.require == Some(Require::Control),
+                ..Terms::default()
+            },
             ..Request::of_race(self.race)
         };
         request.read(ReadRequest {
@@ -185,6 +216,13 @@ impl MachineArgs {
         settings.jobs = self.jobs.unwrap_or_else(jobs);
         settings.mem_mib = self.mem_mib;
         settings.accel = self.accel.into();
+        let start = StartChoice::from(self.start);
+        // What is kept of a trial is a machine that boots.
+        settings.start = match start {
+            StartChoice::Auto if self.keep => StartChoice::Boot,
+            other => other,
+        };
+        settings.renew = (settings.start != StartChoice::Boot).then_some(self.renew);
         // The race's words come first, so that those typed have the last word.
         let append = [&*settings.append, &*self.append].join(" ");
         append.trim().clone_into(&mut settings.append);
@@ -200,7 +238,7 @@ pub(super) struct ControlArgs {
     /// control that a PASS needs
     #[arg(long, value_name = "REPORT")]
     control: Option<PathBuf>,
-    /// How sure to be with a control, between 0.5 and 1
+    /// How sure to be with a control, between 0.5 and 0.999999
     #[arg(long, value_name = "LEVEL", default_value_t = DEFAULT_CONFIDENCE)]
     confidence: f64,
 }
@@ -243,6 +281,23 @@ impl From<AccelArg> for Accel {
             AccelArg::Auto => Self::Auto,
             AccelArg::Kvm => Self::Kvm,
             AccelArg::Tcg => Self::Tcg,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum StartArg {
+    Auto,
+    Boot,
+    Clone,
+}
+
+impl From<StartArg> for StartChoice {
+    fn from(typed: StartArg) -> Self {
+        match typed {
+            StartArg::Auto => Self::Auto,
+            StartArg::Boot => Self::Boot,
+            StartArg::Clone => Self::Clone,
         }
     }
 }

@@ -11,23 +11,25 @@ mod outcome;
 mod record;
 mod seed;
 mod settings;
+mod start;
 mod states;
 
 pub use check::{CHECK_SCHEMA, CheckReport, RaceResult};
 pub use comparison::{
-    Comparison, Conclusion, Evidence, ExponentialityRecord, FisherRecord, LogRankRecord,
-    NearMissRecord, Run, Source,
+    Comparison, Conclusion, Detectable, Evidence, ExponentialityRecord, FisherRecord,
+    LogRankRecord, NearMissRecord, Run, Source,
 };
 pub use crash::{Crash, CrashClass, CrashKind, FollowOn, Frame, LinkedModule, Severity};
 pub use environment::{Environment, KernelRecord, ModuleRecord, Tunable};
 pub use lines::{BadLine, LineCounts, LineFault};
-pub use outcome::{ExitCode, Outcome, TrialPhase, Verdict};
+pub use outcome::{Assurance, ExitCode, Outcome, Terms, TrialPhase, Verdict};
 pub use record::{
-    AimRecord, Counters, ErrorCounts, Interval, Report, RunStats, SCHEMA, Sightings, Summary,
-    Termination, Tool, Trial, Warning,
+    AimRecord, Counters, ErrorCounts, Interval, Origin, Report, RunStats, SCHEMA, Sightings,
+    Summary, Termination, Tool, Trial, Warning,
 };
 pub use seed::{MAX_SEED, trial_seed};
 pub use settings::{
     Accel, ChaosChoice, DEFAULT_RACE, DEFAULT_TARGET, DriverSettings, Oracle, Settings, Strategy,
 };
+pub use start::{DEFAULT_RENEW, Start, StartChoice, StartStats, StartedBy, TemplateStats};
 pub use states::{Held, Observed, StateCheck, StateSource};

@@ -107,6 +107,62 @@ impl Verdict {
     }
 }
 
+/// What stands behind a pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Assurance {
+    /// A kernel that crashed, raced beside the one under test.
+    Compared,
+    /// A kernel that crashed under the same settings, from an earlier report.
+    Control,
+    /// Nothing: the run survived, and what it could have missed is not known.
+    /// Also where there is no pass.
+    #[default]
+    None,
+}
+
+impl Assurance {
+    /// The word used in reports and on the terminal.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Compared => "compared",
+            Self::Control => "control",
+            Self::None => "none",
+        }
+    }
+}
+
+/// What a verdict hangs on besides settings, trials and states.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Terms {
+    /// The confidence that a comparison is made at, 1 − α.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<f64>,
+    /// Whether warnings of the kernel are no failure.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_warnings: bool,
+    /// Whether a pass takes a positive control.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub require_control: bool,
+    /// Why no more trials were made, where more of them would have shown no
+    /// more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up: Option<String>,
+    /// How many checks of the module's states were made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub states_checked: Option<u32>,
+    /// Whether some of the module's states could not be looked at.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub states_incomplete: bool,
+}
+
+impl Terms {
+    /// Whether there is nothing to say of them.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// The one list of exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

@@ -481,7 +481,9 @@ impl RaceRow {
         match crash.class {
             _ if self.crashes.iter().any(|rule| rule.fits(crash)) => CrashClass::Target,
             // Another race's.
-            CrashClass::Target | CrashClass::Sibling => CrashClass::ModuleRelated,
+            CrashClass::Target | CrashClass::TargetFunctions | CrashClass::Sibling => {
+                CrashClass::ModuleRelated
+            }
             other => other,
         }
     }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::model::{Environment, Outcome, Report, Summary};
 use crate::verdict::format::seconds;
+use crate::verdict::{starts_sentence, warnings};
 
 /// The summary of a run of one kernel.
 pub fn summary(report: &Report) -> String {
@@ -24,6 +25,9 @@ pub fn summary(report: &Report) -> String {
     }
     row("race", race(report));
     row("trials", outcomes(report));
+    if let Some(starts) = &report.stats.starts {
+        row("started by", starts_sentence(starts));
+    }
     let stats = &report.stats;
     row(
         "exposure",
@@ -39,6 +43,15 @@ pub fn summary(report: &Report) -> String {
     }
     if let Some(cycles) = &stats.cycles_to_crash {
         row("cycles to crash", spread(cycles, whole_or_half));
+    }
+    for warning in warnings(&report.trials) {
+        row(
+            "warning",
+            format!(
+                "{}, {} in {} trials",
+                warning.title, warning.count, warning.trials
+            ),
+        );
     }
     row(
         "verdict",

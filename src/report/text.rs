@@ -65,6 +65,14 @@ fn render(report: &Report) -> Result<String, RenderError> {
         }
     }
 
+    let warnings = metadata::warning_lines(report);
+    if !warnings.is_empty() {
+        out.section("Warnings");
+        for line in warnings {
+            out.bullet(&line);
+        }
+    }
+
     out.section("Not shown");
     for line in evidence::not_shown(report) {
         out.bullet(&line);

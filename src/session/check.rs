@@ -25,7 +25,7 @@ use crate::race::races::{LabPair, RaceRow};
 use crate::report::with_control;
 use crate::report::write::save_as_json;
 use crate::trial::{Event, Schedule, Turn, VmTrial, campaign};
-use crate::verdict::{Next, Plan, UnderWay};
+use crate::verdict::{Kernel, Next, Plan, Seen, Start, UnderWay};
 
 /// Trials of a control at most, for each crash that is wanted.
 const TRIALS_FOR_A_CRASH: u32 = 2;
@@ -228,7 +228,9 @@ impl One<'_> {
                 return Ok((result, false));
             }
         };
-        let mut report = preparation.report(&prepared);
+        let mut report = preparation.report(&prepared)?;
+        // Without its control a row passes nothing.
+        report.terms.require_control = true;
         let before = control
             .as_ref()
             .map_or(&[][..], |(_, control)| &control.trials);
@@ -245,8 +247,6 @@ impl One<'_> {
                 (&name, control, source),
                 self.asked.confidence,
             )?;
-        } else if report.verdict == Verdict::Pass {
-            report.verdict = Verdict::Inconclusive;
         }
         let mut result = self.blank(report.verdict_reason.clone());
         result.verdict = Some(report.verdict);
@@ -303,7 +303,7 @@ impl One<'_> {
         let (row, wanted) = (self.row.name, self.asked.crashes);
         self.events
             .note(format!("{row}: making its control on {kernel}"));
-        let mut report = preparation.report(&prepared);
+        let mut report = preparation.report(&prepared)?;
         let mut schedule = UntilCrashes {
             prepared: &prepared,
             report: &mut report,
@@ -313,7 +313,7 @@ impl One<'_> {
         };
         let (jobs, stop) = (schedule.report.settings.jobs, &*preparation.stop);
         campaign::run(jobs, stop, &mut schedule, |index, give_up, tell| {
-            prepared.trials.run(VmTrial { index }, give_up, tell)
+            prepared.trials.run(VmTrial::new(index), give_up, tell)
         })?;
         record::conclude(&mut report, stop.load(Ordering::Relaxed));
         report.settings.trials = u32::try_from(report.trials.len()).unwrap_or(u32::MAX);
@@ -399,8 +399,10 @@ impl One<'_> {
                 crashes: u32::try_from(crashes.count()).unwrap_or(u32::MAX).max(1),
                 confidence: self.asked.confidence,
                 max_exposure_s: self.asked.max_exposure_s,
-                seed: self.seed,
+                longest_trial_s: report.settings.duration_s,
+                budget_s: None,
             },
+            began: Instant::now(),
             control,
             prepared,
             report,
@@ -411,7 +413,7 @@ impl One<'_> {
         };
         let (jobs, stop) = (schedule.report.settings.jobs, &*preparation.stop);
         campaign::run(jobs, stop, &mut schedule, |index, give_up, tell| {
-            prepared.trials.run(VmTrial { index }, give_up, tell)
+            prepared.trials.run(VmTrial::new(index), give_up, tell)
         })?;
         match schedule.failed {
             Some(failure) => Err(failure),
@@ -443,6 +445,7 @@ fn behind(name: &str, control: &Report) -> String {
 fn source_of(control: &Report) -> crate::model::Source {
     let bytes = serde_json::to_vec(control).unwrap_or_default();
     crate::model::Source {
+        run_id: control.run_id.clone(),
         started: control.started.clone(),
         command: control.command.clone(),
         seed: control.seed,
@@ -493,6 +496,8 @@ struct UntilClean<'a> {
     events: Events<'a>,
     under_way: u32,
     started: u32,
+    /// When the first trial could begin.
+    began: Instant,
     failed: Option<Failure>,
 }
 
@@ -517,14 +522,24 @@ impl Schedule for UntilClean<'_> {
                 baseline: 0,
                 candidate: self.under_way,
             };
-            match self.plan.next(self.control, &self.report.trials, under_way) {
+            let next = self.plan.next(&Seen {
+                settings: &self.report.settings,
+                baseline: self.control,
+                candidate: &self.report.trials,
+                under_way,
+                elapsed_s: self.began.elapsed().as_secs_f64(),
+            });
+            match next {
                 // Half a trial more than the most is no reason for another one.
-                Ok(Next::Candidate) => {
+                Ok(Next::Start(Start {
+                    kernel: Kernel::Candidate,
+                    ..
+                })) => {
                     self.raced_s() + self.report.settings.duration_s / 2.0
                         > self.plan.max_exposure_s
                 }
                 Ok(Next::Wait) => return Turn::Wait,
-                Ok(Next::Baseline | Next::Stop(_)) => true,
+                Ok(Next::Start(_) | Next::Stop(_)) => true,
                 Err(error) => {
                     self.failed = Some(error.into());
                     true

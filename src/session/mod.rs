@@ -51,6 +51,7 @@ pub mod stop;
 pub use crate::recorder::Phase;
 pub use crate::trial::Event;
 pub use crate::trial::bare::{WORKER_COMMAND, work};
+pub use crate::verdict::{check_confidence, exit_code};
 
 pub use control::ControlRequest;
 pub use events::Events;

@@ -82,12 +82,11 @@ impl<'a> Preparation<'a> {
     }
 
     /// A report on a kernel before its first trial.
-    pub fn report(&self, kernel: &PreparedKernel) -> Report {
+    pub fn report(&self, kernel: &PreparedKernel) -> Result<Report, Failure> {
         record::blank(
             kernel.environment.clone(),
             record::module_record(&kernel.module),
-            self.request.settings.clone(),
-            self.request.seed,
+            &self.request,
             self.started,
         )
     }

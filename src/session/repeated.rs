@@ -13,6 +13,7 @@ use super::request::Request;
 use crate::model::{Environment, ModuleRecord, Report};
 use crate::report::write::ReportFile;
 use crate::trial::{Event, Schedule, Turn, VmTrial, campaign};
+use crate::verdict::exit_code;
 
 /// Races the kernel that an argument names. The report is saved after each
 /// trial.
@@ -29,8 +30,9 @@ pub fn run(
     let preparation = Preparation::new(request, events)?;
     let file = preparation.report_file(kernel)?;
     let logs = file.as_ref().map(ReportFile::logs);
-    let prepared = preparation.prepare(kernel, logs)?;
-    let mut report = preparation.report(&prepared);
+    let mut prepared = preparation.prepare(kernel, logs)?;
+    prepared.trials.wanted = Some(preparation.request.settings.trials);
+    let mut report = preparation.report(&prepared)?;
     if let Some(file) = &file {
         // An unwritable place is found now, not after an hour of racing.
         file.save(&report)?;
@@ -39,7 +41,7 @@ pub fn run(
     let mut exit = record::conclude(&mut report, interrupted);
     if let Some(control) = control.filter(|_| !interrupted) {
         report = control.apply(report)?;
-        exit = record::exit_code(&report);
+        exit = exit_code(&report);
     }
     Ok(Finished::new(report, exit, file))
 }
@@ -67,7 +69,7 @@ fn race(
         failed: None,
     };
     campaign::run(jobs, stop, &mut schedule, |index, give_up, tell| {
-        prepared.trials.run(VmTrial { index }, give_up, tell)
+        prepared.trials.run(VmTrial::new(index), give_up, tell)
     })?;
     events.emit(Event::RunEnded);
     match schedule.failed {
@@ -132,10 +134,10 @@ mod tests {
         let mut report = record::blank(
             Environment::default(),
             ModuleRecord::default(),
-            Request::default().settings,
-            1,
+            &Request::default(),
             SystemTime::now(),
-        );
+        )
+        .unwrap();
         let mut schedule = Repeated {
             learn: &|_, _| {},
             report: &mut report,

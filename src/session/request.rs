@@ -5,11 +5,13 @@ use std::path::PathBuf;
 
 use super::exit::Failure;
 use crate::model::{
-    Accel, ChaosChoice, DEFAULT_RACE, DEFAULT_TARGET, MAX_SEED, Oracle, Settings, Strategy,
+    Accel, ChaosChoice, DEFAULT_RACE, DEFAULT_TARGET, MAX_SEED, Oracle, Settings, StartChoice,
+    Strategy, Terms,
 };
 use crate::procfs::cpus::CpuList;
 use crate::race::targets;
 use crate::recorder::MAX_WORKERS;
+use crate::verdict;
 
 /// Trials of a run.
 pub const DEFAULT_TRIALS: u32 = 5;
@@ -31,6 +33,8 @@ const MAX_DURATION_S: f64 = 366.0 * 86400.0;
 pub struct Request {
     /// How to race, and on what machine.
     pub settings: Settings,
+    /// What the verdict hangs on besides them.
+    pub terms: Terms,
     /// The run's seed.
     pub seed: u64,
     /// A module file to race; none: the dummy module, built for the kernel.
@@ -82,9 +86,12 @@ impl Default for Request {
                 append: String::new(),
                 oracle: Oracle::Crash,
                 target: DEFAULT_TARGET.to_owned(),
+                start: StartChoice::Boot,
+                renew: None,
                 race: DEFAULT_RACE.to_owned(),
                 driver: None,
             },
+            terms: Terms::default(),
             seed: 0,
             module: None,
             with: Vec::new(),
@@ -115,6 +122,16 @@ impl Request {
                 settings.mem_mib
             ));
         }
+        if settings.renew == Some(0) {
+            return usage("--renew 0: at least 1 is needed".to_owned());
+        }
+        if self.keep && settings.start == StartChoice::Clone {
+            return usage(
+                "--keep with --start clone: what is kept boots, and a clone does not; leave \
+                 --start out"
+                    .to_owned(),
+            );
+        }
         let guests: Vec<usize> = (0..settings.smp as usize).collect();
         self.check_cpus(&guests, "the guest has", "--smp gives it more")
     }
@@ -134,6 +151,8 @@ impl Request {
         settings.mem_mib = mem_mib;
         settings.jobs = 1;
         settings.accel = Accel::None;
+        settings.start = StartChoice::Boot;
+        settings.renew = None;
         settings.append.clear();
         Ok(self)
     }
@@ -208,14 +227,10 @@ fn at_least_one(options: &[(&str, u32)]) -> Result<(), Failure> {
     }
 }
 
-/// Checks how sure to be of a comparison.
+/// Checks how sure to be of a comparison: in every command the same.
 pub fn check_confidence(confidence: f64) -> Result<(), Failure> {
-    if (0.5..1.0).contains(&confidence) {
-        return Ok(());
-    }
-    usage(format!(
-        "--confidence {confidence}: between 0.5 and 1, 1 not included"
-    ))
+    verdict::check_confidence(confidence)
+        .map_err(|wrong| Failure::usage(format!("--confidence: {wrong}")))
 }
 
 /// Trials at once that give each virtual CPU a host CPU, at least one.

@@ -11,12 +11,9 @@ use super::request::{Destination, Request};
 use super::{module, record};
 use crate::build::config::KernelConfig;
 use crate::kernel::{preflight, uname};
-use crate::model::{
-    Accel, Environment, ExitCode, Held, Observed, Oracle, Report, StateCheck, Verdict,
-};
+use crate::model::{Accel, Environment, Held, Observed, Oracle, Report, StateCheck};
 use crate::report::write::ReportFile;
 use crate::states::{StatesVm, check_console, check_died, check_observed, fit, observe_all};
-use crate::verdict::verdict_of_run;
 
 /// The states in which the kernel is made to print its list of modules.
 const CRASHED_IN: [Held; 4] = [Held::Init, Held::Live, Held::Exit, Held::Unloaded];
@@ -36,30 +33,29 @@ pub fn run(
         Destination::File(path) => Some(ReportFile::at(path.clone())),
         Destination::Named | Destination::Stdout => None,
     };
-    let (mut report, whole) = match kernel {
+    let mut report = match kernel {
         Some(kernel) => in_vms(kernel, &preparation, file.as_ref().map(ReportFile::logs))?,
-        None => (here(&preparation)?, true),
+        None => here(&preparation)?,
     };
-    let exit = conclude(&mut report, whole);
+    let exit = record::conclude(&mut report, false);
     Ok(Finished::new(report, exit, file))
 }
 
-/// All of it, in disposable VMs. False with the report if a part could not be
-/// looked at.
+/// All of it, in disposable VMs.
 fn in_vms(
     kernel: &str,
     preparation: &Preparation<'_>,
     logs: Option<PathBuf>,
-) -> Result<(Report, bool), Failure> {
+) -> Result<Report, Failure> {
     let mut prepared = preparation.prepare(kernel, None)?;
     let looked = look(&prepared, preparation, logs)?;
     if let Some(guest) = looked.guest {
         adopt(&mut prepared.environment, guest);
     }
-    let mut report = preparation.report(&prepared);
+    let mut report = preparation.report(&prepared)?;
     adopt_module(&mut report, &looked.seen);
-    report.states = looked.checks;
-    Ok((report, looked.whole))
+    record::note_states(&mut report, looked.checks, looked.whole);
+    Ok(report)
 }
 
 /// What can be looked at on the running kernel without harm to it.
@@ -94,18 +90,13 @@ fn here(preparation: &Preparation<'_>) -> Result<Report, Failure> {
         "only /proc/modules and sysfs were checked: sysrq-c would crash this machine; in a VM \
          it is checked too: --kernel KERNEL",
     );
-    let mut settings = preparation.request.settings.clone();
-    settings.accel = Accel::None;
-    let started = preparation.started;
-    let mut report = record::blank(
-        environment,
-        record::module_record(&module),
-        settings,
-        0,
-        started,
-    );
+    let mut request = preparation.request.clone();
+    request.settings.accel = Accel::None;
+    request.seed = 0;
+    let module = record::module_record(&module);
+    let mut report = record::blank(environment, module, &request, preparation.started)?;
     adopt_module(&mut report, &seen);
-    report.states = check_observed(&seen);
+    record::note_states(&mut report, check_observed(&seen), true);
     Ok(report)
 }
 
@@ -117,7 +108,7 @@ pub(super) struct Looked {
     /// The checks made of it.
     pub(super) checks: Vec<StateCheck>,
     /// False if a part could not be looked at.
-    whole: bool,
+    pub(super) whole: bool,
 }
 
 /// Looks at the module's states on a kernel: one VM for `/proc/modules`, one for
@@ -128,14 +119,14 @@ pub(super) fn look(
     logs: Option<PathBuf>,
 ) -> Result<Looked, Failure> {
     fit(&kernel.module)?;
-    let vm = StatesVm {
-        qemu: &kernel.trials.qemu,
-        spec: &kernel.trials.spec,
-        base: &kernel.trials.base,
-        settings: &preparation.request.settings,
-        logs,
-        stop: &preparation.stop,
-    };
+    let mut vm = StatesVm::new(
+        &kernel.trials.qemu,
+        &kernel.trials.spec,
+        &kernel.trials.base,
+        &preparation.request.settings,
+        &preparation.stop,
+    );
+    vm.logs = logs;
     let events = preparation.events;
     events.note("the module in /proc/modules, in each state");
     let (guest, seen) = match vm.observe() {
@@ -198,28 +189,4 @@ fn adopt_module(report: &mut Report, seen: &[Observed]) {
 fn letters(seen: &[Observed]) -> String {
     let live = seen.iter().find(|one| one.held == Held::Live);
     live.and_then(|one| one.taint.clone()).unwrap_or_default()
-}
-
-/// States that are right are no pass: nothing was raced.
-fn conclude(report: &mut Report, whole: bool) -> ExitCode {
-    let total = report.states.len();
-    let judged = verdict_of_run(&report.settings, &[], &report.states, true, None);
-    let (verdict, reason, exit) = match judged {
-        (Verdict::Fail, reason) => (Verdict::Fail, reason, ExitCode::Crashed),
-        _ if whole && total > 0 => {
-            let reason = format!(
-                "all {total} checks of the module's states are as expected; nothing was raced"
-            );
-            (Verdict::Inconclusive, reason, ExitCode::Survived)
-        }
-        _ => {
-            let reason = format!("{total} checks are as expected, others could not be made");
-            (Verdict::Inconclusive, reason, ExitCode::Inconclusive)
-        }
-    };
-    report.verdict = verdict;
-    report.verdict_reason = reason;
-    report.complete = true;
-    report.updated = record::now();
-    exit
 }

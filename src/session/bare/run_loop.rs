@@ -21,6 +21,7 @@ use crate::session::finished::Finished;
 use crate::session::record;
 use crate::trial::Event;
 use crate::trial::bare::{BareTrials, Begin, Done, Journal, Record};
+use crate::verdict::exit_code;
 
 /// Longest wait for other files to reach the disk before a reboot.
 const SYNC_PATIENCE: Duration = Duration::from_secs(5);
@@ -107,7 +108,7 @@ impl RunLoop<'_> {
         let mut exit = record::conclude(&mut self.report, interrupted);
         if let Some(control) = self.control.take().filter(|_| !interrupted) {
             self.report = control.apply(self.report)?;
-            exit = record::exit_code(&self.report);
+            exit = exit_code(&self.report);
         }
         let open = OpenRun {
             journal: self.journal,

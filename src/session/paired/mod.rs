@@ -4,8 +4,9 @@
 mod schedule;
 
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
-use self::schedule::{Paired, Which};
+use self::schedule::Paired;
 use super::events::Events;
 use super::exit::Failure;
 use super::finished::Finished;
@@ -14,7 +15,7 @@ use super::request::{DEFAULT_CONFIDENCE, Request, check_confidence};
 use super::{record, states};
 use crate::model::{Oracle, Run, RunStats};
 use crate::trial::{Event, VmTrial, campaign};
-use crate::verdict::{Plan, UnderWay};
+use crate::verdict::{Kernel, Plan, UnderWay, exit_code};
 
 /// Longest trial, seconds. Many short trials see more clean states than one
 /// long one.
@@ -31,10 +32,12 @@ pub struct PairedRequest {
     pub candidate: String,
     /// Crashes of the baseline to wait for.
     pub crashes: u32,
-    /// How sure to be, between 0.5 and 1.
+    /// How sure to be: see [`crate::verdict::CONFIDENCE`].
     pub confidence: f64,
     /// The most exposure that either kernel gets, seconds.
     pub max_exposure_s: f64,
+    /// How long the trials may take in all, seconds; none: as long as they need.
+    pub budget_s: Option<f64>,
     /// The most trials of either kernel; none: as many as the stop rule wants.
     pub cap: Option<u32>,
     /// Look at the candidate's module states first.
@@ -50,12 +53,13 @@ impl PairedRequest {
             crashes: DEFAULT_CRASHES,
             confidence: DEFAULT_CONFIDENCE,
             max_exposure_s: 3600.0,
+            budget_s: None,
             cap: None,
             states: true,
         }
     }
 
-    fn stop_rule(&self, seed: u64) -> Result<Plan, Failure> {
+    fn stop_rule(&self, longest_trial_s: f64) -> Result<Plan, Failure> {
         if self.crashes == 0 {
             return Err(Failure::usage(
                 "--crashes 0: without a crash there is no positive control",
@@ -65,11 +69,15 @@ impl PairedRequest {
         if self.max_exposure_s <= 0.0 {
             return Err(Failure::usage("--max-exposure 0s: some exposure is needed"));
         }
+        if self.budget_s.is_some_and(|budget_s| budget_s <= 0.0) {
+            return Err(Failure::usage("--budget 0s: some time is needed"));
+        }
         Ok(Plan {
             crashes: self.crashes,
             confidence: self.confidence,
+            longest_trial_s,
             max_exposure_s: self.max_exposure_s,
-            seed,
+            budget_s: self.budget_s,
         })
     }
 }
@@ -82,14 +90,15 @@ pub fn run(
 ) -> Result<Finished, Failure> {
     let preparation = Preparation::new(request, events)?;
     let file = preparation.report_file(&pair.candidate)?;
-    let plan = pair.stop_rule(preparation.request.seed)?;
+    let plan = pair.stop_rule(preparation.request.settings.duration_s)?;
     let logs = |of: &str| file.as_ref().map(|file| file.logs().join(of));
     // Of a driver's mistake the halves are the module's, not the kernel's.
     let mended = preparation.request.row()?.is_drivers();
     let baseline = preparation.prepare_half(&pair.baseline, false, logs("baseline"))?;
     let candidate = preparation.prepare_half(&pair.candidate, mended, logs("candidate"))?;
 
-    let mut report = preparation.report(&candidate);
+    let mut report = preparation.report(&candidate)?;
+    report.terms.confidence = Some(plan.confidence);
     report.stop_rule = Some(plan.sentence());
     // A fix that breaks what /proc/modules and oopses show is no fix. Another
     // module than ours cannot be held in a state.
@@ -97,7 +106,8 @@ pub fn run(
         && report.settings.oracle == Oracle::Crash
         && !report.settings.is_other_race();
     if ours && pair.states {
-        report.states = states::look(&candidate, &preparation, logs("states"))?.checks;
+        let looked = states::look(&candidate, &preparation, logs("states"))?;
+        record::note_states(&mut report, looked.checks, looked.whole);
     }
     events.note(format!("stop rule, {}", plan.sentence()));
     let control = Run {
@@ -109,8 +119,8 @@ pub fn run(
         stats: RunStats::default(),
     };
     let kernel = |which| match which {
-        Which::Baseline => &baseline,
-        Which::Candidate => &candidate,
+        Kernel::Baseline => &baseline,
+        Kernel::Candidate => &candidate,
     };
     let learn = |which, environment: &mut _, module: &mut _| {
         kernel(which).learn(environment, module);
@@ -125,7 +135,7 @@ pub fn run(
         learn: &learn,
         file: file.as_ref(),
         events,
-        over: None,
+        began: Instant::now(),
         failed: None,
     };
     // An unwritable place is found now, not after an hour of racing.
@@ -134,22 +144,26 @@ pub fn run(
     schedule.report.complete = !preparation.stop.load(Ordering::Relaxed);
     schedule.update()?;
     let report = schedule.report;
-    let exit = record::exit_code(&report);
+    let exit = exit_code(&report);
     Ok(Finished::new(report, exit, file))
 }
 
 fn race<'a>(
     preparation: &Preparation<'_>,
     schedule: &mut Paired<'_>,
-    kernel: &(dyn Fn(Which) -> &'a PreparedKernel + Sync),
+    kernel: &(dyn Fn(Kernel) -> &'a PreparedKernel + Sync),
 ) -> Result<(), Failure> {
     let (jobs, stop) = (schedule.report.settings.jobs, &*preparation.stop);
     preparation.events.emit(Event::RunStarted {
         name: "ab".to_owned(),
         trials: 0,
     });
-    campaign::run(jobs, stop, schedule, |(which, index), give_up, tell| {
-        kernel(which).trials.run(VmTrial { index }, give_up, tell)
+    campaign::run(jobs, stop, schedule, |next, give_up, tell| {
+        let trial = VmTrial {
+            index: next.index,
+            duration_s: Some(next.duration_s),
+        };
+        kernel(next.kernel).trials.run(trial, give_up, tell)
     })?;
     preparation.events.emit(Event::RunEnded);
     schedule.failed.take().map_or(Ok(()), Err)

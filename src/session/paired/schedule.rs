@@ -1,32 +1,32 @@
 //! The schedule of a comparison: which kernel's trial is next, when it is
 //! enough, and the report after each.
 
-use crate::model::{Environment, ModuleRecord, Outcome, Report, Run, Trial, Verdict};
+use std::time::Instant;
+
+use crate::model::{Environment, ModuleRecord, Report, Run, Trial};
 use crate::report::write::ReportFile;
 use crate::session::events::Events;
 use crate::session::exit::Failure;
 use crate::session::record;
 use crate::trial::{Event, Schedule, Turn};
-use crate::verdict::{Next, Plan, UnderWay, compare, run_stats, verdict_of_run};
+use crate::verdict::{Kernel, Next, Plan, Seen, Start, UnderWay, hopeless};
 
-/// Trials of one kernel in a row without a result, after which more of them
-/// would show no more.
-const BROKEN_IN_A_ROW: usize = 3;
-
-/// Which of the two kernels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Which {
-    Baseline,
-    Candidate,
+fn name(of: Kernel) -> &'static str {
+    match of {
+        Kernel::Baseline => "baseline",
+        Kernel::Candidate => "candidate",
+    }
 }
 
-impl Which {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Baseline => "baseline",
-            Self::Candidate => "candidate",
-        }
-    }
+/// A trial that the stop rule wants.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct NextTrial {
+    /// Of which kernel.
+    pub(super) kernel: Kernel,
+    /// Its index among the trials of that kernel.
+    pub(super) index: u32,
+    /// How long it races at most, seconds.
+    pub(super) duration_s: f64,
 }
 
 /// The schedule: keeps the trials of both, asks the stop rule, saves the report.
@@ -40,30 +40,32 @@ pub(super) struct Paired<'a> {
     /// The most trials of either kernel.
     pub(super) cap: Option<u32>,
     /// Brings what the guests said of themselves into a run's records.
-    pub(super) learn: &'a dyn Fn(Which, &mut Environment, &mut Option<ModuleRecord>),
+    pub(super) learn: &'a dyn Fn(Kernel, &mut Environment, &mut Option<ModuleRecord>),
     /// The report's file; none for stdout.
     pub(super) file: Option<&'a ReportFile>,
     pub(super) events: Events<'a>,
-    /// Why no more trials are wanted, when the stop rule did not say it. The
-    /// first reason counts: what comes after it may follow from it.
-    pub(super) over: Option<String>,
+    /// When the first trial could begin.
+    pub(super) began: Instant,
     /// Why the run cannot go on, the first time.
     pub(super) failed: Option<Failure>,
 }
 
 impl Schedule for Paired<'_> {
-    type Key = (Which, u32);
+    type Key = NextTrial;
 
     fn next(&mut self) -> Turn<Self::Key> {
-        if self.over.is_some() || self.failed.is_some() {
+        if self.is_given_up() {
             return Turn::Stop;
         }
-        let which = match self
-            .plan
-            .next(&self.control.trials, &self.report.trials, self.under_way)
-        {
-            Ok(Next::Baseline) => Which::Baseline,
-            Ok(Next::Candidate) => Which::Candidate,
+        let next = self.plan.next(&Seen {
+            settings: &self.report.settings,
+            baseline: &self.control.trials,
+            candidate: &self.report.trials,
+            under_way: self.under_way,
+            elapsed_s: self.began.elapsed().as_secs_f64(),
+        });
+        let Start { kernel, duration_s } = match next {
+            Ok(Next::Start(start)) => start,
             Ok(Next::Wait) => return Turn::Wait,
             Ok(Next::Stop(_)) => return Turn::Stop,
             Err(error) => {
@@ -71,42 +73,52 @@ impl Schedule for Paired<'_> {
                 return Turn::Stop;
             }
         };
-        let started = &mut self.started[which as usize];
+        let started = &mut self.started[kernel as usize];
         if self.cap.is_some_and(|cap| *started >= cap) {
             return Turn::Stop;
         }
         *started += 1;
-        match which {
-            Which::Baseline => self.under_way.baseline += 1,
-            Which::Candidate => self.under_way.candidate += 1,
+        match kernel {
+            Kernel::Baseline => self.under_way.baseline += 1,
+            Kernel::Candidate => self.under_way.candidate += 1,
         }
-        Turn::Start((which, *started - 1))
+        Turn::Start(NextTrial {
+            kernel,
+            index: *started - 1,
+            duration_s,
+        })
     }
 
-    fn hear(&mut self, (which, _): Self::Key, event: Event) -> bool {
+    fn hear(&mut self, NextTrial { kernel, .. }: Self::Key, event: Event) -> bool {
         self.events.emit(Event::Of {
-            kernel: which.name(),
+            kernel: name(kernel),
             event: Box::new(event.clone()),
         });
         if let Event::Finished(trial) = event {
-            self.finished(which, *trial);
+            self.finished(kernel, *trial);
         }
-        self.failed.is_none() && self.over.is_none()
+        !self.is_given_up()
     }
 }
 
 impl Paired<'_> {
-    fn finished(&mut self, which: Which, trial: Trial) {
+    /// Whether no more trials are wanted, when the stop rule did not say it.
+    fn is_given_up(&self) -> bool {
+        self.failed.is_some() || self.report.terms.given_up.is_some()
+    }
+
+    fn finished(&mut self, which: Kernel, trial: Trial) {
         let (trials, under_way) = match which {
-            Which::Baseline => (&mut self.control.trials, &mut self.under_way.baseline),
-            Which::Candidate => (&mut self.report.trials, &mut self.under_way.candidate),
+            Kernel::Baseline => (&mut self.control.trials, &mut self.under_way.baseline),
+            Kernel::Candidate => (&mut self.report.trials, &mut self.under_way.candidate),
         };
         *under_way -= 1;
         trials.push(trial);
         trials.sort_by_key(|trial| trial.index);
+        // The first reason counts: what comes after it may follow from it.
         if let Some(why) = hopeless(trials) {
-            self.over
-                .get_or_insert_with(|| format!("{}: {why}", which.name()));
+            let given_up = &mut self.report.terms.given_up;
+            given_up.get_or_insert_with(|| format!("{}: {why}", name(which)));
         }
         if let Err(failure) = self.update() {
             let hint = "the report of the trials before this one is intact";
@@ -119,47 +131,20 @@ impl Paired<'_> {
         let report = &mut self.report;
         let control = &mut self.control;
         (self.learn)(
-            Which::Candidate,
+            Kernel::Candidate,
             &mut report.environment,
             &mut report.module,
         );
         (self.learn)(
-            Which::Baseline,
+            Kernel::Baseline,
             &mut control.environment,
             &mut control.module,
         );
         let made = |trials: &[Trial]| u32::try_from(trials.len()).unwrap_or(u32::MAX);
         report.settings.trials = made(&report.trials);
         self.control.settings.trials = made(&self.control.trials);
-        report.stats = run_stats(&report.trials);
-        self.control.stats = run_stats(&self.control.trials);
-        let comparison = compare(
-            &self.control.trials,
-            &report.trials,
-            self.plan.confidence,
-            report.seed,
-        )?;
-        (report.verdict, report.verdict_reason) = verdict_of_run(
-            &report.settings,
-            &report.trials,
-            &report.states,
-            true,
-            Some(&comparison),
-        );
-        if let Some(why) = &self.over {
-            // No verdict follows from a kernel that could not be raced.
-            if report.verdict != Verdict::Fail {
-                let mut trials = self.control.trials.iter().chain(&report.trials);
-                report.verdict = match trials.any(is_unsupported) {
-                    true => Verdict::Inconclusive,
-                    false => Verdict::Broken,
-                };
-                report.verdict_reason.clone_from(why);
-            }
-        }
-        report.comparison = Some(comparison);
         report.baseline = Some(self.control.clone());
-        report.updated = record::now();
+        record::update(report);
         self.save()
     }
 
@@ -171,47 +156,29 @@ impl Paired<'_> {
     }
 }
 
-fn is_unsupported(trial: &Trial) -> bool {
-    trial.outcome == Outcome::Unsupported
-}
-
-/// Why more trials of a kernel would show no more.
-fn hopeless(trials: &[Trial]) -> Option<String> {
-    if let Some(trial) = trials.iter().find(|trial| is_unsupported(trial)) {
-        return Some(trial.reason.clone());
-    }
-    let last = trials.iter().rev().take(BROKEN_IN_A_ROW);
-    let broken = last
-        .filter(|trial| trial.outcome == Outcome::Broken)
-        .count();
-    (broken == BROKEN_IN_A_ROW).then(|| {
-        format!(
-            "{broken} trials in a row broke: {}",
-            trials[trials.len() - 1].reason
-        )
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::SystemTime;
 
     use super::*;
+    use crate::model::{Outcome, Verdict};
     use crate::session::request::Request;
 
     /// A comparison with two trials under way.
     fn compared(file: Option<&ReportFile>, check: impl FnOnce(Paired<'_>)) {
-        let settings = Request::default().settings;
+        let request = Request::default();
+        let settings = &request.settings;
         let blank = || {
             let (environment, module) = (Environment::default(), ModuleRecord::default());
-            record::blank(environment, module, settings.clone(), 1, SystemTime::now())
+            record::blank(environment, module, &request, SystemTime::now()).unwrap()
         };
         let paired = Paired {
             plan: Plan {
                 crashes: 10,
                 confidence: 0.999,
+                longest_trial_s: 15.0,
                 max_exposure_s: 60.0,
-                seed: 1,
+                budget_s: None,
             },
             control: Run {
                 source: None,
@@ -231,10 +198,18 @@ mod tests {
             learn: &|_, _, _| {},
             file,
             events: Events::to(&|_| {}),
-            over: None,
+            began: Instant::now(),
             failed: None,
         };
         check(paired);
+    }
+
+    fn first_of(kernel: Kernel) -> NextTrial {
+        NextTrial {
+            kernel,
+            index: 0,
+            duration_s: 1.0,
+        }
     }
 
     fn ended(outcome: Outcome, reason: &str) -> Event {
@@ -245,12 +220,12 @@ mod tests {
     fn the_first_reason_to_stop_is_the_one_reported() {
         compared(None, |mut paired| {
             let first = ended(Outcome::Unsupported, "no /proc/modules");
-            assert!(!paired.hear((Which::Baseline, 0), first));
+            assert!(!paired.hear(first_of(Kernel::Baseline), first));
             let second = ended(Outcome::Unsupported, "no modules at all");
-            assert!(!paired.hear((Which::Candidate, 0), second));
+            assert!(!paired.hear(first_of(Kernel::Candidate), second));
             assert_eq!(paired.report.verdict, Verdict::Inconclusive);
             let reason = &paired.report.verdict_reason;
-            assert_eq!(reason, "baseline: no /proc/modules");
+            assert!(reason.ends_with("baseline: no /proc/modules"), "{reason}");
             assert_eq!(paired.next(), Turn::Stop);
         });
     }
@@ -259,9 +234,9 @@ mod tests {
     fn a_trial_that_ends_well_does_not_take_a_reason_to_stop_back() {
         compared(None, |mut paired| {
             let broken = ended(Outcome::Unsupported, "no /proc/modules");
-            paired.hear((Which::Baseline, 0), broken);
+            paired.hear(first_of(Kernel::Baseline), broken);
             let fine = ended(Outcome::Survived, "no crash");
-            assert!(!paired.hear((Which::Candidate, 0), fine));
+            assert!(!paired.hear(first_of(Kernel::Candidate), fine));
             assert_eq!(paired.report.verdict, Verdict::Inconclusive);
         });
     }
@@ -274,9 +249,9 @@ mod tests {
         let file = ReportFile::at(reports.join("report.json"));
         compared(Some(&file), |mut paired| {
             let fine = || ended(Outcome::Survived, "no crash");
-            assert!(!paired.hear((Which::Baseline, 0), fine()));
+            assert!(!paired.hear(first_of(Kernel::Baseline), fine()));
             std::fs::remove_file(&reports).unwrap();
-            assert!(!paired.hear((Which::Candidate, 0), fine()));
+            assert!(!paired.hear(first_of(Kernel::Candidate), fine()));
             let failure = paired.failed.unwrap();
             assert!(failure.error.to_string().contains("report.json"));
             assert!(failure.hint.unwrap().contains("intact"));

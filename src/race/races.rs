@@ -22,6 +22,8 @@ pub struct RaceRow {
     pub before: &'static [&'static ModuleSources],
     /// The module that is raced; none: the dummy module.
     pub raced: Option<&'static ModuleSources>,
+    /// Its parameters.
+    pub parameters: &'static str,
     /// What loaders do.
     pub loader: LoaderAction,
     /// What readers do.
@@ -161,6 +163,7 @@ const PLAIN: RaceRow = RaceRow {
     reference: NOWHERE,
     before: &[],
     raced: None,
+    parameters: "",
     loader: LoaderAction::Cycle,
     reader: ReaderAction::OpenRead,
     targets: &[],
@@ -229,6 +232,7 @@ pub const RACES: &[RaceRow] = &[
             fixed_in: Some("3.19"),
         },
         raced: Some(&DENSE),
+        parameters: "hold_init_ms=10",
         // Its %ps of a timer's function is one walk over all symbols, with
         // preemption off.
         targets: &["/proc/timer_list"],

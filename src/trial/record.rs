@@ -39,6 +39,9 @@ pub(super) fn of_race(
     counts: &Snapshot,
     leaks: &[String],
 ) -> Trial {
+    if settings.driver.is_some() {
+        warned(&mut trial);
+    }
     leaked(&mut trial, leaks);
     if let Some(row) = races::named(&settings.race).filter(|_| settings.driver.is_none()) {
         if let Some(crash) = &mut trial.crash {
@@ -79,6 +82,30 @@ fn leaked(trial: &mut Trial, leaks: &[String]) {
         ends_trial: true,
         ..Crash::default()
     });
+}
+
+/// A warning is what a driver's author looks for, whether or not the kernel lives
+/// on after it.
+fn warned(trial: &mut Trial) {
+    let (Outcome::Survived, Some(first)) = (trial.outcome, trial.warnings.first()) else {
+        return;
+    };
+    let title = first.title.clone();
+    let crash = Crash {
+        signature: "warning".to_owned(),
+        kind: CrashKind::Warning,
+        severity: Severity::Warning,
+        class: CrashClass::Target,
+        title: title.clone(),
+        excerpt: vec![first.first_line.clone()],
+        ends_trial: true,
+        ..Crash::default()
+    };
+    trial.outcome = Outcome::Crashed;
+    trial.time_to_crash_s = Some(trial.exposure_s);
+    trial.cycles_to_crash = Some(trial.cycles);
+    trial.crash = Some(crash);
+    trial.reason = title;
 }
 
 /// A hang that is the race's own: nothing is printed, so the record is made of

@@ -149,12 +149,6 @@ fn run(
     let (mut taints, mut actions) = (String::new(), None);
     let first_load_ns = clock::monotonic_ns();
     if let Some(scene) = &scene {
-        // A module that crashes the kernel when it is first unloaded has lost its
-        // race: it begins here, and again at the gate.
-        mark_start();
-        recorder
-            .race_start_ns
-            .store(clock::monotonic_ns(), Ordering::Relaxed);
         let start = Instant::now();
         let (letters, course) = scene.rehearse(&raced)?;
         found.took(start.elapsed());

@@ -155,7 +155,7 @@ impl Plan {
                 reader: row.reader,
                 files: Vec::new(),
                 text: "1\n".to_owned(),
-                parameters: CString::default(),
+                parameters: parameters(row.parameters)?,
                 loader_pause_us: row.loader_pause_us,
                 reader_pause_us: row.reader_pause_us,
             },

@@ -2,8 +2,10 @@
 /*
  * Very many symbols, 65536 that stay and 4096 of init, so that a walk over them
  * takes long. Those of init go at the end of init. The armed timer makes
- * /proc/timer_list look one symbol up, which is one such walk.
+ * /proc/timer_list look one symbol up, which is one such walk; held in init, the
+ * module gives a reader time to begin one.
  */
+#include <linux/delay.h>
 #include <linux/hrtimer.h>
 #include <linux/module.h>
 #include <linux/version.h>
@@ -33,6 +35,10 @@ FOUR_THOUSAND(STAYS, c) FOUR_THOUSAND(STAYS, d)
 FOUR_THOUSAND(STAYS, e) FOUR_THOUSAND(STAYS, f)
 FOUR_THOUSAND(OF_INIT, 0)
 
+static unsigned int hold_init_ms;
+module_param(hold_init_ms, uint, 0);
+MODULE_PARM_DESC(hold_init_ms, "stay in the init function this long");
+
 static struct hrtimer timer;
 
 static enum hrtimer_restart far_away(struct hrtimer *unused)
@@ -49,6 +55,8 @@ static int __init dense_init(void)
 	timer.function = far_away;
 #endif
 	hrtimer_start(&timer, ktime_set(100000, 0), HRTIMER_MODE_REL);
+	if (hold_init_ms)
+		msleep(hold_init_ms);
 	return 0;
 }
 

@@ -22,6 +22,7 @@
 pub mod cli;
 pub mod console;
 pub mod crash;
+pub mod interleave;
 pub mod kernel;
 pub mod lab;
 pub mod model;

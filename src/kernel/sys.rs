@@ -2,8 +2,10 @@
 //! Each function is safe to call; why is said where it is not obvious.
 #![allow(unsafe_code, reason = "this is the one place for it")]
 
+use std::fmt;
 use std::fs::File;
 use std::io;
+use std::marker::PhantomData;
 use std::ops::Deref;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -12,34 +14,74 @@ use memmap2::{MmapOptions, MmapRaw};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use crate::model::{RECORDER_BYTES, Recorder};
+use crate::model::instrument::{PAGE_BYTES, Page};
+use crate::model::{LOCK_STEP_BYTES, LockStep, RECORDER_BYTES, Recorder};
 
-/// A flight recorder page in memory shared with another process or a device.
-#[derive(Debug)]
-pub struct MappedRecorder(MmapRaw);
+/// A layout of shared memory: atomics only, for which any content is valid.
+pub trait Layout: sealed::Sealed + Sized {
+    /// Bytes of the file or PCI BAR that holds it.
+    const BYTES: usize;
+}
 
-impl MappedRecorder {
-    /// Maps the first [`RECORDER_BYTES`] of a file or PCI BAR.
+mod sealed {
+    /// Only the layouts below consist of atomics.
+    pub trait Sealed {}
+    impl Sealed for crate::model::Recorder {}
+    impl Sealed for crate::model::LockStep {}
+    impl Sealed for crate::model::instrument::Page {}
+}
+
+impl Layout for Recorder {
+    const BYTES: usize = RECORDER_BYTES;
+}
+impl Layout for LockStep {
+    const BYTES: usize = LOCK_STEP_BYTES;
+}
+impl Layout for Page {
+    const BYTES: usize = PAGE_BYTES;
+}
+
+/// A page in memory shared with another process or a device.
+pub struct Mapped<T> {
+    map: MmapRaw,
+    layout: PhantomData<T>,
+}
+
+impl<T> fmt::Debug for Mapped<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Mapped").field(&self.map).finish()
+    }
+}
+
+/// The flight recorder's page.
+pub type MappedRecorder = Mapped<Recorder>;
+
+impl<T: Layout> Mapped<T> {
+    /// Maps the first [`Layout::BYTES`] of a file or PCI BAR.
     pub fn map(file: &File) -> io::Result<Self> {
-        let map = MmapOptions::new().len(RECORDER_BYTES).map_raw(file)?;
-        if map.as_ptr().addr().is_multiple_of(align_of::<Recorder>()) {
-            Ok(Self(map))
+        const { assert!(size_of::<T>() <= T::BYTES, "the page must hold the layout") };
+        let map = MmapOptions::new().len(T::BYTES).map_raw(file)?;
+        if map.as_ptr().addr().is_multiple_of(align_of::<T>()) {
+            Ok(Self {
+                map,
+                layout: PhantomData,
+            })
         } else {
             Err(io::Error::other("the mapping is not aligned to pages"))
         }
     }
 }
 
-impl Deref for MappedRecorder {
-    type Target = Recorder;
+impl<T: Layout> Deref for Mapped<T> {
+    type Target = T;
 
     #[allow(clippy::cast_ptr_alignment, reason = "`map` checked the alignment")]
-    fn deref(&self) -> &Recorder {
-        // SAFETY: the mapping is RECORDER_BYTES long, which holds a Recorder
-        // (checked at compile time), page-aligned (checked in `map`), and
-        // lives as long as `self`. All fields are atomics, for which any bit
-        // pattern is valid and concurrent change by others is allowed.
-        unsafe { &*self.0.as_ptr().cast::<Recorder>() }
+    fn deref(&self) -> &T {
+        // SAFETY: the mapping is T::BYTES long, which holds a T (checked at
+        // compile time), aligned for it (checked in `map`), and lives as long
+        // as `self`. All fields are atomics (the trait is sealed), for which
+        // any bit pattern is valid and concurrent change by others is allowed.
+        unsafe { &*self.map.as_ptr().cast::<T>() }
     }
 }
 

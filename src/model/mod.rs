@@ -6,7 +6,10 @@ mod comparison;
 mod crash;
 mod environment;
 mod event;
+#[path = "../../plugin/page.rs"]
+pub mod instrument;
 mod lines;
+mod lock_step;
 mod outcome;
 mod record;
 mod recorder;
@@ -22,6 +25,7 @@ pub use crash::{Crash, CrashClass, CrashKind, FollowOn, Frame, LinkedModule, Sev
 pub use environment::{Environment, KernelRecord, Knob, ModuleRecord};
 pub use event::Event;
 pub use lines::{BadLine, LineCounts, LineFault};
+pub use lock_step::{LOCK_STEP_BYTES, LOCK_STEP_MAGIC, LockStep, NAMES_MODULE, NAMES_NOTHING};
 pub use outcome::{ExitCode, Outcome, Verdict};
 pub use record::{
     AimRecord, Counters, ErrorCounts, Interval, Report, RunStats, SCHEMA, Sightings, Summary,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::model::{Accel, RECORDER_BYTES};
+use crate::model::{Accel, LOCK_STEP_BYTES, RECORDER_BYTES};
 
 /// The guest's second serial port: what the guest says, apart from what the
 /// kernel says.
@@ -15,6 +15,10 @@ pub(super) mod fd {
     pub(crate) const QMP: i32 = 5;
     pub(crate) const INITRD: i32 = 6;
     pub(crate) const RECORDER: i32 = 7;
+    pub(crate) const PLUGIN: i32 = 8;
+    pub(crate) const PLUGIN_PAGE: i32 = 9;
+    pub(crate) const MEMORY: i32 = 10;
+    pub(crate) const LOCK_STEP: i32 = 11;
 }
 
 /// A machine to be booted.
@@ -96,6 +100,35 @@ impl VmSpec {
             )
             .collect()
     }
+}
+
+/// What an instrumented machine has besides: the plugin with its page, memory
+/// that the host can read, and the page of the lock-step.
+pub(super) fn instrument_arguments(spec: &VmSpec) -> Vec<String> {
+    let memory = format!(
+        "memory-backend-file,id=memory,share=on,size={}M,mem-path=/proc/self/fd/{}",
+        spec.mem_mib,
+        fd::MEMORY
+    );
+    let lock_step = format!(
+        "memory-backend-file,id=lockstep,share=on,size={LOCK_STEP_BYTES},mem-path=/proc/self/fd/{}",
+        fd::LOCK_STEP
+    );
+    let plugin = format!(
+        "/proc/self/fd/{},page=/proc/self/fd/{}",
+        fd::PLUGIN,
+        fd::PLUGIN_PAGE
+    );
+    [
+        ("-object", memory),
+        ("-machine", "memory-backend=memory".to_owned()),
+        ("-object", lock_step),
+        ("-device", "ivshmem-plain,memdev=lockstep".to_owned()),
+        ("-plugin", plugin),
+    ]
+    .into_iter()
+    .flat_map(|(option, value)| [option.to_owned(), value])
+    .collect()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub mod accel;
 mod command;
 mod console_tty;
 pub mod initramfs;
+pub mod instrument;
 mod qemu;
 mod qmp;
 pub mod recorder;

@@ -13,7 +13,8 @@ use std::time::Duration;
 use command_fds::{CommandFdExt, FdMapping};
 use thiserror::Error;
 
-use super::command::{VmSpec, fd};
+use super::command::{VmSpec, fd, instrument_arguments};
+use super::instrument::InstrumentFiles;
 use super::qmp::{QmpEvent, QmpSender};
 use super::recorder;
 use crate::kernel::sys::{self, MappedRecorder};
@@ -43,7 +44,7 @@ pub enum VmError {
     },
 }
 
-fn host(what: &'static str) -> impl FnOnce(io::Error) -> VmError {
+pub(super) fn host(what: &'static str) -> impl FnOnce(io::Error) -> VmError {
     move |source| VmError::Host { what, source }
 }
 
@@ -110,13 +111,34 @@ impl Qemu {
 
     /// Boots a machine from an initramfs.
     pub fn boot(&self, spec: &VmSpec, initramfs: &[&[u8]]) -> Result<Vm, VmError> {
+        self.start(spec, initramfs, None)
+    }
+
+    /// Boots a machine whose CPUs the plugin can stop. `files` are those of
+    /// [`instrument::files`](super::instrument::files).
+    pub fn boot_instrumented(
+        &self,
+        spec: &VmSpec,
+        initramfs: &[&[u8]],
+        files: &InstrumentFiles,
+    ) -> Result<Vm, VmError> {
+        self.start(spec, initramfs, Some(files))
+    }
+
+    fn start(
+        &self,
+        spec: &VmSpec,
+        initramfs: &[&[u8]],
+        instrument: Option<&InstrumentFiles>,
+    ) -> Result<Vm, VmError> {
         let mut initrd = sys::anonymous_file(c"modrace-initramfs").map_err(host("memfd"))?;
         for part in initramfs {
             initrd
                 .write_all(part)
                 .map_err(host("writing the initramfs to memory"))?;
         }
-        let (page, recorder) = recorder::create().map_err(host("making the flight recorder"))?;
+        let (page, recorder) =
+            recorder::create(c"modrace-recorder").map_err(host("making the flight recorder"))?;
         let stderr = sys::anonymous_file(c"modrace-qemu-stderr").map_err(host("memfd"))?;
         let pair = || UnixStream::pair().map_err(host("making a socket pair"));
         let (console, console_end) = pair()?;
@@ -131,14 +153,27 @@ impl Qemu {
             parent_fd,
             child_fd,
         };
+        let mut inherited = vec![
+            inherit(console_end.into(), fd::CONSOLE),
+            inherit(agent_end.into(), fd::AGENT),
+            inherit(qmp_end.into(), fd::QMP),
+            inherit(initrd.into(), fd::INITRD),
+            inherit(page.into(), fd::RECORDER),
+        ];
+        if let Some(files) = instrument {
+            command.args(instrument_arguments(spec));
+            for (file, child_fd) in [
+                (&files.plugin, fd::PLUGIN),
+                (&files.page, fd::PLUGIN_PAGE),
+                (&files.memory, fd::MEMORY),
+                (&files.lock_step, fd::LOCK_STEP),
+            ] {
+                let copy = file.try_clone().map_err(host("memfd"))?;
+                inherited.push(inherit(copy.into(), child_fd));
+            }
+        }
         command
-            .fd_mappings(vec![
-                inherit(console_end.into(), fd::CONSOLE),
-                inherit(agent_end.into(), fd::AGENT),
-                inherit(qmp_end.into(), fd::QMP),
-                inherit(initrd.into(), fd::INITRD),
-                inherit(page.into(), fd::RECORDER),
-            ])
+            .fd_mappings(inherited)
             .map_err(|error| host("passing descriptors")(io::Error::other(error)))?;
         sys::die_with_parent(&mut command);
         let child = command.spawn().map_err(host("starting QEMU"))?;

@@ -1,0 +1,8 @@
+//! Interleavings: the two sides of a race, forced into one order after another
+//! by a QEMU plugin. The plugin stops and lets go; all deciding is here.
+
+pub mod arch;
+pub mod decode;
+pub mod guest;
+pub mod memory;
+pub mod symbols;

@@ -10,12 +10,14 @@ use std::process::Command;
 fn main() {
     println!("cargo::rerun-if-changed=plugin");
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rustc-check-cfg=cfg(plugin)");
     let variable = |name: &str| env::var(name).unwrap_or_default();
     let out = PathBuf::from(variable("OUT_DIR")).join("modrace_plugin.so");
     let mut command = Command::new(variable("RUSTC"));
     command
         .args(["--crate-name", "modrace_plugin", "--crate-type", "cdylib"])
         .args(["--edition", "2024", "--target", &variable("TARGET")])
+        .args(["--cfg", "plugin"])
         .args(["-C", "target-feature=-crt-static", "-C", "panic=abort"])
         // Without it the library wants what core was built to unwind with.
         .args(["-C", "lto=fat", "-C", "opt-level=3", "-C", "strip=symbols"])

@@ -81,6 +81,7 @@ pub mod event {
 /// Addresses from `first` up to, not including, `end`. Written by the host
 /// before QEMU starts, sorted, not overlapping.
 #[repr(C)]
+#[cfg_attr(not(plugin), derive(Debug, zerocopy::FromBytes))]
 pub struct Range {
     /// The first address.
     pub first: AtomicU64,
@@ -92,6 +93,7 @@ pub struct Range {
 
 /// Where a side is to be stopped.
 #[repr(C)]
+#[cfg_attr(not(plugin), derive(Debug, zerocopy::FromBytes))]
 pub struct Stop {
     /// One of [`stop`].
     pub state: AtomicU32,
@@ -107,6 +109,7 @@ pub struct Stop {
 
 /// Something that a side's call did.
 #[repr(C)]
+#[cfg_attr(not(plugin), derive(Debug, zerocopy::FromBytes))]
 pub struct Event {
     /// The instruction's address.
     pub address: AtomicU64,
@@ -122,6 +125,7 @@ pub struct Event {
 
 /// A side: one call of one task on one virtual CPU.
 #[repr(C)]
+#[cfg_attr(not(plugin), derive(Debug, zerocopy::FromBytes))]
 pub struct Side {
     /// Where its call begins; 0: unused. Written by the host before QEMU
     /// starts.
@@ -159,6 +163,7 @@ pub struct Side {
 
 /// What is known of a virtual CPU. Written by the plugin.
 #[repr(C)]
+#[cfg_attr(not(plugin), derive(Debug, zerocopy::FromBytes))]
 pub struct Cpu {
     /// The task that runs on it, named as in [`Side::task`].
     pub task: AtomicU64,
@@ -170,6 +175,7 @@ pub struct Cpu {
 
 /// The page.
 #[repr(C, align(4096))]
+#[cfg_attr(not(plugin), derive(Debug, zerocopy::FromBytes))]
 pub struct Page {
     /// [`MAGIC`]. Written by the host before QEMU starts.
     pub magic: AtomicU64,

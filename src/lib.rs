@@ -1,24 +1,49 @@
 //! modrace: races module loading and unloading against readers of
 //! `/proc/modules`, and says what a Linux kernel did under it.
 //!
-//! The floors of the house. A file imports only from floors below its own;
-//! `tests/layering.rs` holds the code to it.
+//! The rooms, from the top floor down, and what each may import.
+//! `tests/layering.rs` reads this table and holds the code to it.
 //!
 //! ```text
-//! 5  cli       arguments, plans, one file per command, progress and text
-//! 4  report    one file per format over the same record
-//! 3  trial     campaign, trial, watch, guest: who decides what happened
-//! 2  race      gate, loaders, readers, chaos │ vm   QEMU │ lab  kernels
-//! 1  kernel    system calls, sysctls, Kbuild, module images; all unsafe code
-//! 0  crash     bytes of a log → crashes      │ stats     times → statistics
-//!    console   bytes → lines                 │ procfs    /proc lines
-//!    model     the records that everything above speaks in
+//! room       imports
+//! cli        build crash interleave kernel lab model procfs race recorder report session states trial verdict vm
+//! session    build crash interleave kernel model recorder states trial vm
+//! report     build model procfs stats verdict
+//! states     build crash kernel model procfs vm
+//! trial      build console crash interleave kernel model procfs race recorder vm
+//! interleave build crash kernel model vm
+//! lab        build
+//! race       kernel model procfs recorder
+//! vm         kernel model recorder
+//! recorder   kernel model
+//! kernel     build model
+//! verdict    model stats
+//! build
+//! crash      console model
+//! stats
+//! console
+//! procfs
+//! model
 //! ```
 //!
-//! Floor 0 is pure: no files, no threads, no clocks, no processes. Inside it
-//! `crash` and `stats` may use `console`, `procfs` and `model`, which use
-//! nothing.
+//! - `cli`: arguments, one file per command; `cli/ui` is the only place that prints
+//! - `session`: what a command does: kernels made ready, schedules, controls
+//! - `report`: one file per format over the same record
+//! - `states`: the module held in each of its states, and checked
+//! - `trial`: one trial: evidence gathered, one judge, one outcome
+//! - `lab`: kernels built from source, with and without a fix
+//! - `race`: the engine, targets, chaos techniques; `race/auto` aims
+//! - `interleave`: two sides of a race forced into one order after another
+//! - `vm`: QEMU, and what host and guest say to each other
+//! - `recorder`: the page of counters that outlives the guest
+//! - `kernel`: the live kernel's interfaces; all unsafe code
+//! - `verdict`: from trials to a verdict, and the sentence that says why
+//! - `build`: Kbuild, module and kernel images, the cache
+//! - `crash`: bytes of a log → crashes
+//! - `stats`: times → statistics; mathematics without words
+//! - `console`, `procfs`: bytes → lines; `model`: the records that all speak in
 
+pub mod build;
 pub mod cli;
 pub mod console;
 pub mod crash;
@@ -28,7 +53,11 @@ pub mod lab;
 pub mod model;
 pub mod procfs;
 pub mod race;
+pub mod recorder;
 pub mod report;
+pub mod session;
+pub mod states;
 pub mod stats;
 pub mod trial;
+pub mod verdict;
 pub mod vm;

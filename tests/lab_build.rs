@@ -15,11 +15,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard};
 
-use modrace::kernel::boot_image::BootImage;
-use modrace::kernel::cache::Cache;
-use modrace::kernel::kbuild::build_dummy;
+use modrace::build::boot_image::BootImage;
+use modrace::build::cache::Cache;
+use modrace::build::kbuild::build_dummy;
 use modrace::lab::{
-    BuildEvent, Builder, DEBIAN_TARBALL, LabKernel, LabKernelRow, Recipe, Seed, Source, Store,
+    BaseBuild, BuildEvent, BuildSpec, Builder, DEBIAN_TARBALL, LabKernel, LabKernelRow, Source,
+    Store,
 };
 use object::{Object, ObjectSection, ObjectSymbol, RelocationTarget};
 
@@ -38,20 +39,20 @@ fn cache() -> Cache {
     Cache::from_env().unwrap()
 }
 
-/// Builds a recipe; returns the kernel and the steps that make announced.
-fn build(recipe: &Recipe, seed: Seed) -> (LabKernel, Vec<String>) {
+/// Builds a build_spec; returns the kernel and the steps that make announced.
+fn build(build_spec: &BuildSpec, base: BaseBuild) -> (LabKernel, Vec<String>) {
     let cache = cache();
     let source = Source::open(Path::new(DEBIAN_TARBALL), &CANCEL).unwrap();
     let builder = Builder {
         cache: &cache,
         source: &source,
         jobs: None,
-        seed,
+        base,
         cancel: &CANCEL,
     };
     let mut steps = Vec::new();
     let (kernel, _new) = builder
-        .build(recipe, &mut |event| {
+        .build(build_spec, &mut |event| {
             if let BuildEvent::Step { line, .. } = event {
                 steps.push(line.split_whitespace().collect::<Vec<_>>().join(" "));
             }
@@ -61,16 +62,19 @@ fn build(recipe: &Recipe, seed: Seed) -> (LabKernel, Vec<String>) {
 }
 
 fn row(name: &str) -> (LabKernel, Vec<String>) {
-    build(&LabKernelRow::find(name).unwrap().recipe(), Seed::Any)
+    build(
+        &LabKernelRow::find(name).unwrap().build_spec(),
+        BaseBuild::Any,
+    )
 }
 
 /// A kernel of the test's own, removed again.
 struct Temporary(String);
 
 impl Temporary {
-    fn recipe(&self, patched_like: &str) -> Recipe {
-        let row = LabKernelRow::find(patched_like).unwrap().recipe();
-        Recipe::custom(&self.0, Vec::new(), row.patches).unwrap()
+    fn build_spec(&self, patched_like: &str) -> BuildSpec {
+        let row = LabKernelRow::find(patched_like).unwrap().build_spec();
+        BuildSpec::custom(&self.0, Vec::new(), row.patches).unwrap()
     }
 }
 
@@ -207,8 +211,8 @@ fn a_kernel_that_starts_from_its_sibling_is_bit_for_bit_the_one_built_from_nothi
         (vulnerable, fixed, "vulnerable")
     };
     let temporary = Temporary(format!("test-seeded-{}", std::process::id()));
-    let seed = Seed::From(other.manifest.name.clone());
-    let (seeded, steps) = build(&temporary.recipe(clean_row), seed);
+    let base = BaseBuild::From(other.manifest.name.clone());
+    let (seeded, steps) = build(&temporary.build_spec(clean_row), base);
     assert_eq!(
         clean.manifest.seeded_from, None,
         "no kernel built from nothing to compare with: modrace lab remove fixed vulnerable"
@@ -265,9 +269,9 @@ fn two_builders_of_one_kernel_build_it_once() {
     let temporary = Temporary(format!("test-twice-{}", std::process::id()));
     let (done, results) = std::sync::mpsc::channel();
     for _ in 0..2 {
-        let (recipe, done) = (temporary.recipe("fixed"), done.clone());
+        let (build_spec, done) = (temporary.build_spec("fixed"), done.clone());
         std::thread::spawn(move || {
-            let sent = done.send(Box::new(build(&recipe, Seed::Any)));
+            let sent = done.send(Box::new(build(&build_spec, BaseBuild::Any)));
             sent.expect("the test waits for both");
         });
     }

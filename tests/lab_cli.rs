@@ -14,7 +14,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use modrace::kernel::cache::Cache;
+use modrace::build::cache::Cache;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 

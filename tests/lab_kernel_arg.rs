@@ -10,8 +10,8 @@
 use std::fs;
 use std::path::Path;
 
+use modrace::build::cache::Cache;
 use modrace::cli::kernel_arg::resolve;
-use modrace::kernel::cache::Cache;
 use modrace::model::ExitCode;
 
 fn stock_release() -> String {

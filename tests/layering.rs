@@ -1,51 +1,31 @@
-//! The floors of `src/lib.rs`, held to: a file imports only from floors below
-//! its own, and siblings leave each other alone.
+//! The table of rooms in `src/lib.rs`, held to: a file imports only what its
+//! room may, the table has no upward line, and `cli`'s files leave its `mod.rs`
+//! alone.
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each module with what it may import besides itself.
-const MAY_IMPORT: &[(&str, &[&str])] = &[
-    ("model", &[]),
-    ("console", &[]),
-    ("procfs", &[]),
-    ("crash", &["model", "console", "procfs"]),
-    ("stats", &["model"]),
-    ("kernel", &["model", "console", "procfs", "crash", "stats"]),
-    (
-        "race",
-        &["model", "console", "procfs", "crash", "stats", "kernel"],
-    ),
-    (
-        "vm",
-        &["model", "console", "procfs", "crash", "stats", "kernel"],
-    ),
-    (
-        "lab",
-        &["model", "console", "procfs", "crash", "stats", "kernel"],
-    ),
-    (
-        "trial",
-        &[
-            "model", "console", "procfs", "crash", "stats", "kernel", "race", "vm", "lab",
-        ],
-    ),
-    (
-        "report",
-        &[
-            "model", "console", "procfs", "crash", "stats", "kernel", "race", "vm", "lab", "trial",
-        ],
-    ),
-    (
-        "cli",
-        &[
-            "model", "console", "procfs", "crash", "stats", "kernel", "race", "vm", "lab", "trial",
-            "report",
-        ],
-    ),
-];
+/// Each room with what it may import besides itself, from the top floor down.
+fn table() -> Vec<(String, Vec<String>)> {
+    let text = fs::read_to_string(source_root().join("lib.rs")).expect("lib.rs");
+    let rows = text
+        .lines()
+        .skip_while(|line| !line.starts_with("//! room "))
+        .skip(1)
+        .take_while(|line| !line.starts_with("//! ```"));
+    rows.map(|row| {
+        let mut words = row.trim_start_matches("//!").split_whitespace();
+        let room = words.next().expect("a room in each row").to_owned();
+        (room, words.map(str::to_owned).collect())
+    })
+    .collect()
+}
+
+fn source_root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
 
 fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).expect("a source folder") {
@@ -85,45 +65,86 @@ fn imports(source: &str) -> Vec<String> {
     names
 }
 
+/// What is wrong with a source text that stands in `room`.
+fn faults(room: &str, source: &str, table: &[(String, Vec<String>)]) -> Vec<String> {
+    let Some((_, allowed)) = table.iter().find(|(name, _)| name == room) else {
+        return vec![format!("{room} is not in the table of src/lib.rs")];
+    };
+    imports(source)
+        .into_iter()
+        .filter(|name| name != room && !allowed.contains(name))
+        .map(|name| format!("imports crate::{name}"))
+        .collect()
+}
+
 #[test]
-fn imports_go_one_way() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+fn every_import_is_in_the_table() {
+    let src = source_root();
+    let table = table();
     let mut files = Vec::new();
     rust_files(&src, &mut files);
     let mut checked = 0;
     let mut wrong = Vec::new();
     for file in files {
         let inside = file.strip_prefix(&src).expect("below src");
-        let Some(floor) = inside
-            .components()
-            .next()
-            .and_then(|c| c.as_os_str().to_str())
-        else {
+        let mut parts = inside.components();
+        let Some(room) = parts.next().and_then(|part| part.as_os_str().to_str()) else {
             continue;
         };
-        if floor == "main.rs" || floor == "lib.rs" {
+        if parts.next().is_none() {
             continue;
         }
-        let (_, allowed) = MAY_IMPORT
-            .iter()
-            .find(|(name, _)| *name == floor)
-            .unwrap_or_else(|| panic!("{}: on no floor; add it to MAY_IMPORT", inside.display()));
-        for name in imports(&fs::read_to_string(&file).expect("a source file")) {
-            checked += 1;
-            if name != floor && !allowed.contains(&name.as_str()) {
-                wrong.push(format!("{} imports crate::{name}", inside.display()));
-            }
+        let source = fs::read_to_string(&file).expect("a source file");
+        checked += imports(&source).len();
+        for fault in faults(room, &source, &table) {
+            wrong.push(format!("{}: {fault}", inside.display()));
         }
     }
     assert!(
-        checked > 0,
-        "no import was found: the test looks in the wrong place"
+        checked > 100,
+        "{checked} imports were found: the test looks in the wrong place"
     );
     assert!(
         wrong.is_empty(),
-        "upward or sideways imports:\n{}",
+        "not in the table of src/lib.rs:\n{}",
         wrong.join("\n")
     );
+}
+
+#[test]
+fn the_table_goes_one_way_and_has_nothing_unused() {
+    let table = table();
+    let src = source_root();
+    for (floor, (room, allowed)) in table.iter().enumerate() {
+        let mut files = Vec::new();
+        rust_files(&src.join(room), &mut files);
+        assert!(!files.is_empty(), "{room}: there is no such room");
+        let used: Vec<String> = files
+            .iter()
+            .flat_map(|file| imports(&fs::read_to_string(file).expect("a source file")))
+            .collect();
+        for name in allowed {
+            let below = table[floor..]
+                .iter()
+                .skip(1)
+                .any(|(other, _)| other == name);
+            assert!(below, "{room} may import {name}, which is not below it");
+            assert!(used.contains(name), "{room} does not import {name}: cut it");
+        }
+    }
+}
+
+#[test]
+fn an_import_against_the_table_is_found() {
+    let table = table();
+    for (room, source) in [
+        ("stats", "use crate::model::Trial;"),
+        ("vm", "use crate::trial::Event;"),
+        ("trial", "fn f() { crate::cli::main(); }"),
+    ] {
+        assert_eq!(faults(room, source, &table).len(), 1, "{room}: {source}");
+    }
+    assert_eq!(faults("attic", "", &table).len(), 1);
 }
 
 #[test]

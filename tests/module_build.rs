@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
 
-use modrace::kernel::cache::Cache;
-use modrace::kernel::kbuild::{KbuildError, Kdir, build_dummy};
-use modrace::kernel::module_image::{ModuleImage, ModuleImageError};
+use modrace::build::cache::Cache;
+use modrace::build::kbuild::{KbuildError, Kdir, build_dummy};
+use modrace::build::module_image::{ModuleImage, ModuleImageError};
 
 /// The newest installed kernel's build tree.
 fn stock_kdir() -> PathBuf {

@@ -41,7 +41,11 @@ fn a_vulnerable_kernel_crashes_within_few_cycles_and_the_arm_is_named() {
         assert_eq!(trial.outcome, Outcome::Crashed, "{}", trial.reason);
         assert!(trial.cycles_to_crash.unwrap() <= 300, "{trial:?}");
         let arm = &trial.aim.as_ref().unwrap().arm;
-        assert!(modrace::race::ARMS.iter().any(|row| row.name == *arm));
+        assert!(
+            modrace::race::READ_POLICIES
+                .iter()
+                .any(|row| row.name == *arm)
+        );
     }
     assert_eq!(report.trials.len(), 3);
 }
@@ -80,15 +84,21 @@ fn a_fixed_kernel_survives_and_gets_its_knobs_back() {
         trial.counters.sightings.unloading > 0,
         "the aim was off: {trial:?}"
     );
-    let knobs = &report.environment.knobs;
-    assert!(knobs.iter().all(|knob| knob.restored), "{knobs:?}");
+    let tunables = &report.environment.tunables;
+    assert!(
+        tunables.iter().all(|tunable| tunable.restored),
+        "{tunables:?}"
+    );
     for path in [
         "/sys/kernel/rcu_expedited",
         // Loader and reader sit on 0 and 3.
         "/sys/devices/system/cpu/cpu1/online",
         "/sys/devices/system/cpu/cpu2/online",
     ] {
-        assert!(knobs.iter().any(|knob| knob.path == path), "{knobs:?}");
+        assert!(
+            tunables.iter().any(|tunable| tunable.path == path),
+            "{tunables:?}"
+        );
     }
     assert_eq!(trial.chaos, ["rcu-expedited", "offline"]);
     // What is of no use here was not asked for, so nothing is said of it.

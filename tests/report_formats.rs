@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use common::{TIMES, clean, comparison, crashes, report, trial};
 use modrace::model::{Oracle, Outcome, Report, Verdict};
 use modrace::report::{FORMATS, Format, read, svg, validate};
-use modrace::stats::verdict_of_run;
+use modrace::verdict::verdict_of_run;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/reports")

@@ -6,7 +6,7 @@ mod common;
 
 use common::{SEED, TIMES, clean, crash, crashes, trial};
 use modrace::model::{Comparison, Conclusion, CrashClass, Interval, Outcome, Trial};
-use modrace::stats::{Next, Plan, Stop, UnderWay, compare};
+use modrace::verdict::{Next, Plan, Stop, UnderWay, compare};
 
 fn at_999(baseline: &[Trial], candidate: &[Trial]) -> Comparison {
     compare(baseline, candidate, 0.999, SEED).unwrap()

@@ -9,9 +9,9 @@ mod common;
 use common::trial;
 use modrace::model::{Outcome, Trial};
 use modrace::stats::{
-    ExponentialFit, KaplanMeier, Next, Observation, Plan, Stop, Termination, UnderWay,
-    exponentiality, needed_exposure, run_stats,
+    ExponentialFit, KaplanMeier, Observation, Termination, exponentiality, needed_exposure,
 };
+use modrace::verdict::{Next, Plan, Stop, UnderWay, run_stats};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 

@@ -8,7 +8,7 @@
 use std::fmt::Write as _;
 
 use modrace::model::Trial;
-use modrace::race::ARMS;
+use modrace::race::READ_POLICIES;
 use modrace::race::chaos::TECHNIQUES;
 use modrace::stats::{Rate, compare_rates};
 use serde::Serialize;
@@ -40,7 +40,7 @@ pub(crate) fn ways(trials: u32) -> Vec<Way> {
         let name = format!("without {}", left_out.name);
         ways.push(way(name, &["--chaos", &rest.join(",")]));
     }
-    for arm in ARMS {
+    for arm in READ_POLICIES {
         ways.push(way(format!("only {}", arm.name), &["--arms", arm.name]));
     }
     ways

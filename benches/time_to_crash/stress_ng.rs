@@ -9,14 +9,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
 
+use modrace::build::cache::Cache;
+use modrace::build::kbuild;
+use modrace::build::module_image::ModuleImage;
 use modrace::cli::kernel_arg;
-use modrace::kernel::cache::Cache;
-use modrace::kernel::kbuild;
-use modrace::kernel::module_image::ModuleImage;
 use modrace::model::{
     Accel, ChaosChoice, DEFAULT_TARGET, Oracle, Outcome, Settings, Strategy, Trial,
 };
-use modrace::trial::{VmTrial, VmTrials, pack};
+use modrace::trial::{VmTrial, VmTrials};
+use modrace::vm::contents;
 use modrace::vm::initramfs::Initramfs;
 use modrace::vm::{Qemu, VmSpec, accel};
 
@@ -112,7 +113,7 @@ impl StressNg {
         let kernel = kernel_arg::resolve(&cell.kernel, &cache).map_err(|found| found.error)?;
         let kdir = kernel.kdir.ok_or("no build tree")?;
         let module = ModuleImage::open(&kbuild::build_dummy(&kdir, &cache, &stop)?)?;
-        let mut base = pack::base(init, module.bytes(), true)?;
+        let mut base = contents::base(init, module.bytes(), true)?;
         base.extend(self.pack(&module)?);
         let settings = settings(cell, duration)?;
         let spec = VmSpec {

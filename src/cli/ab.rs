@@ -8,10 +8,11 @@ use super::kernel_arg::KERNEL_HELP;
 use super::side::{Preparation, Side};
 use super::ui::{Ui, progress::Progress};
 use super::{Failure, OrFail, control, plan, session, states};
-use crate::model::{Event, ExitCode, Oracle, Outcome, Report, Run, RunStats, Trial, Verdict};
+use crate::model::{ExitCode, Oracle, Outcome, Report, Run, RunStats, Trial, Verdict};
 use crate::report::write::ReportFile;
-use crate::stats::{Next, Plan, UnderWay, compare, run_stats, verdict_of_run};
+use crate::trial::Event;
 use crate::trial::{Schedule, Turn, VmTrial, campaign};
+use crate::verdict::{Next, Plan, UnderWay, compare, run_stats, verdict_of_run};
 
 /// Trials of one kernel in a row without a result, after which more of them
 /// would show no more.

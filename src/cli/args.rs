@@ -153,7 +153,10 @@ fn target(typed: &str) -> Result<&'static Target, String> {
 }
 
 fn arm(typed: &str) -> Result<String, String> {
-    let known: Vec<&str> = crate::race::ARMS.iter().map(|row| row.name).collect();
+    let known: Vec<&str> = crate::race::READ_POLICIES
+        .iter()
+        .map(|row| row.name)
+        .collect();
     if known.contains(&typed) {
         Ok(typed.to_owned())
     } else {

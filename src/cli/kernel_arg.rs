@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{Failure, OrFail};
-use crate::kernel::boot_image::BootImage;
-use crate::kernel::cache::Cache;
-use crate::kernel::kbuild::{KbuildError, Kdir};
+use crate::build::boot_image::BootImage;
+use crate::build::cache::Cache;
+use crate::build::kbuild::{KbuildError, Kdir};
 use crate::lab::{LabKernelRow, Store, package_of};
 use crate::model::ExitCode;
 

@@ -10,10 +10,10 @@ use clap::Subcommand;
 
 use super::ui::{BuildBar, Ui};
 use super::{Failure, OrFail, stop};
-use crate::kernel::cache::Cache;
+use crate::build::cache::Cache;
 use crate::lab::{
-    Builder, DEBIAN_TARBALL, KernelState, LAB_KERNELS, LabError, LabKernel, LabKernelRow,
-    NamedText, Recipe, Seed, Source, Store, package_of,
+    BaseBuild, BuildSpec, Builder, DEBIAN_TARBALL, KernelState, LAB_KERNELS, LabError, LabKernel,
+    LabKernelRow, NamedText, Source, Store, package_of,
 };
 use crate::model::ExitCode;
 
@@ -112,47 +112,54 @@ fn build(args: &BuildArgs, cache: &Cache, ui: &Ui) -> Result<ExitCode, Failure> 
         cache,
         source: &source,
         jobs: args.jobs,
-        seed: if args.from_nothing {
-            Seed::Nothing
+        base: if args.from_nothing {
+            BaseBuild::Nothing
         } else {
-            Seed::Any
+            BaseBuild::Any
         },
         cancel: &cancel,
     };
-    for recipe in recipes {
-        build_one(&recipe, &builder, ui)?;
+    for build_spec in recipes {
+        build_one(&build_spec, &builder, ui)?;
     }
     Ok(ExitCode::Survived)
 }
 
 /// Builds one kernel, with progress on stderr and its path on stdout.
-fn build_one(recipe: &Recipe, builder: &Builder<'_>, ui: &Ui) -> Result<(), Failure> {
+fn build_one(build_spec: &BuildSpec, builder: &Builder<'_>, ui: &Ui) -> Result<(), Failure> {
     let started = Instant::now();
-    let mut bar = BuildBar::new(ui, &recipe.name);
-    let built = builder.build(recipe, &mut |event| bar.event(event));
+    let mut bar = BuildBar::new(ui, &build_spec.name);
+    let built = builder.build(build_spec, &mut |event| bar.event(event));
     drop(bar);
     let (kernel, new) = built.map_err(failure)?;
     let release = &kernel.manifest.release;
     if new {
         let took = started.elapsed().as_secs();
-        ui.note(&format!("{}: {release}, built in {took} s", recipe.name));
+        ui.note(&format!(
+            "{}: {release}, built in {took} s",
+            build_spec.name
+        ));
     } else {
-        ui.note(&format!("{}: {release}, already built", recipe.name));
+        ui.note(&format!("{}: {release}, already built", build_spec.name));
     }
-    ui.result(&format!("lab:{}\t{}\n", recipe.name, kernel.path.display()));
+    ui.result(&format!(
+        "lab:{}\t{}\n",
+        build_spec.name,
+        kernel.path.display()
+    ));
     Ok(())
 }
 
-fn recipes(args: &BuildArgs) -> Result<Vec<Recipe>, Failure> {
+fn recipes(args: &BuildArgs) -> Result<Vec<BuildSpec>, Failure> {
     if let Some(name) = &args.name {
         let (fragments, patches) = (texts(&args.config)?, texts(&args.patch)?);
-        let recipe = Recipe::custom(name, fragments, patches).or_fail(ExitCode::Usage)?;
-        return Ok(vec![recipe]);
+        let build_spec = BuildSpec::custom(name, fragments, patches).or_fail(ExitCode::Usage)?;
+        return Ok(vec![build_spec]);
     }
     args.kernels.iter().map(|name| row_recipe(name)).collect()
 }
 
-fn row_recipe(name: &str) -> Result<Recipe, Failure> {
+fn row_recipe(name: &str) -> Result<BuildSpec, Failure> {
     // As it is written everywhere else.
     let name = name.strip_prefix("lab:").unwrap_or(name);
     let row = LabKernelRow::find(name).ok_or_else(|| {
@@ -162,7 +169,7 @@ fn row_recipe(name: &str) -> Result<Recipe, Failure> {
             known_names()
         ))
     })?;
-    Ok(row.recipe())
+    Ok(row.build_spec())
 }
 
 fn known_names() -> String {

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use super::{Failure, ui::Ui};
 use crate::crash::SIGNATURES;
 use crate::model::{ExitCode, Strategy};
-use crate::race::{ARMS, chaos::TECHNIQUES, targets::TARGETS};
+use crate::race::{READ_POLICIES, chaos::TECHNIQUES, targets::TARGETS};
 use crate::report::FORMATS;
 
 /// Print one of the tables that modrace works from
@@ -37,7 +37,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
     let rows: Vec<(&str, Cow<'_, str>)> = match args.table {
         Table::Targets => plain(TARGETS.iter().map(|row| (row.name, row.help))),
         Table::Strategies => plain(Strategy::TABLE.iter().map(|&(_, name, help)| (name, help))),
-        Table::Arms => plain(ARMS.iter().map(|row| (row.name, row.help))),
+        Table::Arms => plain(READ_POLICIES.iter().map(|row| (row.name, row.help))),
         Table::Chaos => TECHNIQUES
             .iter()
             .map(|row| {

@@ -27,7 +27,8 @@ use clap::{Parser, Subcommand};
 pub use failure::{Failure, OrFail};
 
 use crate::model::ExitCode;
-use crate::trial::{guest, racer};
+use crate::session::guest;
+use crate::trial::bare::worker_process;
 use ui::Ui;
 
 /// Races module loading against /proc/modules readers until a kernel crashes,
@@ -72,7 +73,7 @@ pub fn main() -> ExitCode {
     }
     if std::env::args_os()
         .nth(1)
-        .is_some_and(|word| word == racer::COMMAND)
+        .is_some_and(|word| word == worker_process::COMMAND)
     {
         return racer_main();
     }
@@ -104,7 +105,7 @@ pub fn main() -> ExitCode {
 /// A racer is no command that anybody types: `run` starts it, with its plan on
 /// stdin.
 fn racer_main() -> ExitCode {
-    match racer::main() {
+    match worker_process::main() {
         Ok(()) => ExitCode::Survived,
         Err(error) => Ui::new().failure(&Failure::new(ExitCode::Broken, error)),
     }

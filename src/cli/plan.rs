@@ -5,8 +5,9 @@ use std::hash::{BuildHasher, Hasher};
 
 use super::Failure;
 use super::args::{MachineArgs, RaceArgs};
-use crate::model::{Accel, DEFAULT_TARGET, ExitCode, MAX_SEED, MAX_WORKERS, Oracle, Settings};
+use crate::model::{Accel, DEFAULT_TARGET, ExitCode, MAX_SEED, Oracle, Settings};
 use crate::procfs::cpus::CpuList;
+use crate::recorder::MAX_WORKERS;
 
 /// Trials of a run unless told otherwise.
 const DEFAULT_TRIALS: u32 = 5;

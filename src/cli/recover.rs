@@ -18,8 +18,8 @@ use crate::kernel::pstore::{self, FoundLog};
 use crate::model::{ExitCode, Outcome};
 use crate::report::write::ReportFile;
 use crate::trial::bare::boot_id;
-use crate::trial::journal::{self, JOURNAL_FOLDER, Journal, JournalError, Record};
-use crate::trial::story::{Evidence, Machine, OpenTrial, Story};
+use crate::trial::bare::journal::{self, JOURNAL_FOLDER, Journal, JournalError, Record};
+use crate::trial::bare::recovery::{Evidence, Machine, OpenTrial, Recovery};
 
 /// Complete the report of a run that crashed this machine
 #[derive(Debug, clap::Args)]
@@ -96,19 +96,19 @@ fn one(path: &Path, resume: bool, json: bool, ui: &Ui) -> Result<ExitCode, Failu
             found.torn_bytes
         ));
     }
-    let story = Story::read(found.records);
-    let Some(mut story) = story.filter(|story| !story.ended) else {
+    let recovery = Recovery::read(found.records);
+    let Some(mut recovery) = recovery.filter(|recovery| !recovery.ended) else {
         // Either nothing had begun, or all is in the report.
         ui.note(&format!("{}: nothing is missing", path.display()));
         journal.remove().or_fail(ExitCode::Broken)?;
         return Ok(ExitCode::Survived);
     };
-    let mut report = story.begin.report.clone();
-    report.trials = std::mem::take(&mut story.trials);
+    let mut report = recovery.begin.report.clone();
+    report.trials = std::mem::take(&mut recovery.trials);
     let next =
-        u32::try_from(report.trials.len()).unwrap_or(u32::MAX) + u32::from(story.open.is_some());
+        u32::try_from(report.trials.len()).unwrap_or(u32::MAX) + u32::from(recovery.open.is_some());
     let mut course = Course {
-        begin: story.begin,
+        begin: recovery.begin,
         report,
         journal,
         file: None,
@@ -122,7 +122,7 @@ fn one(path: &Path, resume: bool, json: bool, ui: &Ui) -> Result<ExitCode, Failu
         // It was to go to stdout, which is gone.
         None => ReportFile::at(path.with_extension("json")),
     });
-    if let Some(open) = story.open {
+    if let Some(open) = recovery.open {
         settle(&mut course, &open, ui)?;
     }
     let asked = course.report.settings.trials;
@@ -254,7 +254,7 @@ fn put_back(course: &Course, open: &OpenTrial, ui: &Ui) -> Result<(), Failure> {
             Err(errno) => ui.note(&format!("{name} is still loaded: {errno}")),
         }
     }
-    for path in tuning::put_back(&course.begin.knobs) {
+    for path in tuning::put_back(&course.begin.tunables) {
         ui.note(&format!("{path} could not be put back"));
     }
     Ok(())

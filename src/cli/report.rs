@@ -10,7 +10,7 @@ use clap::Subcommand;
 use sha2::{Digest, Sha256};
 
 use super::{Failure, OrFail, ui::Ui};
-use crate::kernel::config::hex;
+use crate::build::config::hex;
 use crate::model::{Conclusion, ExitCode, Report, Source, Tool};
 use crate::report::{self, FORMATS, Format};
 

@@ -21,7 +21,7 @@ use crate::kernel::preflight::{Facts, running_config};
 use crate::kernel::{affinity, uname};
 use crate::model::{Environment, ExitCode, Report, Settings, Strategy};
 use crate::report::write::ReportFile;
-use crate::trial::journal::{self, Begin, FORMAT, JOURNAL_FOLDER, Journal, Record};
+use crate::trial::bare::journal::{self, Begin, FORMAT, JOURNAL_FOLDER, Journal, Record};
 
 /// Race the kernel that this machine runs: meant to crash it
 #[derive(Debug, clap::Args)]
@@ -171,7 +171,7 @@ fn begin(
     }
     let started = SystemTime::now();
     let settings = settings(args, machine.mem_mib.unwrap_or_default())?;
-    let knobs = tuning::plan(args.on_crash);
+    let tunables = tuning::plan(args.on_crash);
     let report: Report = session::blank(
         environment(release, machine),
         &candidate.image,
@@ -191,7 +191,7 @@ fn begin(
         dependencies: candidate.dependencies.clone(),
         rearm: args.rearm,
         heartbeat_s,
-        knobs,
+        tunables,
     })
 }
 
@@ -222,14 +222,14 @@ fn announce(begin: &Begin, args: &Args, ui: &Ui) {
     }
     ui.note(&format!(
         "if the kernel has the bug: {}",
-        tuning::prospect(&begin.knobs)
+        tuning::prospect(&begin.tunables)
     ));
     let module = begin.module.file_stem().unwrap_or_default();
     let changed: Vec<&str> = begin
-        .knobs
+        .tunables
         .iter()
-        .filter(|knob| knob.during != knob.before)
-        .map(|knob| knob.path.as_str())
+        .filter(|tunable| tunable.during != tunable.before)
+        .map(|tunable| tunable.path.as_str())
         .collect();
     ui.note(&format!(
         "it loads and unloads {} (which taints the kernel until the next boot){}{}; unless the \

@@ -8,16 +8,16 @@ use std::time::SystemTime;
 use super::args::RaceArgs;
 use super::ui::{Ui, summary};
 use super::{Failure, OrFail, kernel_arg};
-use crate::kernel::cache::Cache;
-use crate::kernel::kbuild;
-use crate::kernel::module_image::ModuleImage;
+use crate::build::cache::Cache;
+use crate::build::kbuild;
+use crate::build::module_image::ModuleImage;
 use crate::model::{
     Environment, ExitCode, ModuleRecord, Oracle, Outcome, Report, RunStats, SCHEMA, Settings, Tool,
     Trial,
 };
 use crate::report;
 use crate::report::write::{ReportFile, to_json};
-use crate::stats::{run_stats, verdict_of_run};
+use crate::verdict::{run_stats, verdict_of_run};
 
 /// A report before the first trial.
 pub(super) fn blank(

@@ -14,15 +14,15 @@ use sha2::{Digest, Sha256};
 use super::args::{MachineArgs, RaceArgs};
 use super::ui::Ui;
 use super::{Failure, OrFail, kernel_arg, plan, session, stop};
-use crate::kernel::cache::Cache;
-use crate::kernel::config::{KernelConfig, hex};
-use crate::kernel::module_image::ModuleImage;
+use crate::build::cache::Cache;
+use crate::build::config::{KernelConfig, hex};
+use crate::build::module_image::ModuleImage;
 use crate::kernel::uname;
 use crate::model::{Accel, Environment, ExitCode, ModuleRecord, Report, Settings, Strategy};
 use crate::report::write::ReportFile;
 use crate::trial::VmTrials;
-use crate::trial::pack::{self, PackError};
 use crate::vm::accel::{self, Finding};
+use crate::vm::contents::{self, PackError};
 use crate::vm::{Qemu, VmError, VmSpec};
 
 /// A kernel that only waits for its trials.
@@ -185,7 +185,7 @@ impl Side {
         if let Some(guest) = found.environment {
             adopt(environment, guest);
         }
-        environment.knobs = found.knobs;
+        environment.tunables = found.tunables;
         if let (Some(module), Some(taints)) = (module, found.taints) {
             module.taints = taints;
         }
@@ -218,7 +218,7 @@ fn find_qemu(path: Option<&Path>) -> Result<Qemu, Failure> {
 fn base(module: &ModuleImage, strategy: Strategy) -> Result<Vec<u8>, Failure> {
     let init = std::env::current_exe().or_fail(ExitCode::Broken)?;
     let programs = strategy == Strategy::AsReported;
-    pack::base(&init, module.bytes(), programs).map_err(|error| {
+    contents::base(&init, module.bytes(), programs).map_err(|error| {
         let hint = match &error {
             PackError::NoBusybox => "install it: apt install busybox-static",
             PackError::Dynamic(path) if *path == init => {

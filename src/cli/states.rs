@@ -10,18 +10,18 @@ use super::kernel_arg::{self, KERNEL_HELP};
 use super::side::{Preparation, Side, adopt};
 use super::ui::Ui;
 use super::{Failure, OrFail, plan, session};
-use crate::kernel::cache::Cache;
-use crate::kernel::config::KernelConfig;
+use crate::build::cache::Cache;
+use crate::build::config::KernelConfig;
 use crate::kernel::uname;
 use crate::model::{
     Accel, Environment, ExitCode, Held, Observed, Oracle, Report, StateCheck, Verdict,
 };
 use crate::report::states_text;
 use crate::report::write::{ReportFile, to_json};
-use crate::stats::verdict_of_run;
-use crate::trial::states::{
+use crate::states::{
     HoldError, StatesError, StatesVm, check_console, check_observed, fit, observe_all,
 };
+use crate::verdict::verdict_of_run;
 
 /// Check how a kernel shows a module that is loading, live and unloading
 #[derive(Debug, clap::Args)]

@@ -8,8 +8,9 @@ use super::kernel_arg::KERNEL_HELP;
 use super::side::{Preparation, Side};
 use super::ui::{Ui, progress::Progress};
 use super::{Failure, OrFail, plan, session};
-use crate::model::{Event, ExitCode, Report};
+use crate::model::{ExitCode, Report};
 use crate::report::write::ReportFile;
+use crate::trial::Event;
 use crate::trial::{Schedule, Turn, VmTrial, campaign};
 
 /// Race a kernel inside disposable virtual machines

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernel::affinity;
 use crate::kernel::module::{ModuleFile, unload_by_name};
-use crate::model::{LOCK_STEP_MAGIC, LockStep, NAMES_NOTHING};
+use crate::vm::instrument::lock_step::{LOCK_STEP_MAGIC, LockStep, NAMES_NOTHING};
 
 /// The reader's file: one record of it is one call of `m_show()`.
 const READ: &str = "/proc/modules";

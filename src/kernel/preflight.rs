@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::geteuid;
 use thiserror::Error;
 
-use super::config::KernelConfig;
+use crate::build::config::KernelConfig;
 
 /// An image of disposable machines carries this file.
 pub const DISPOSABLE_MARK: &str = "/etc/modrace-disposable";

@@ -2,7 +2,6 @@
 //! Each function is safe to call; why is said where it is not obvious.
 #![allow(unsafe_code, reason = "this is the one place for it")]
 
-use std::fmt;
 use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
@@ -13,54 +12,22 @@ use std::process::Command;
 use memmap2::{MmapOptions, MmapRaw};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use zerocopy::FromBytes;
 
-use crate::model::instrument::{PAGE_BYTES, Page};
-use crate::model::{LOCK_STEP_BYTES, LockStep, RECORDER_BYTES, Recorder};
-
-/// A layout of shared memory: atomics only, for which any content is valid.
-pub trait Layout: sealed::Sealed + Sized {
-    /// Bytes of the file or PCI BAR that holds it.
-    const BYTES: usize;
-}
-
-mod sealed {
-    /// Only the layouts below consist of atomics.
-    pub trait Sealed {}
-    impl Sealed for crate::model::Recorder {}
-    impl Sealed for crate::model::LockStep {}
-    impl Sealed for crate::model::instrument::Page {}
-}
-
-impl Layout for Recorder {
-    const BYTES: usize = RECORDER_BYTES;
-}
-impl Layout for LockStep {
-    const BYTES: usize = LOCK_STEP_BYTES;
-}
-impl Layout for Page {
-    const BYTES: usize = PAGE_BYTES;
-}
-
-/// A page in memory shared with another process or a device.
-pub struct Mapped<T> {
+/// Memory shared with another process or a device, seen as a `T`.
+#[derive(Debug)]
+pub struct MappedPage<T> {
     map: MmapRaw,
     layout: PhantomData<T>,
 }
 
-impl<T> fmt::Debug for Mapped<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Mapped").field(&self.map).finish()
-    }
-}
-
-/// The flight recorder's page.
-pub type MappedRecorder = Mapped<Recorder>;
-
-impl<T: Layout> Mapped<T> {
-    /// Maps the first [`Layout::BYTES`] of a file or PCI BAR.
-    pub fn map(file: &File) -> io::Result<Self> {
-        const { assert!(size_of::<T>() <= T::BYTES, "the page must hold the layout") };
-        let map = MmapOptions::new().len(T::BYTES).map_raw(file)?;
+impl<T: FromBytes + Sync> MappedPage<T> {
+    /// Maps the first `bytes` of a file or PCI BAR, which must hold a `T`.
+    pub fn map(file: &File, bytes: usize) -> io::Result<Self> {
+        if bytes < size_of::<T>() {
+            return Err(io::Error::other("the mapping is smaller than its layout"));
+        }
+        let map = MmapOptions::new().len(bytes).map_raw(file)?;
         if map.as_ptr().addr().is_multiple_of(align_of::<T>()) {
             Ok(Self {
                 map,
@@ -72,15 +39,15 @@ impl<T: Layout> Mapped<T> {
     }
 }
 
-impl<T: Layout> Deref for Mapped<T> {
+impl<T: FromBytes + Sync> Deref for MappedPage<T> {
     type Target = T;
 
     #[allow(clippy::cast_ptr_alignment, reason = "`map` checked the alignment")]
     fn deref(&self) -> &T {
-        // SAFETY: the mapping is T::BYTES long, which holds a T (checked at
-        // compile time), aligned for it (checked in `map`), and lives as long
-        // as `self`. All fields are atomics (the trait is sealed), for which
-        // any bit pattern is valid and concurrent change by others is allowed.
+        // SAFETY: the mapping holds a T and is aligned for one (checked in
+        // `map`), and lives as long as `self`. Any bit pattern is a T
+        // (`FromBytes`). Others change the memory while it is seen: the layouts
+        // used here have atomic fields alone, for which that is allowed.
         unsafe { &*self.map.as_ptr().cast::<T>() }
     }
 }

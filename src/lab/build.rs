@@ -1,4 +1,4 @@
-//! Builds one lab kernel: source, farm, patches, configuration, make, publish.
+//! Builds one lab kernel: source, link_tree, patches, configuration, make, publish.
 //! What it does on the way it tells as events; it prints nothing.
 
 use std::fs;
@@ -10,15 +10,15 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
+use super::build_spec::{BuildSpec, NamedText};
 use super::configure::{self, kernel_make};
-use super::farm::{self, Farm};
-use super::recipe::{NamedText, Recipe};
+use super::link_tree::{self, LinkTree};
 use super::store::{self, LabKernel, Manifest, Store};
 use super::{LabError, Source, missing_needs, patch};
-use crate::kernel::cache::Cache;
-use crate::kernel::config::{KernelConfig, hex};
-use crate::kernel::kbuild::{KbuildError, Kdir, build_dummy, compiler_version};
-use crate::kernel::make::{self, MakeError};
+use crate::build::cache::Cache;
+use crate::build::config::{KernelConfig, hex};
+use crate::build::kbuild::{KbuildError, Kdir, build_dummy, compiler_version};
+use crate::build::make::{self, MakeError};
 
 /// Steps that make announces for the lab configuration on 6.1, measured; only
 /// a bar's length hangs on it. A kernel built before is a better guess.
@@ -66,7 +66,7 @@ pub enum BuildEvent<'a> {
 
 /// Whose objects a build may start from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Seed {
+pub enum BaseBuild {
     /// Any finished kernel of the same source, configuration and compiler.
     #[default]
     Any,
@@ -86,7 +86,7 @@ pub struct Builder<'a> {
     /// Jobs that make runs at a time; nothing: one per CPU.
     pub jobs: Option<NonZero<u32>>,
     /// Whose objects to start from.
-    pub seed: Seed,
+    pub base: BaseBuild,
     /// Set from outside to stop.
     pub cancel: &'a AtomicBool,
 }
@@ -97,7 +97,7 @@ type OnEvent<'e> = dyn FnMut(BuildEvent<'_>) + 'e;
 /// One kernel on its way through the stages.
 struct Run<'a, 'e> {
     builder: &'a Builder<'a>,
-    recipe: &'a Recipe,
+    build_spec: &'a BuildSpec,
     key: String,
     compiler: String,
     log: PathBuf,
@@ -105,11 +105,11 @@ struct Run<'a, 'e> {
 }
 
 impl Builder<'_> {
-    /// The kernel of a recipe: from the cache, or built into it. True with it
+    /// The kernel of a build_spec: from the cache, or built into it. True with it
     /// if it was built now.
     pub fn build(
         &self,
-        recipe: &Recipe,
+        build_spec: &BuildSpec,
         on_event: &mut dyn FnMut(BuildEvent<'_>),
     ) -> Result<(LabKernel, bool), LabError> {
         let store = Store::new(self.cache);
@@ -118,22 +118,22 @@ impl Builder<'_> {
             return Err(LabError::Needs(missing));
         }
         let compiler = compiler_version("gcc").unwrap_or_default();
-        let key = recipe.key(self.source.sha256(), &compiler);
-        if let Some(kernel) = store.by_key(&recipe.name, &key) {
+        let key = build_spec.key(self.source.sha256(), &compiler);
+        if let Some(kernel) = store.by_key(&build_spec.name, &key) {
             return Ok((kernel, false));
         }
         let mut waiting = || on_event(BuildEvent::Stage(Stage::Wait));
         let _lock = store.lock(self.source.key(), self.cancel, &mut waiting)?;
         // Whoever held the lock may have built it.
-        if let Some(kernel) = store.by_key(&recipe.name, &key) {
+        if let Some(kernel) = store.by_key(&build_spec.name, &key) {
             return Ok((kernel, false));
         }
         self.cache.dir(store::LOGS)?;
-        let log = store.log(&recipe.name, &key);
+        let log = store.log(&build_spec.name, &key);
         fs::write(&log, "").map_err(LabError::io("write", &log))?;
         let mut run = Run {
             builder: self,
-            recipe,
+            build_spec,
             key,
             compiler,
             log,
@@ -143,7 +143,7 @@ impl Builder<'_> {
             Ok(kernel) => Ok((kernel, true)),
             Err(error) => {
                 if !error.names_log() {
-                    let _gone = fs::remove_file(store.log(&recipe.name, &run.key));
+                    let _gone = fs::remove_file(store.log(&build_spec.name, &run.key));
                 }
                 Err(error)
             }
@@ -163,33 +163,33 @@ impl Run<'_, '_> {
         let pristine = source.unpacked(cache, cancel, self.on_event)?;
         (self.on_event)(BuildEvent::Stage(Stage::Patch));
         let work = cache.dir("lab/work")?.join(source.key());
-        let farm = Farm::plant(&work, &pristine, &self.recipe.patches, cancel)?;
-        for text in &self.recipe.must_fit {
-            patch::fits(&farm.source(), text, cancel).map_err(|error| self.no_fix(error))?;
+        let link_tree = LinkTree::create(&work, &pristine, &self.build_spec.patches, cancel)?;
+        for text in &self.build_spec.must_fit {
+            patch::fits(&link_tree.source(), text, cancel).map_err(|error| self.no_fix(error))?;
         }
         let sibling = self.sibling(store);
         if let Some(sibling) = &sibling {
-            farm.seed(&sibling.kdir(), &sibling.manifest.touched, cancel)?;
+            link_tree.seed(&sibling.kdir(), &sibling.manifest.touched, cancel)?;
         } else {
-            self.configure(&farm)?;
+            self.configure(&link_tree)?;
         }
-        let config = KernelConfig::open(&farm.build().join(".config"))?;
-        configure::verify(&config, &self.recipe.fragments)?;
-        let steps = self.compile(&farm, sibling.is_none().then(|| expected(store)))?;
-        let image = farm.build().join("arch/x86/boot/bzImage");
+        let config = KernelConfig::open(&link_tree.build().join(".config"))?;
+        configure::verify(&config, &self.build_spec.fragments)?;
+        let steps = self.compile(&link_tree, sibling.is_none().then(|| expected(store)))?;
+        let image = link_tree.build().join("arch/x86/boot/bzImage");
         let image_sha256 = hash_product(&image).ok_or_else(|| self.incomplete("bzImage"))?;
-        let kdir = Kdir::open(&farm.build()).map_err(|error| self.no_modules(error))?;
+        let kdir = Kdir::open(&link_tree.build()).map_err(|error| self.no_modules(error))?;
         let records = |texts: &[NamedText]| texts.iter().map(NamedText::record).collect();
         let manifest = Manifest {
-            name: self.recipe.name.clone(),
+            name: self.build_spec.name.clone(),
             key: self.key.clone(),
-            recipe_sha256: self.recipe.sha256(),
-            recipe_config_sha256: self.recipe.config_sha256(),
+            recipe_sha256: self.build_spec.sha256(),
+            recipe_config_sha256: self.build_spec.config_sha256(),
             source: source.path().to_owned(),
             source_sha256: source.sha256().to_owned(),
-            fragments: records(&self.recipe.fragments),
-            patches: records(&self.recipe.patches),
-            touched: farm.touched().clone(),
+            fragments: records(&self.build_spec.fragments),
+            patches: records(&self.build_spec.patches),
+            touched: link_tree.touched().clone(),
             compiler: self.compiler.clone(),
             release: kdir.release().to_owned(),
             config_sha256: config.sha256().to_owned(),
@@ -202,19 +202,19 @@ impl Run<'_, '_> {
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |time| time.as_secs()),
         };
-        self.publish(store, farm, &work, manifest)
+        self.publish(store, link_tree, &work, manifest)
     }
 
     /// A finished kernel whose objects fit: same source, configuration and
     /// compiler. Only the patches may differ.
     fn sibling(&self, store: &Store<'_>) -> Option<LabKernel> {
-        let config = self.recipe.config_sha256();
+        let config = self.build_spec.config_sha256();
         store.kernels().into_iter().find(|kernel| {
             let other = &kernel.manifest;
-            let wanted = match &self.builder.seed {
-                Seed::Any => true,
-                Seed::From(name) => *name == other.name,
-                Seed::Nothing => false,
+            let wanted = match &self.builder.base {
+                BaseBuild::Any => true,
+                BaseBuild::From(name) => *name == other.name,
+                BaseBuild::Nothing => false,
             };
             wanted
                 && other.source_sha256 == self.builder.source.sha256()
@@ -223,19 +223,19 @@ impl Run<'_, '_> {
         })
     }
 
-    fn configure(&mut self, farm: &Farm) -> Result<(), LabError> {
+    fn configure(&mut self, link_tree: &LinkTree) -> Result<(), LabError> {
         (self.on_event)(BuildEvent::Stage(Stage::Configure));
-        let fragments = &self.recipe.fragments;
-        for command in configure::commands(&farm.source(), &farm.build(), fragments)? {
+        let fragments = &self.build_spec.fragments;
+        for command in configure::commands(&link_tree.source(), &link_tree.build(), fragments)? {
             self.run("the configuration", command, &mut |_, _| {})?;
         }
         Ok(())
     }
 
     /// Runs make; returns the steps that it announced.
-    fn compile(&mut self, farm: &Farm, expected: Option<u32>) -> Result<u32, LabError> {
+    fn compile(&mut self, link_tree: &LinkTree, expected: Option<u32>) -> Result<u32, LabError> {
         (self.on_event)(BuildEvent::Stage(Stage::Compile));
-        let mut command = kernel_make(&farm.source(), &farm.build());
+        let mut command = kernel_make(&link_tree.source(), &link_tree.build());
         let jobs = self.builder.jobs.map_or_else(
             || std::thread::available_parallelism().map_or(1, NonZero::get),
             |jobs| jobs.get() as usize,
@@ -269,7 +269,7 @@ impl Run<'_, '_> {
             match error {
                 MakeError::Interrupted => LabError::Interrupted,
                 source => LabError::Make {
-                    name: self.recipe.name.clone(),
+                    name: self.build_spec.name.clone(),
                     step,
                     log: self.log.clone(),
                     source,
@@ -283,14 +283,14 @@ impl Run<'_, '_> {
     fn publish(
         &mut self,
         store: &Store<'_>,
-        farm: Farm,
+        link_tree: LinkTree,
         work: &Path,
         manifest: Manifest,
     ) -> Result<LabKernel, LabError> {
         self.builder.cache.dir("lab/kernels")?;
         let home = store.home(&manifest.name, &manifest.key);
-        relocate(&farm.build(), work, &home)?;
-        farm.publish(&home)?;
+        relocate(&link_tree.build(), work, &home)?;
+        link_tree.publish(&home)?;
         (self.on_event)(BuildEvent::Stage(Stage::Check));
         let kernel = LabKernel {
             path: home.clone(),
@@ -301,7 +301,7 @@ impl Run<'_, '_> {
             // Only the manifest makes the folder a kernel.
             .and_then(|_| store::write_manifest(&home, &kernel.manifest));
         if let Err(error) = checked {
-            farm::remove(&home)?;
+            link_tree::remove(&home)?;
             return Err(error);
         }
         Ok(kernel)
@@ -309,7 +309,7 @@ impl Run<'_, '_> {
 
     fn incomplete(&self, what: &'static str) -> LabError {
         LabError::Incomplete {
-            name: self.recipe.name.clone(),
+            name: self.build_spec.name.clone(),
             what,
             log: self.log.clone(),
         }
@@ -318,7 +318,7 @@ impl Run<'_, '_> {
     fn no_fix(&self, error: LabError) -> LabError {
         match error {
             misfit @ LabError::PatchFailed { .. } => LabError::FixNotThere {
-                name: self.recipe.name.clone(),
+                name: self.build_spec.name.clone(),
                 source: Box::new(misfit),
             },
             other => other,
@@ -329,7 +329,7 @@ impl Run<'_, '_> {
         match error {
             KbuildError::Interrupted => LabError::Interrupted,
             source => LabError::NoModules {
-                name: self.recipe.name.clone(),
+                name: self.build_spec.name.clone(),
                 source: Box::new(source),
             },
         }

@@ -1,4 +1,4 @@
-//! A lab kernel's configuration: `tinyconfig`, the recipe's fragments over it,
+//! A lab kernel's configuration: `tinyconfig`, the build_spec's fragments over it,
 //! and a check that Kconfig took every option. An option that is dropped for a
 //! missing dependency would otherwise give another kernel than was asked for.
 
@@ -8,9 +8,9 @@ use std::path::Path;
 use std::process::Command;
 
 use super::LabError;
-use super::recipe::NamedText;
-use crate::kernel::config::KernelConfig;
-use crate::kernel::make;
+use super::build_spec::NamedText;
+use crate::build::config::KernelConfig;
+use crate::build::make;
 
 /// The commands that make the configuration, in order. Writes the fragments
 /// beside the source.

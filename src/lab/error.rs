@@ -3,10 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::kernel::cache::CacheError;
-use crate::kernel::config::ConfigError;
-use crate::kernel::kbuild::KbuildError;
-use crate::kernel::make::MakeError;
+use crate::build::cache::CacheError;
+use crate::build::config::ConfigError;
+use crate::build::kbuild::KbuildError;
+use crate::build::make::MakeError;
 
 use super::tools::Need;
 

@@ -3,20 +3,20 @@
 //! and by nothing else. It boots nothing and judges nothing.
 
 mod build;
+mod build_spec;
 mod configure;
 mod error;
-mod farm;
+mod link_tree;
 mod patch;
-mod recipe;
 mod source;
 mod store;
 mod table;
 mod tools;
 mod tree;
 
-pub use build::{BuildEvent, Builder, Seed, Stage};
+pub use build::{BaseBuild, BuildEvent, Builder, Stage};
+pub use build_spec::{BuildSpec, NamedText};
 pub use error::LabError;
-pub use recipe::{NamedText, Recipe};
 pub use source::{DEBIAN_TARBALL, Source};
 pub use store::{KernelState, LabKernel, Manifest, Store};
 pub use table::{LAB_KERNELS, LabKernelRow};

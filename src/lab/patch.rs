@@ -6,9 +6,9 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use super::recipe::NamedText;
+use super::build_spec::NamedText;
 use super::{LabError, tree};
-use crate::kernel::make::{self, MakeError};
+use crate::build::make::{self, MakeError};
 
 /// Lines of a diff that name a file, and whether the name has a first
 /// component (`a/`, `b/`, the tree's name) that does not count.
@@ -88,28 +88,36 @@ fn hunk_counts(line: &str) -> Option<(u32, u32)> {
     Some((count('-')?, count('+')?))
 }
 
-/// Applies a patch inside a farm. The files that it touches become the farm's
+/// Applies a patch inside a link_tree. The files that it touches become the link_tree's
 /// own first, so that nothing is written through a hard link.
-pub(super) fn apply(farm: &Path, patch: &NamedText, cancel: &AtomicBool) -> Result<(), LabError> {
+pub(super) fn apply(
+    link_tree: &Path,
+    patch: &NamedText,
+    cancel: &AtomicBool,
+) -> Result<(), LabError> {
     let touched = touched(patch)?;
     for file in &touched {
-        let own = farm.join(file);
+        let own = link_tree.join(file);
         if own.is_file() {
             tree::unlink_and_copy(&own).map_err(LabError::io("replace", &own))?;
         }
     }
-    run(farm, patch, &[], cancel).and_then(|said| check_said(patch, &touched, &said))
+    run(link_tree, patch, &[], cancel).and_then(|said| check_said(patch, &touched, &said))
 }
 
 /// Whether a patch fits, without applying it.
-pub(super) fn fits(farm: &Path, patch: &NamedText, cancel: &AtomicBool) -> Result<(), LabError> {
+pub(super) fn fits(
+    link_tree: &Path,
+    patch: &NamedText,
+    cancel: &AtomicBool,
+) -> Result<(), LabError> {
     touched(patch)?;
-    run(farm, patch, &["--dry-run"], cancel).map(|_said| ())
+    run(link_tree, patch, &["--dry-run"], cancel).map(|_said| ())
 }
 
 /// Runs `patch`; returns what it said.
 fn run(
-    farm: &Path,
+    link_tree: &Path,
     patch: &NamedText,
     options: &[&str],
     cancel: &AtomicBool,
@@ -119,7 +127,7 @@ fn run(
     fs::write(input.path(), &patch.bytes).map_err(LabError::io("write", input.path()))?;
     let mut command = make::tool("patch");
     command
-        .current_dir(farm)
+        .current_dir(link_tree)
         .args([
             "-p1",
             "--fuzz=0",
@@ -180,19 +188,19 @@ mod tests {
     const PATCH: &str =
         "words\n--- a/kernel/x.c\t2026\n+++ b/kernel/x.c\n@@ -1,3 +1,2 @@\n one\n--- two\n three\n";
 
-    fn farm() -> (tempfile::TempDir, PathBuf, PathBuf) {
+    fn link_tree() -> (tempfile::TempDir, PathBuf, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
-        let (pristine, farm) = (dir.path().join("pristine"), dir.path().join("farm"));
+        let (pristine, link_tree) = (dir.path().join("pristine"), dir.path().join("link_tree"));
         fs::create_dir_all(pristine.join("kernel")).unwrap();
         fs::write(pristine.join("kernel/x.c"), "one\n-- two\nthree\n").unwrap();
         let cancel = AtomicBool::new(false);
-        tree::transfer(&pristine, &farm, tree::Transfer::Link, &cancel).unwrap();
-        (dir, pristine, farm)
+        tree::transfer(&pristine, &link_tree, tree::Transfer::Link, &cancel).unwrap();
+        (dir, pristine, link_tree)
     }
 
-    fn applied(farm: &Path, text: &str) -> Result<(), LabError> {
+    fn applied(link_tree: &Path, text: &str) -> Result<(), LabError> {
         apply(
-            farm,
+            link_tree,
             &NamedText::new("my.patch", text),
             &AtomicBool::new(false),
         )
@@ -200,41 +208,44 @@ mod tests {
 
     #[test]
     fn a_patch_changes_the_farm_and_not_the_source() {
-        let (_dir, pristine, farm) = farm();
-        applied(&farm, PATCH).unwrap();
-        assert_eq!(fs::read(farm.join("kernel/x.c")).unwrap(), b"one\nthree\n");
+        let (_dir, pristine, link_tree) = link_tree();
+        applied(&link_tree, PATCH).unwrap();
+        assert_eq!(
+            fs::read(link_tree.join("kernel/x.c")).unwrap(),
+            b"one\nthree\n"
+        );
         assert_eq!(
             fs::read(pristine.join("kernel/x.c")).unwrap(),
             b"one\n-- two\nthree\n"
         );
         // Twice is once too often, and it says so.
-        let again = applied(&farm, PATCH).unwrap_err();
+        let again = applied(&link_tree, PATCH).unwrap_err();
         assert!(matches!(again, LabError::PatchFailed { .. }), "{again}");
         assert!(again.to_string().contains("kernel/x.c"), "{again}");
     }
 
     #[test]
     fn context_that_differs_is_not_guessed() {
-        let (_dir, _pristine, farm) = farm();
-        let error = applied(&farm, &PATCH.replace(" three", " four")).unwrap_err();
+        let (_dir, _pristine, link_tree) = link_tree();
+        let error = applied(&link_tree, &PATCH.replace(" three", " four")).unwrap_err();
         assert!(error.to_string().contains("my.patch"), "{error}");
         assert_eq!(
-            fs::read(farm.join("kernel/x.c")).unwrap(),
+            fs::read(link_tree.join("kernel/x.c")).unwrap(),
             b"one\n-- two\nthree\n"
         );
     }
 
     #[test]
     fn trying_a_patch_changes_nothing() {
-        let (_dir, _pristine, farm) = farm();
+        let (_dir, _pristine, link_tree) = link_tree();
         let cancel = AtomicBool::new(false);
-        fits(&farm, &NamedText::new("p", PATCH), &cancel).unwrap();
+        fits(&link_tree, &NamedText::new("p", PATCH), &cancel).unwrap();
         assert_eq!(
-            fs::read(farm.join("kernel/x.c")).unwrap(),
+            fs::read(link_tree.join("kernel/x.c")).unwrap(),
             b"one\n-- two\nthree\n"
         );
-        applied(&farm, PATCH).unwrap();
-        let gone = fits(&farm, &NamedText::new("p", PATCH), &cancel);
+        applied(&link_tree, PATCH).unwrap();
+        let gone = fits(&link_tree, &NamedText::new("p", PATCH), &cancel);
         assert!(matches!(gone, Err(LabError::PatchFailed { .. })));
     }
 

@@ -11,10 +11,10 @@ use sha2::{Digest, Sha256};
 
 use super::build::{BuildEvent, Stage};
 use super::tree::{self, Transfer};
-use super::{LabError, farm};
-use crate::kernel::cache::Cache;
-use crate::kernel::config::hex;
-use crate::kernel::{make, packed};
+use super::{LabError, link_tree};
+use crate::build::cache::Cache;
+use crate::build::config::hex;
+use crate::build::{compression, make};
 
 /// Where the package `linux-source-6.1` puts its tarball.
 pub const DEBIAN_TARBALL: &str = "/usr/src/linux-source-6.1.tar.xz";
@@ -82,7 +82,7 @@ impl Source {
         // A name of its own, so that what a killed process left is found. The
         // caller holds the source's lock.
         let name = format!(".unpack-{}", self.key());
-        farm::remove(&home.join(&name))?;
+        link_tree::remove(&home.join(&name))?;
         let stage = tempfile::Builder::new()
             .prefix(&name)
             .rand_bytes(0)
@@ -118,7 +118,7 @@ impl Source {
         let file = File::open(&self.path).map_err(failed)?;
         let total = file.metadata().map_err(failed)?.len();
         let position = file.try_clone().map_err(failed)?;
-        let (_, inside) = packed::reader(BufReader::with_capacity(1 << 20, file))
+        let (_, inside) = compression::reader(BufReader::with_capacity(1 << 20, file))
             .map_err(|error| failed(io::Error::other(error)))?;
         let mut archive = tar::Archive::new(inside);
         for (count, entry) in archive.entries().map_err(failed)?.enumerate() {
@@ -215,7 +215,7 @@ fn folder_files(root: &Path, cancel: &AtomicBool) -> Result<Vec<PathBuf>, LabErr
             "a kernel was built inside; run `make mrproper` there or build with O=",
         ));
     } else {
-        farm::all_files(root, cancel)?
+        link_tree::all_files(root, cancel)?
     };
     files.sort();
     Ok(files)

@@ -8,10 +8,10 @@ use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 
-use super::recipe::TextRecord;
+use super::build_spec::TextRecord;
 use super::table::LabKernelRow;
-use super::{LAB_KERNELS, LabError, farm, tree};
-use crate::kernel::cache::{Cache, CacheLock};
+use super::{LAB_KERNELS, LabError, link_tree, tree};
+use crate::build::cache::{Cache, CacheLock};
 
 const MANIFEST: &str = "kernel.json";
 const KERNELS: &str = "lab/kernels";
@@ -24,7 +24,7 @@ pub struct Manifest {
     pub name: String,
     /// Hash of everything that it was built from, shortened.
     pub key: String,
-    /// Hash of recipe and way of building.
+    /// Hash of build_spec and way of building.
     pub recipe_sha256: String,
     /// Hash of the configuration's part of it.
     pub recipe_config_sha256: String,
@@ -108,7 +108,7 @@ impl LabKernel {
     /// Whether it is what this modrace would build under that name.
     pub fn state(&self) -> KernelState {
         let outdated = LabKernelRow::find(&self.manifest.name)
-            .is_some_and(|row| row.recipe().sha256() != self.manifest.recipe_sha256);
+            .is_some_and(|row| row.build_spec().sha256() != self.manifest.recipe_sha256);
         if outdated {
             KernelState::Outdated
         } else {
@@ -122,7 +122,7 @@ impl LabKernel {
 pub enum KernelState {
     /// Ready.
     Built,
-    /// Built by another modrace, from another recipe; not used.
+    /// Built by another modrace, from another build_spec; not used.
     Outdated,
     /// Not there.
     Absent,
@@ -217,7 +217,7 @@ impl<'a> Store<'a> {
             // The manifest goes first: a kernel half removed is none.
             let manifest = kernel.path.join(MANIFEST);
             fs::remove_file(&manifest).map_err(LabError::io("remove", &manifest))?;
-            farm::remove(&kernel.path)?;
+            link_tree::remove(&kernel.path)?;
             // A log that someone removed is not missed.
             let _gone = fs::remove_file(self.log(name, &kernel.manifest.key));
             removed.push(kernel.path);
@@ -226,7 +226,7 @@ impl<'a> Store<'a> {
                 .iter()
                 .any(|other| other.manifest.source_sha256.starts_with(&source));
             if !needed {
-                farm::remove(&self.cache.root().join("lab/source").join(&source))?;
+                link_tree::remove(&self.cache.root().join("lab/source").join(&source))?;
             }
         }
         Ok(removed)

@@ -1,7 +1,7 @@
 //! The lab kernels that modrace knows by name. One row each: what is laid over
 //! the configuration and what is done to the source.
 
-use super::recipe::{NamedText, Recipe};
+use super::build_spec::{BuildSpec, NamedText};
 
 /// A lab kernel by name.
 #[derive(Debug)]
@@ -84,13 +84,13 @@ impl LabKernelRow {
 
     /// What it is built from, but for the source. A row without a patch has
     /// the fix, and the source must have it.
-    pub fn recipe(&self) -> Recipe {
+    pub fn build_spec(&self) -> BuildSpec {
         let texts = |list: &[(&str, &str)]| {
             list.iter()
                 .map(|(name, text)| NamedText::new(*name, text.as_bytes()))
                 .collect()
         };
-        Recipe {
+        BuildSpec {
             name: self.name.to_owned(),
             fragments: texts(self.fragments),
             patches: texts(self.patches),

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sha2::{Digest, Sha256};
 
 use super::LabError;
-use crate::kernel::config::hex;
+use crate::build::config::hex;
 
 /// How a file gets from one tree into another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub(super) fn transfer_file(from: &Path, to: &Path, how: Transfer) -> io::Result
     File::options().write(true).open(to)?.set_times(times)
 }
 
-/// Replaces a file of a link farm by a copy of its own, dated now. The other
+/// Replaces a file of a link link_tree by a copy of its own, dated now. The other
 /// names of the file keep content and date.
 pub(super) fn unlink_and_copy(file: &Path) -> io::Result<()> {
     let bytes = fs::read(file)?;

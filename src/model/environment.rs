@@ -27,7 +27,8 @@ pub struct Environment {
     /// CPUs of the host that modrace may use.
     pub host_cpus: Option<u32>,
     /// Settings of the kernel changed for the race, and put back after it.
-    pub knobs: Vec<Knob>,
+    #[serde(rename = "knobs")]
+    pub tunables: Vec<Tunable>,
 }
 
 /// The kernel under test.
@@ -51,7 +52,7 @@ pub struct KernelRecord {
 
 /// A setting of the kernel changed for the race.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Knob {
+pub struct Tunable {
     /// Its path.
     pub path: String,
     /// Its value before.

@@ -10,19 +10,20 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use super::arms::Schedule;
-use super::chaos::{self, Arena, Armed, Technique};
+use super::auto::Schedule;
+use super::auto::TargetedReads;
+use super::auto::UnloadClock;
+use super::chaos::{self, ChaosContext, Technique, TechniqueGuard};
 use super::gate::{Gate, Gates};
 use super::line_check::{Examples, Watched};
-use super::lineup::{Lineup, Role};
-use super::moments::Moments;
+use super::placement::{Placement, Role};
 use super::processes::Programs;
-use super::strikes::Strikes;
 use super::targets::Target;
 use super::worker::Worker;
 use crate::kernel::module::ModuleFile;
 use crate::kernel::{affinity, clock};
-use crate::model::{BadLine, ChaosChoice, Knob, Phase, Recorder, Stage, Strategy, trial_seed};
+use crate::model::{BadLine, ChaosChoice, Strategy, Tunable, trial_seed};
+use crate::recorder::{Phase, Recorder, Stage};
 
 /// Longest wait for the workers to reach the gate.
 const GATE_PATIENCE: Duration = Duration::from_secs(30);
@@ -37,7 +38,7 @@ pub struct RaceSpec {
     /// Chaos techniques.
     pub chaos: ChaosChoice,
     /// Who sits where.
-    pub lineup: Lineup,
+    pub placement: Placement,
     /// Arms that `auto` chooses from; empty: all.
     pub arms: Vec<String>,
     /// Modules to load, shared out among the loaders.
@@ -73,7 +74,7 @@ pub struct Race {
     stop: Arc<AtomicBool>,
     gates: Arc<Gates>,
     workers: usize,
-    armed: Vec<Box<dyn Armed>>,
+    armed: Vec<Box<dyn TechniqueGuard>>,
     examples: Arc<Examples>,
     /// Techniques that this kernel cannot do, with the reason.
     pub skipped: Vec<String>,
@@ -100,7 +101,7 @@ impl Race {
             Strategy::AsReported => Some(Programs::find().map_err(RaceError::NoProgram)?),
             _ => None,
         };
-        let aims = spec.strategy == Strategy::Auto && spec.target.is_struck_at();
+        let aims = spec.strategy == Strategy::Auto && spec.target.is_targeted();
         let stop = Arc::new(AtomicBool::new(false));
         let gates = Arc::new(Gates::default());
         let modules: Vec<Arc<ModuleFile>> = mem::take(&mut spec.modules)
@@ -111,36 +112,36 @@ impl Race {
             .iter()
             .map(|module| module.name().to_owned())
             .collect();
-        let watched = watched(&names, &spec.taints, &spec.lineup, recorder);
+        let watched = watched(&names, &spec.taints, &spec.placement, recorder);
         let examples = Arc::new(Examples::default());
-        let moments: Vec<Arc<Moments>> = modules.iter().map(|_| Arc::default()).collect();
+        let unload_clock: Vec<Arc<UnloadClock>> = modules.iter().map(|_| Arc::default()).collect();
         let mut race = Self {
             recorder,
             examples: Arc::clone(&examples),
             stop: Arc::clone(&stop),
             gates: Arc::clone(&gates),
-            workers: spec.lineup.seats.len(),
+            workers: spec.placement.seats.len(),
             armed: Vec::new(),
             skipped: Vec::new(),
             techniques: Vec::new(),
         };
         // For the readers to warm up on: a module that stays is no race.
         let shown = Shown::load(if programs.is_some() { &[] } else { &modules });
-        let mut strikers = Vec::new();
-        for (index, seat) in spec.lineup.seats.iter().enumerate() {
-            let strikes = Arc::new(Strikes::default());
+        let mut targeted_readers = Vec::new();
+        for (index, seat) in spec.placement.seats.iter().enumerate() {
+            let targeted_reads = Arc::new(TargetedReads::default());
             if let (Role::Reader, Some(cpu)) = (seat.role, seat.cpu) {
-                strikers.push((cpu, Arc::clone(&strikes)));
+                targeted_readers.push((cpu, Arc::clone(&targeted_reads)));
             }
-            let shares_cpu = aims && spec.lineup.shares_cpu(seat);
+            let shares_cpu = aims && spec.placement.shares_cpu(seat);
             let worker = Worker {
                 recorder,
                 index,
                 seat: *seat,
                 module: Arc::clone(&modules[index % modules.len()]),
                 programs: programs.clone(),
-                moments: Arc::clone(&moments[index % modules.len()]),
-                strikes,
+                unload_clock: Arc::clone(&unload_clock[index % modules.len()]),
+                targeted_reads,
                 shares_cpu,
                 target: spec.target,
                 strategy: spec.strategy,
@@ -165,7 +166,7 @@ impl Race {
                 .map_err(RaceError::Spawn)?;
         }
         let all_are_at = |gate: &Gate| {
-            let workers = spec.lineup.seats.len();
+            let workers = spec.placement.seats.len();
             if gate.all_arrived(workers, GATE_PATIENCE) {
                 Ok(())
             } else {
@@ -176,11 +177,11 @@ impl Race {
         gates.warm.open();
         all_are_at(&gates.rehearsed)?;
         drop(shown);
-        let arena = arena(&spec, aims.then_some(strikers));
+        let context = context(&spec, aims.then_some(targeted_readers));
         race.arm(
             &spec.chaos,
             chaos::chosen(&spec.chaos, spec.strategy, spec.guest),
-            &arena,
+            &context,
         );
         armed(&race);
         gates.rehearsed.open();
@@ -194,9 +195,9 @@ impl Race {
         Ok(race)
     }
 
-    fn arm(&mut self, choice: &ChaosChoice, techniques: Vec<&Technique>, arena: &Arena) {
+    fn arm(&mut self, choice: &ChaosChoice, techniques: Vec<&Technique>, context: &ChaosContext) {
         for technique in techniques {
-            match (technique.arm)(arena) {
+            match (technique.arm)(context) {
                 Ok(Some(armed)) => {
                     self.armed.push(armed);
                     self.techniques.push(technique.name);
@@ -213,8 +214,11 @@ impl Race {
     }
 
     /// Settings of the kernel that the race changed, as they are now.
-    pub fn knobs(&self) -> Vec<Knob> {
-        self.armed.iter().flat_map(|armed| armed.knobs()).collect()
+    pub fn tunables(&self) -> Vec<Tunable> {
+        self.armed
+            .iter()
+            .flat_map(|armed| armed.tunables())
+            .collect()
     }
 
     /// The first examples of lines that cannot be.
@@ -223,15 +227,19 @@ impl Race {
     }
 
     /// Ends the race: tells everybody to stop, disarms the chaos, and waits at
-    /// most `patience`. Returns the knobs put back and the workers that did not
+    /// most `patience`. Returns the tunables put back and the workers that did not
     /// end, with what they were doing.
-    pub fn end(mut self, patience: Duration) -> (Vec<Knob>, Vec<Stage>) {
+    pub fn end(mut self, patience: Duration) -> (Vec<Tunable>, Vec<Stage>) {
         self.recorder
             .race_end_ns
             .store(clock::monotonic_ns(), Ordering::Relaxed);
         self.recorder.enter(Phase::Settle);
         self.stop.store(true, Ordering::Relaxed);
-        let knobs = self.armed.drain(..).flat_map(Armed::disarm).collect();
+        let tunables = self
+            .armed
+            .drain(..)
+            .flat_map(TechniqueGuard::disarm)
+            .collect();
         let deadline = Instant::now() + patience;
         loop {
             let busy: Vec<Stage> = self
@@ -243,7 +251,7 @@ impl Race {
                 .filter(|stage| *stage != Stage::Ended)
                 .collect();
             if busy.is_empty() || Instant::now() > deadline {
-                return (knobs, busy);
+                return (tunables, busy);
             }
             thread::sleep(Duration::from_millis(5));
         }
@@ -251,15 +259,18 @@ impl Race {
 }
 
 /// What chaos is armed for.
-fn arena(spec: &RaceSpec, strikers: Option<Vec<(usize, Arc<Strikes>)>>) -> Arena {
-    let seats = &spec.lineup.seats;
+fn context(
+    spec: &RaceSpec,
+    targeted_readers: Option<Vec<(usize, Arc<TargetedReads>)>>,
+) -> ChaosContext {
+    let seats = &spec.placement.seats;
     let mut idle_cpus = affinity::allowed_cpus().unwrap_or_default();
     idle_cpus.retain(|&cpu| seats.iter().all(|seat| seat.cpu != Some(cpu)));
-    Arena {
-        reader_cpus: spec.lineup.reader_cpus(),
+    ChaosContext {
+        reader_cpus: spec.placement.reader_cpus(),
         idle_cpus,
-        shares_cpu: seats.iter().any(|seat| spec.lineup.shares_cpu(seat)),
-        strikers,
+        shares_cpu: seats.iter().any(|seat| spec.placement.shares_cpu(seat)),
+        targeted_readers,
         seed: spec.seed,
     }
 }
@@ -286,11 +297,11 @@ impl Drop for Shown {
 fn watched(
     names: &[String],
     taints: &str,
-    lineup: &Lineup,
+    placement: &Placement,
     recorder: &'static Recorder,
 ) -> Vec<Watched> {
     let loaders_of = |module: usize| {
-        let seats = lineup.seats.iter().enumerate();
+        let seats = placement.seats.iter().enumerate();
         seats
             .filter(move |(index, seat)| seat.role == Role::Loader && index % names.len() == module)
             .map(|(index, _)| index)

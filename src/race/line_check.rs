@@ -19,8 +19,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::model::{BadLine, LineFault, Slot, bump};
+use crate::model::{BadLine, LineFault};
 use crate::procfs::modules::{Line, Sign, Start, State, parse_line, parse_start};
+use crate::recorder::{Slot, bump};
 
 /// Examples kept of each fault.
 const EXAMPLES: usize = 3;

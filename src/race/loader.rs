@@ -5,11 +5,11 @@ use std::thread;
 
 use nix::errno::Errno;
 
-use super::moments::{LOADER_PRIORITY, Moments, READER_PRIORITY};
+use super::auto::{LOADER_PRIORITY, READER_PRIORITY, UnloadClock};
 use crate::kernel::clock;
 use crate::kernel::module::{self, ModuleFile};
 use crate::kernel::priority::RealTime;
-use crate::model::{Slot, Stage, bump};
+use crate::recorder::{Slot, Stage, bump};
 
 /// Time between the announcement of an unload and the unload, ns, where the
 /// reader needs the loader's CPU to hear of it.
@@ -24,20 +24,20 @@ const REHEARSAL_NS: u64 = 300_000;
 
 /// Announces unloads that are none, while the module stays loaded: the loader
 /// contends for `module_mutex` by asking for the unload of a module that nobody
-/// has. Nothing can crash, since nothing goes; but the readers' strikes, and the
+/// has. Nothing can crash, since nothing goes; but the readers' targeted_reads, and the
 /// waiting for each other, have run before the clock does. First runs of code
 /// are many times slower than later ones, above all in emulation.
-pub(super) fn rehearse(moments: &Moments, shares_cpu: bool, stop: &AtomicBool) {
+pub(super) fn rehearse(unload_clock: &UnloadClock, shares_cpu: bool, stop: &AtomicBool) {
     for _ in 0..REHEARSALS {
-        let raised = announce(moments, shares_cpu, stop);
+        let raised = announce(unload_clock, shares_cpu, stop);
         let end_ns = clock::monotonic_ns() + REHEARSAL_NS;
         while clock::monotonic_ns() < end_ns {
             let _there_is_none = module::unload_by_name("modrace_nobody");
         }
-        moments.end_rehearsal();
+        unload_clock.end_rehearsal();
         drop(raised);
     }
-    moments.rehearsed();
+    unload_clock.rehearsed();
 }
 
 /// Loads and unloads while nobody reads, for the same reason.
@@ -52,20 +52,20 @@ pub(super) fn warm_up(module: &ModuleFile, stop: &AtomicBool) {
 
 /// Says that an unload begins, to readers that are ready for it. The priority
 /// that it may take is to be kept until the unload has ended.
-fn announce(moments: &Moments, shares_cpu: bool, stop: &AtomicBool) -> Option<RealTime> {
+fn announce(unload_clock: &UnloadClock, shares_cpu: bool, stop: &AtomicBool) -> Option<RealTime> {
     if shares_cpu {
         // Between two real-time threads: the reader interrupts it, and while
         // the reader is held back, nobody else comes before it.
         let raised = RealTime::take(LOADER_PRIORITY);
-        moments.raise_readers(READER_PRIORITY);
-        moments.begin();
+        unload_clock.raise_readers(READER_PRIORITY);
+        unload_clock.begin();
         // Timers fire late in emulation, by as long as an unload takes: a
-        // strike that is to come early in it is armed before it.
+        // targeted read that is to come early in it is armed before it.
         clock::spin_ns(LEAD_NS);
         Some(raised)
     } else {
-        moments.summon(stop);
-        moments.begin();
+        unload_clock.rendezvous(stop);
+        unload_clock.begin();
         None
     }
 }
@@ -73,7 +73,7 @@ fn announce(moments: &Moments, shares_cpu: bool, stop: &AtomicBool) -> Option<Re
 /// Cycles until told to stop, and leaves the module unloaded.
 pub(super) fn run(
     module: &ModuleFile,
-    moments: &Moments,
+    unload_clock: &UnloadClock,
     shares_cpu: bool,
     slot: &Slot,
     stop: &AtomicBool,
@@ -93,9 +93,9 @@ pub(super) fn run(
             }
         }
         slot.enter(Stage::Unloading);
-        let raised = announce(moments, shares_cpu, stop);
+        let raised = announce(unload_clock, shares_cpu, stop);
         let unloaded = module.unload();
-        moments.end();
+        unload_clock.end();
         drop(raised);
         match unloaded {
             // Only a load of our own makes a cycle.

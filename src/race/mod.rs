@@ -2,25 +2,20 @@
 //! target that shows it, released together by a gate and perturbed by chaos techniques.
 //! Says what it counts on the flight recorder; judges nothing.
 
-mod aim;
-mod arms;
+pub mod auto;
 pub mod chaos;
 mod engine;
 mod gate;
 mod line_check;
-mod lineup;
 mod loader;
-mod moments;
+mod placement;
 mod processes;
-mod reader;
-mod striker;
-mod strikes;
-mod tally;
+mod read_counter;
+mod target_reader;
 pub mod targets;
-mod uevent;
 mod worker;
 
-pub use arms::{ARMS, Arm};
+pub use auto::{READ_POLICIES, ReadPolicy};
 pub use engine::{Race, RaceError, RaceSpec};
-pub use lineup::{Lineup, Role, Seat};
-pub use reader::shows;
+pub use placement::{PlacedWorker, Placement, Role};
+pub use target_reader::shows;

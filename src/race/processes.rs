@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::tally::Tally;
+use super::read_counter::ReadCounter;
 use super::targets::Target;
 use crate::kernel::module::ModuleFile;
-use crate::model::{Slot, Stage, bump};
+use crate::recorder::{Slot, Stage, bump};
 
 /// Where the three programs are.
 #[derive(Clone, Debug)]
@@ -73,7 +73,7 @@ pub(super) fn read_loop(
     programs: &Programs,
     target: &Target,
     names: &[String],
-    mut tally: Tally<'_>,
+    mut read_counter: ReadCounter<'_>,
     slot: &Slot,
     stop: &AtomicBool,
 ) -> io::Result<()> {
@@ -82,8 +82,8 @@ pub(super) fn read_loop(
         // One file about all modules is named once.
         let files: BTreeSet<PathBuf> = files.collect();
         slot.enter(Stage::Reading);
-        tally.begin();
-        tally.before_read();
+        read_counter.begin();
+        read_counter.before_read();
         let cat = quiet(&programs.cat)
             .args(files)
             .stdout(Stdio::piped())
@@ -91,8 +91,8 @@ pub(super) fn read_loop(
         slot.enter(Stage::Idle);
         bump(&slot.reads);
         // cat may have been given its output by several reads.
-        tally.lines(&cat.stdout, false);
-        tally.end();
+        read_counter.lines(&cat.stdout, false);
+        read_counter.end();
     }
     slot.enter(Stage::Ended);
     Ok(())

@@ -39,7 +39,7 @@ pub struct Target {
 #[derive(Debug)]
 pub(super) enum Access {
     /// A `seq_file` about all modules. It stays open.
-    Listing {
+    TargetReader {
         /// Bytes that a head read asks for, by the module's name.
         head_len: fn(&str) -> usize,
         /// Whether a record is one of those before the modules' own, which are
@@ -57,7 +57,7 @@ pub const TARGETS: &[Target] = &[
         name: DEFAULT_TARGET,
         help: "m_show() and, for a tainted module, module_flags(): the race of the bug report",
         prints_m_show: true,
-        access: Access::Listing {
+        access: Access::TargetReader {
             head_len: state_prefix_len,
             prelude: |_| false,
         },
@@ -67,7 +67,7 @@ pub const TARGETS: &[Target] = &[
         name: "/proc/kallsyms",
         help: "module_get_kallsym(): walks the list without module_mutex, skips the unformed",
         prints_m_show: false,
-        access: Access::Listing {
+        access: Access::TargetReader {
             head_len: |_| SYMBOLS_HEAD,
             prelude: |line| owner(line).is_none(),
         },
@@ -121,11 +121,11 @@ impl Target {
         self.name.replace(NAME, module)
     }
 
-    /// Whether `auto` strikes at unloads. Attributes are gone early in an unload,
-    /// before most strikes, and reading them all the time takes no lock that a
+    /// Whether `auto` targeted_reads at unloads. Attributes are gone early in an unload,
+    /// before most targeted_reads, and reading them all the time takes no lock that a
     /// loader needs: there readers run freely.
-    pub(super) fn is_struck_at(&self) -> bool {
-        matches!(self.access, Access::Listing { .. })
+    pub(super) fn is_targeted(&self) -> bool {
+        matches!(self.access, Access::TargetReader { .. })
     }
 
     /// The files that it is for one module, now; section names begin with a dot,

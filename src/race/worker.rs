@@ -1,26 +1,27 @@
 //! One worker: warms up on a module that stays, rehearses, waits at the gate,
-//! and does what its seat says until told to stop. How loads, reads and strikes
+//! and does what its seat says until told to stop. How loads, reads and targeted_reads
 //! are made is the work of others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::arms::{Schedule, Shape};
+use super::auto::TargetedReader;
+use super::auto::TargetedReads;
+use super::auto::UnloadClock;
+use super::auto::{Schedule, Shape};
 use super::gate::Gates;
 use super::line_check::{Examples, LineCheck, Watched};
-use super::lineup::{Role, Seat};
 use super::loader;
-use super::moments::Moments;
+use super::placement::{PlacedWorker, Role};
 use super::processes::{self, Programs};
-use super::reader::{self, Listing};
-use super::striker::Striker;
-use super::strikes::Strikes;
-use super::tally::Tally;
+use super::read_counter::ReadCounter;
+use super::target_reader::{self, TargetReader};
 use super::targets::Target;
 use crate::kernel::module::ModuleFile;
 use crate::kernel::{affinity, sys};
-use crate::model::{Recorder, Slot, Stage, Strategy};
+use crate::model::Strategy;
+use crate::recorder::{Recorder, Slot, Stage};
 
 /// Reads of each reader before the gate.
 const WARM_UP_READS: u32 = 200;
@@ -31,11 +32,11 @@ const WARM_UP: Duration = Duration::from_secs(1);
 pub(super) struct Worker {
     pub(super) recorder: &'static Recorder,
     pub(super) index: usize,
-    pub(super) seat: Seat,
+    pub(super) seat: PlacedWorker,
     pub(super) module: Arc<ModuleFile>,
     pub(super) programs: Option<Programs>,
-    pub(super) moments: Arc<Moments>,
-    pub(super) strikes: Arc<Strikes>,
+    pub(super) unload_clock: Arc<UnloadClock>,
+    pub(super) targeted_reads: Arc<TargetedReads>,
     pub(super) shares_cpu: bool,
     pub(super) target: &'static Target,
     pub(super) strategy: Strategy,
@@ -44,7 +45,7 @@ pub(super) struct Worker {
     pub(super) watched: Vec<Watched>,
     pub(super) examples: Arc<Examples>,
     pub(super) seed: u64,
-    /// Whether readers strike at unloads: `auto`, at a target that allows it.
+    /// Whether readers targeted read at unloads: `auto`, at a target that allows it.
     pub(super) aims: bool,
     pub(super) gates: Arc<Gates>,
     pub(super) stop: Arc<AtomicBool>,
@@ -62,31 +63,35 @@ impl Worker {
         let uncounted = Slot::default();
         // Opened before the gate: the way to the modules' part of a long file
         // is long.
-        let mut listing = (self.seat.role == Role::Reader && self.programs.is_none())
+        let mut target_reader = (self.seat.role == Role::Reader && self.programs.is_none())
             .then(|| self.warm_up(&uncounted));
         self.gates.warm.wait();
-        match &mut listing {
+        match &mut target_reader {
             _ if !self.aims => {}
-            None => loader::rehearse(&self.moments, self.shares_cpu, &self.stop),
-            Some(Ok(listing)) => {
+            None => loader::rehearse(&self.unload_clock, self.shares_cpu, &self.stop),
+            Some(Ok(target_reader)) => {
                 let cycles = || self.recorder.cycles();
-                let _the_race_will_tell =
-                    self.striker(&uncounted)
-                        .run(listing, &cycles, &self.moments.rehearsed);
+                let _the_race_will_tell = self.targeted_reader(&uncounted).run(
+                    target_reader,
+                    &cycles,
+                    &self.unload_clock.rehearsed,
+                );
             }
             Some(Err(_)) => {}
         }
         self.gates.rehearsed.wait();
-        if listing.is_none() && self.programs.is_none() {
+        if target_reader.is_none() && self.programs.is_none() {
             loader::warm_up(&self.module, &self.stop);
         }
         self.gates.race.wait();
-        let done = match (listing, &self.programs) {
-            (Some(listing), _) => listing.and_then(|listing| self.read(listing, slot)),
+        let done = match (target_reader, &self.programs) {
+            (Some(target_reader), _) => {
+                target_reader.and_then(|target_reader| self.read(target_reader, slot))
+            }
             (None, None) => {
                 loader::run(
                     &self.module,
-                    &self.moments,
+                    &self.unload_clock,
                     self.shares_cpu,
                     slot,
                     &self.stop,
@@ -97,8 +102,16 @@ impl Worker {
                 processes::load_loop(programs, &self.module, slot, &self.stop)
             }
             (None, Some(programs)) => {
-                let tally = Tally::new(self.target, &self.names, self.line_check(), slot);
-                processes::read_loop(programs, self.target, &self.names, tally, slot, &self.stop)
+                let read_counter =
+                    ReadCounter::new(self.target, &self.names, self.line_check(), slot);
+                processes::read_loop(
+                    programs,
+                    self.target,
+                    &self.names,
+                    read_counter,
+                    slot,
+                    &self.stop,
+                )
             }
         };
         if let Err(error) = done {
@@ -115,50 +128,57 @@ impl Worker {
 
     /// Reads a little, uncounted, of a module that stays: first reads are many
     /// times slower than later ones, above all in emulation.
-    fn warm_up<'a>(&'a self, uncounted: &'a Slot) -> std::io::Result<Listing<'a>> {
+    fn warm_up<'a>(&'a self, uncounted: &'a Slot) -> std::io::Result<TargetReader<'a>> {
         if self.aims {
-            self.moments.wake_me();
-            self.strikes.are_mine();
+            self.unload_clock.wake_me();
+            self.targeted_reads.are_mine();
         }
-        let mut listing = Listing::open(self.target, &self.names, uncounted)?;
-        listing.count_in(
+        let mut target_reader = TargetReader::open(self.target, &self.names, uncounted)?;
+        target_reader.count_in(
             uncounted,
             LineCheck::new(self.watched.clone(), Arc::default()),
         );
         let begun = Instant::now();
         for _ in 0..WARM_UP_READS {
-            let _the_race_will_tell = listing.read(Shape::Head);
+            let _the_race_will_tell = target_reader.read(Shape::Head);
             if begun.elapsed() > WARM_UP {
                 break;
             }
         }
         // What only an unload shows.
         let going = format!("{} 16384 -1 - Unloading 0x", self.module.name());
-        listing.rehearse(going.as_bytes());
-        listing.rehearse(going.as_bytes());
-        Ok(listing)
+        target_reader.rehearse(going.as_bytes());
+        target_reader.rehearse(going.as_bytes());
+        Ok(target_reader)
     }
 
     fn line_check(&self) -> LineCheck {
         LineCheck::new(self.watched.clone(), Arc::clone(&self.examples))
     }
 
-    fn read<'a>(&'a self, mut listing: Listing<'a>, slot: &'a Slot) -> std::io::Result<()> {
+    fn read<'a>(
+        &'a self,
+        mut target_reader: TargetReader<'a>,
+        slot: &'a Slot,
+    ) -> std::io::Result<()> {
         let cycles = || self.recorder.cycles();
-        listing.count_in(slot, self.line_check());
+        target_reader.count_in(slot, self.line_check());
         match self.strategy {
-            _ if self.aims => self.striker(slot).run(&mut listing, &cycles, &self.stop),
-            Strategy::Full => reader::run(listing, Shape::Whole, cycles, &self.stop),
+            _ if self.aims => {
+                self.targeted_reader(slot)
+                    .run(&mut target_reader, &cycles, &self.stop)
+            }
+            Strategy::Full => target_reader::run(target_reader, Shape::Whole, cycles, &self.stop),
             Strategy::Auto | Strategy::Head | Strategy::AsReported => {
-                reader::run(listing, Shape::Head, cycles, &self.stop)
+                target_reader::run(target_reader, Shape::Head, cycles, &self.stop)
             }
         }
     }
 
-    fn striker<'a>(&'a self, slot: &'a Slot) -> Striker<'a> {
-        Striker {
-            moments: &self.moments,
-            strikes: &self.strikes,
+    fn targeted_reader<'a>(&'a self, slot: &'a Slot) -> TargetedReader<'a> {
+        TargetedReader {
+            unload_clock: &self.unload_clock,
+            targeted_reads: &self.targeted_reads,
             schedule: &self.schedule,
             module: self.module.name(),
             shares_cpu: self.shares_cpu,

@@ -1,9 +1,9 @@
 //! What every format says of a comparison's statistics, and what it says was
 //! not shown, so that nobody reads more into a run than there is.
 
-use super::facts::{Rows, no_result, sides};
+use super::metadata::{Rows, no_result, sides};
 use crate::model::{Comparison, ModuleRecord, Oracle, Report, Verdict};
-use crate::stats::figures::{p_value, percent, seconds, significant};
+use crate::verdict::format::{p_value, percent, seconds, significant};
 
 /// The statistics of a comparison.
 pub(super) fn rows(comparison: &Comparison) -> Rows {

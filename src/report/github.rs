@@ -2,7 +2,7 @@
 //! Markdown. Where `$GITHUB_STEP_SUMMARY` is set, whoever calls appends the
 //! Markdown there; what goes to stdout is the same either way.
 
-use super::facts;
+use super::metadata;
 use super::{Format, RenderError, markdown};
 use crate::model::{Outcome, Report, Verdict};
 
@@ -33,7 +33,7 @@ pub fn annotations(report: &Report) -> String {
     let title = format!(
         "modrace {}: Linux {}",
         report.verdict.as_str(),
-        facts::release(&report.environment)
+        metadata::release(&report.environment)
     );
     let mut out = command(level, &title, &report.verdict_reason);
     for trial in &report.trials {

@@ -4,10 +4,10 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::evidence;
-use super::facts::{self, Rows, Side};
-use super::{Format, RenderError, plot, splat};
+use super::metadata::{self, Rows, Side};
+use super::{Format, RenderError, excerpt, plot};
 use crate::model::{Outcome, Report};
-use crate::stats::figures::seconds;
+use crate::verdict::format::seconds;
 
 /// The row of the format table.
 pub(super) const FORMAT: Format = Format {
@@ -20,11 +20,11 @@ pub(super) const FORMAT: Format = Format {
 const CSS: &str = include_str!("html.css");
 
 fn render(report: &Report) -> Result<String, RenderError> {
-    let sides = facts::sides(report);
+    let sides = metadata::sides(report);
     let title = format!(
         "{} race on Linux {}",
         report.settings.target,
-        facts::release(&report.environment)
+        metadata::release(&report.environment)
     );
     let page = html! {
         (DOCTYPE)
@@ -38,7 +38,7 @@ fn render(report: &Report) -> Result<String, RenderError> {
             body {
                 h1 { (title) }
                 div class=(format!("verdict {}", report.verdict.as_str())) {
-                    b { (facts::headline(report)) }
+                    b { (metadata::headline(report)) }
                     p { (report.verdict_reason) }
                 }
                 h2 { "Time to crash" }
@@ -56,14 +56,14 @@ fn render(report: &Report) -> Result<String, RenderError> {
                 (crash(report))
                 @for side in &sides {
                     h2 { "Environment: " (side.name) }
-                    (table(&facts::kernel_rows(side.environment)))
-                    (table(&facts::machine_rows(side.environment)))
+                    (table(&metadata::kernel_rows(side.environment)))
+                    (table(&metadata::machine_rows(side.environment)))
                 }
                 h2 { "Module and method" }
-                @if let Some(module) = &report.module { (table(&facts::module_rows(module))) }
-                (table(&facts::method_rows(report)))
+                @if let Some(module) = &report.module { (table(&metadata::module_rows(module))) }
+                (table(&metadata::method_rows(report)))
                 h2 { "To repeat it" }
-                pre { (facts::repeat(report)) }
+                pre { (metadata::repeat(report)) }
             }
         }
     };
@@ -80,7 +80,7 @@ fn table(rows: &Rows) -> Markup {
 
 /// All runs side by side.
 fn results(sides: &[Side]) -> Markup {
-    let columns: Vec<Rows> = sides.iter().map(facts::result_rows).collect();
+    let columns: Vec<Rows> = sides.iter().map(metadata::result_rows).collect();
     html! {
         table {
             thead { tr { th {} @for side in sides { th scope="col" { (side.name) } } } }
@@ -108,7 +108,7 @@ fn strip(side: &Side) -> Markup {
     html! {
         div.faint {
             (side.name) ", " (side.trials.len()) " trials. C crashed, H hung, empty survived"
-            @if facts::no_result(side) > 0 { ", B broken, U unsupported" }
+            @if metadata::no_result(side) > 0 { ", B broken, U unsupported" }
         }
         div.strip {
             @for trial in side.trials {
@@ -122,12 +122,12 @@ fn strip(side: &Side) -> Markup {
 }
 
 fn crash(report: &Report) -> Markup {
-    let Some((who, trial, crash)) = facts::first_crash(report) else {
+    let Some((who, trial, crash)) = metadata::first_crash(report) else {
         return html! {};
     };
     html! {
         h2 { "Crash of the " (who) ", trial " (trial.index) }
         p { (crash.title) }
-        pre { (splat::trim(&crash.excerpt, usize::MAX).join("\n")) }
+        pre { (excerpt::trim(&crash.excerpt, usize::MAX).join("\n")) }
     }
 }

@@ -8,8 +8,8 @@ use quick_junit::{
     NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, TestSuite, XmlString,
 };
 
-use super::facts::{self, Side};
-use super::splat;
+use super::excerpt;
+use super::metadata::{self, Side};
 use super::{Format, RenderError};
 use crate::model::{Outcome, Report, Trial, Verdict};
 
@@ -23,7 +23,7 @@ pub(super) const FORMAT: Format = Format {
 
 fn render(report: &Report) -> Result<String, RenderError> {
     let mut junit = Junit::new("modrace");
-    for (i, side) in facts::sides(report).iter().enumerate() {
+    for (i, side) in metadata::sides(report).iter().enumerate() {
         junit.add_test_suite(suite(side, i > 0));
     }
     let mut verdict = TestSuite::new("modrace.verdict");
@@ -41,7 +41,7 @@ fn render(report: &Report) -> Result<String, RenderError> {
     case.set_classname("modrace.verdict");
     case.set_system_out(format!(
         "{}: {}",
-        facts::headline(report),
+        metadata::headline(report),
         report.verdict_reason
     ));
     verdict.add_test_case(case);
@@ -51,7 +51,7 @@ fn render(report: &Report) -> Result<String, RenderError> {
 
 fn suite(side: &Side, is_control: bool) -> TestSuite {
     let mut suite = TestSuite::new(format!("modrace.{}", side.name));
-    for (label, value) in facts::kernel_rows(side.environment) {
+    for (label, value) in metadata::kernel_rows(side.environment) {
         suite.add_property((label, value.as_str()));
     }
     for trial in side.trials {
@@ -88,7 +88,7 @@ fn case(trial: &Trial, side: &str, is_control: bool) -> TestCase {
     case.add_property(("cycles", trial.cycles.to_string().as_str()));
     case.add_property(("reads", trial.reads.to_string().as_str()));
     if let Some(crash) = &trial.crash {
-        case.set_system_out(splat::trim(&crash.excerpt, usize::MAX).join("\n"));
+        case.set_system_out(excerpt::trim(&crash.excerpt, usize::MAX).join("\n"));
     }
     case
 }

@@ -7,10 +7,10 @@
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::facts::{self, Side};
-use super::splat;
+use super::excerpt;
+use super::metadata::{self, Side};
 use super::{Format, RenderError};
-use crate::kernel::config::hex;
+use crate::build::config::hex;
 use crate::model::{Report, Verdict};
 
 /// The row of the format table.
@@ -27,7 +27,7 @@ const ORIGIN: &str = "modrace";
 const LONGEST_EXCERPT: usize = 16_384;
 
 fn render(report: &Report) -> Result<String, RenderError> {
-    let sides = facts::sides(report);
+    let sides = metadata::sides(report);
     let made: Vec<Objects> = sides
         .iter()
         .enumerate()
@@ -76,7 +76,7 @@ fn objects(report: &Report, side: &Side, is_control: bool) -> Result<Objects, Re
         "id": build_id,
         "checkout_id": checkout_id,
         "origin": ORIGIN,
-        "comment": facts::release(side.environment),
+        "comment": metadata::release(side.environment),
         "architecture": "x86_64",
         "status": "PASS",
         "misc": {"kernel": kernel},
@@ -96,7 +96,7 @@ fn objects(report: &Report, side: &Side, is_control: bool) -> Result<Objects, Re
         "comment": if is_control {
             format!("{} of {} trials crashed", side.stats.crashes, side.trials.len())
         } else {
-            format!("{}: {}", facts::headline(report), report.verdict_reason)
+            format!("{}: {}", metadata::headline(report), report.verdict_reason)
         },
         "status": if is_control { "DONE" } else { status(report.verdict) },
         "start_time": report.started,
@@ -114,7 +114,7 @@ fn objects(report: &Report, side: &Side, is_control: bool) -> Result<Objects, Re
     });
     let crash = side.trials.iter().find_map(|trial| trial.crash.as_ref());
     if let Some(crash) = crash {
-        let excerpt = splat::trim(&crash.excerpt, 1000).join("\n");
+        let excerpt = excerpt::trim(&crash.excerpt, 1000).join("\n");
         test["log_excerpt"] = json!(excerpt.chars().take(LONGEST_EXCERPT).collect::<String>());
     }
     Ok(Objects {

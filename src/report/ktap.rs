@@ -5,8 +5,8 @@
 //! KTAP knows no "inconclusive". It is `not ok` here: who only looks at the
 //! colour must not take it for a pass.
 
-use super::facts::{self, Side};
-use super::splat::ascii;
+use super::excerpt::ascii;
+use super::metadata::{self, Side};
 use super::{Format, RenderError};
 use crate::model::{Outcome, Report, Verdict};
 
@@ -19,12 +19,12 @@ pub(super) const FORMAT: Format = Format {
 };
 
 fn render(report: &Report) -> Result<String, RenderError> {
-    let sides = facts::sides(report);
+    let sides = metadata::sides(report);
     let mut out = format!("KTAP version 1\n1..{}\n", sides.len() + 1);
     for (number, side) in sides.iter().enumerate() {
         suite(&mut out, number + 1, side);
     }
-    out.push_str(&format!("# {}\n", one_line(&facts::headline(report))));
+    out.push_str(&format!("# {}\n", one_line(&metadata::headline(report))));
     out.push_str(&format!("# {}\n", one_line(&report.verdict_reason)));
     let ok = if report.verdict == Verdict::Pass {
         "ok"

@@ -1,8 +1,8 @@
 //! Format `markdown`: for an issue tracker. What the text says, in tables.
 
 use super::evidence;
-use super::facts::{self, Rows};
-use super::splat;
+use super::excerpt;
+use super::metadata::{self, Rows};
 use super::states::states_markdown;
 use super::{Format, RenderError};
 use crate::model::Report;
@@ -27,8 +27,8 @@ pub(super) fn page(report: &Report) -> String {
     let mut out = format!(
         "# {} race on Linux {}\n\n**{}**: {}\n",
         cell(&report.settings.target),
-        cell(facts::release(&report.environment)),
-        cell(&facts::headline(report)),
+        cell(metadata::release(&report.environment)),
+        cell(&metadata::headline(report)),
         cell(&report.verdict_reason)
     );
     out.push_str("\n## Result\n\n");
@@ -45,8 +45,8 @@ pub(super) fn page(report: &Report) -> String {
     for line in evidence::not_shown(report) {
         out.push_str(&format!("- {}\n", cell(&line)));
     }
-    if let Some((who, trial, crash)) = facts::first_crash(report) {
-        let lines = splat::trim(&crash.excerpt, WIDTH).join("\n");
+    if let Some((who, trial, crash)) = metadata::first_crash(report) {
+        let lines = excerpt::trim(&crash.excerpt, WIDTH).join("\n");
         let fence = fence(&lines);
         out.push_str(&format!(
             "\n## Crash of the {who}, trial {}\n\n{}\n\n{fence}text\n{lines}\n{fence}\n",
@@ -55,27 +55,27 @@ pub(super) fn page(report: &Report) -> String {
         ));
     }
     out.push_str("\n## What was tested, and how\n\n");
-    for side in facts::sides(report) {
-        let mut rows = facts::kernel_rows(side.environment);
+    for side in metadata::sides(report) {
+        let mut rows = metadata::kernel_rows(side.environment);
         rows[0].0 = side.name;
-        rows.extend(facts::machine_rows(side.environment));
+        rows.extend(metadata::machine_rows(side.environment));
         table(&mut out, &rows);
         out.push('\n');
     }
     let mut rows = report
         .module
         .as_ref()
-        .map(facts::module_rows)
+        .map(metadata::module_rows)
         .unwrap_or_default();
-    rows.extend(facts::method_rows(report));
+    rows.extend(metadata::method_rows(report));
     table(&mut out, &rows);
     out
 }
 
 /// The results of all runs side by side.
 fn results(report: &Report) -> String {
-    let sides = facts::sides(report);
-    let columns: Vec<Rows> = sides.iter().map(facts::result_rows).collect();
+    let sides = metadata::sides(report);
+    let columns: Vec<Rows> = sides.iter().map(metadata::result_rows).collect();
     let names: Vec<_> = sides.iter().map(|side| side.name).collect();
     let mut out = format!(
         "| | {} |\n|---{}|\n",

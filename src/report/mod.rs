@@ -3,7 +3,7 @@
 //! dispatch. Nothing here computes a statistic; that is `stats`.
 
 mod evidence;
-mod facts;
+mod excerpt;
 mod github;
 mod html;
 mod json;
@@ -11,12 +11,12 @@ mod junit;
 mod kcidb;
 mod ktap;
 mod markdown;
+mod merge;
+mod metadata;
 mod plot;
-mod pool;
 mod read;
 mod schema;
 mod show;
-mod splat;
 mod states;
 mod text;
 mod validate;
@@ -25,8 +25,8 @@ pub mod write;
 use thiserror::Error;
 
 pub use github::{annotations, step_summary};
+pub use merge::{Differs, check_control, merge, with_control};
 pub use plot::svg;
-pub use pool::{Differs, check_control, merge, with_control};
 pub use read::{ReadError, read};
 pub use schema::{VOLATILE, schema};
 pub use show::show;

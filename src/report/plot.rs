@@ -5,10 +5,11 @@
 
 use maud::{Markup, PreEscaped, html};
 
-use super::facts::{self, Side};
+use super::metadata::{self, Side};
 use crate::model::{Outcome, Report, Trial};
-use crate::stats::figures::seconds;
-use crate::stats::{Clock, Event, KaplanMeier, counts, mean_above, observations};
+use crate::stats::{KaplanMeier, mean_above};
+use crate::verdict::format::seconds;
+use crate::verdict::{Clock, Event, counts, observations};
 
 const WIDTH: f64 = 760.0;
 const LEFT: f64 = 92.0;
@@ -35,7 +36,7 @@ pub(super) fn css() -> &'static str {
 
 /// The drawing, with `style` inside it.
 pub(super) fn figure(report: &Report, style: &Markup) -> Markup {
-    let sides = facts::sides(report);
+    let sides = metadata::sides(report);
     let axis = Axis::over(&sides);
     let lanes = BOTTOM + 52.0;
     let end = lanes + LANE * sides.len() as f64;

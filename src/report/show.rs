@@ -2,9 +2,9 @@
 //! histogram of the times to crash.
 
 use super::evidence;
-use super::facts::{self, Rows};
+use super::metadata::{self, Rows};
 use crate::model::{Outcome, Report};
-use crate::stats::figures::seconds;
+use crate::verdict::format::seconds;
 
 /// Bars of the histogram in characters, at most.
 const BAR: usize = 40;
@@ -15,12 +15,12 @@ const PER_DECADE: f64 = 3.0;
 pub fn show(report: &Report) -> String {
     let mut out = format!(
         "{}: {}\n{}\n\n",
-        facts::release(&report.environment),
-        facts::headline(report),
+        metadata::release(&report.environment),
+        metadata::headline(report),
         report.verdict_reason
     );
-    let sides = facts::sides(report);
-    let columns: Vec<Rows> = sides.iter().map(facts::result_rows).collect();
+    let sides = metadata::sides(report);
+    let columns: Vec<Rows> = sides.iter().map(metadata::result_rows).collect();
     let width = |rows: &Rows| rows.iter().map(|(_, value)| value.len()).max().unwrap_or(0);
     let mut line = |label: &str, cells: Vec<&str>| {
         out.push_str(&format!("  {label:21}"));

@@ -2,8 +2,8 @@
 //! without an attachment. It offers a `Tested-by:` line and invents no name.
 
 use super::evidence;
-use super::facts::{self, Rows, Side};
-use super::splat;
+use super::excerpt;
+use super::metadata::{self, Rows, Side};
 use super::states::states_text;
 use super::{Format, RenderError};
 use crate::model::Report;
@@ -24,31 +24,31 @@ fn render(report: &Report) -> Result<String, RenderError> {
     let title = format!(
         "modrace: {} race, Linux {}",
         report.settings.target,
-        facts::release(&report.environment)
+        metadata::release(&report.environment)
     );
     out.heading(&title, '=');
-    out.wrapped("", &format!("Verdict: {}", facts::headline(report)));
+    out.wrapped("", &format!("Verdict: {}", metadata::headline(report)));
     out.wrapped("  ", &report.verdict_reason);
 
     out.section("What was tested");
-    let sides = facts::sides(report);
+    let sides = metadata::sides(report);
     for (i, side) in sides.iter().enumerate() {
-        let mut rows = facts::kernel_rows(side.environment);
+        let mut rows = metadata::kernel_rows(side.environment);
         rows[0].0 = side.name;
         // The second machine is the first, but for what differs.
-        let machine = facts::machine_rows(side.environment);
-        if i == 0 || machine != facts::machine_rows(sides[0].environment) {
+        let machine = metadata::machine_rows(side.environment);
+        if i == 0 || machine != metadata::machine_rows(sides[0].environment) {
             rows.extend(machine);
         }
         out.rows(&rows);
         out.blank();
     }
     if let Some(module) = &report.module {
-        out.rows(&facts::module_rows(module));
+        out.rows(&metadata::module_rows(module));
     }
 
     out.section("How");
-    out.rows(&facts::method_rows(report));
+    out.rows(&metadata::method_rows(report));
 
     out.section("Result");
     out.table(&sides);
@@ -70,17 +70,17 @@ fn render(report: &Report) -> Result<String, RenderError> {
         out.bullet(&line);
     }
 
-    if let Some((who, trial, crash)) = facts::first_crash(report) {
+    if let Some((who, trial, crash)) = metadata::first_crash(report) {
         out.section(&format!("Crash of the {who}, trial {}", trial.index));
         out.wrapped("  ", &crash.title);
         out.blank();
-        for line in splat::trim(&crash.excerpt, WIDTH - 2) {
+        for line in excerpt::trim(&crash.excerpt, WIDTH - 2) {
             out.line(&format!("  {line}"));
         }
     }
 
     out.section("To repeat it");
-    out.command(&facts::repeat(report));
+    out.command(&metadata::repeat(report));
     out.blank();
     out.line("If you ran this and agree, fill in your own name:");
     out.blank();
@@ -96,7 +96,7 @@ struct Page {
 impl Page {
     fn line(&mut self, line: &str) {
         // One place through which every line goes.
-        self.text.push_str(&splat::ascii(line));
+        self.text.push_str(&excerpt::ascii(line));
         self.text.push('\n');
     }
 
@@ -158,7 +158,7 @@ impl Page {
 
     /// One column for each run; one below the other where two do not fit.
     fn table(&mut self, sides: &[Side]) {
-        let columns: Vec<Rows> = sides.iter().map(facts::result_rows).collect();
+        let columns: Vec<Rows> = sides.iter().map(metadata::result_rows).collect();
         let Some(first) = columns.first() else { return };
         let label = first
             .iter()
@@ -202,7 +202,7 @@ fn wrap_to(width: usize, text: &str, first: &str, rest: &str) -> Vec<String> {
         .subsequent_indent(rest)
         .break_words(true)
         .word_splitter(textwrap::WordSplitter::NoHyphenation);
-    let text = splat::ascii(text);
+    let text = excerpt::ascii(text);
     textwrap::wrap(&text, options)
         .into_iter()
         .map(std::borrow::Cow::into_owned)

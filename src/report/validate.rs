@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use crate::model::{Report, Trial, Verdict, trial_seed};
-use crate::stats::{compare, run_stats, verdict_of_run};
+use crate::verdict::{compare, run_stats, verdict_of_run};
 
 /// Two numbers closer than this share are the same: the last digits of a sum
 /// are the machine's.

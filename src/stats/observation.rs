@@ -93,7 +93,7 @@ impl Observation {
 }
 
 /// A level is a probability strictly inside (0, 1).
-pub(super) fn check_level(level: f64) -> Result<f64, StatsError> {
+pub fn check_level(level: f64) -> Result<f64, StatsError> {
     if level > 0.0 && level < 1.0 {
         Ok(level)
     } else {

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use crate::model::{Event, Trial};
+use crate::model::Trial;
+use crate::trial::Event;
 
 /// Longest time that a signal goes unnoticed.
 const TURN: Duration = Duration::from_millis(100);

@@ -7,9 +7,10 @@
 
 use memchr::memmem;
 
-use super::protocol::RACE_MARK;
 use crate::console::parse_line;
-use crate::model::{Crash, Snapshot};
+use crate::model::Crash;
+use crate::recorder::Snapshot;
+use crate::vm::protocol::RACE_MARK;
 
 /// Bytes kept while the mark has not been seen: a line may come in pieces.
 const LONGEST_LINE: usize = 1024;

@@ -2,8 +2,9 @@
 //! for guests and for bare machines.
 
 use super::watch::Conclusion;
-use crate::model::{AimRecord, Counters, Crash, Outcome, Settings, Snapshot, Trial};
-use crate::race::ARMS;
+use crate::model::{AimRecord, Counters, Crash, Outcome, Settings, Trial};
+use crate::race::READ_POLICIES;
+use crate::recorder::Snapshot;
 
 /// A trial's record.
 pub(super) fn trial(index: u32, seed: u64, conclusion: Conclusion, counts: &Snapshot) -> Trial {
@@ -79,7 +80,7 @@ fn aim(crash: Option<&Crash>, aims: &[(usize, [u64; 3])]) -> Option<AimRecord> {
         .or(aims.first())?;
     let index = usize::try_from(arm).ok()?.checked_sub(1)?;
     Some(AimRecord {
-        arm: ARMS.get(index)?.name.to_owned(),
+        arm: READ_POLICIES.get(index)?.name.to_owned(),
         learned_ns: Some(learned_ns).filter(|&ns| ns != 0),
         unload_ns: Some(unload_ns).filter(|&ns| ns != 0),
     })
@@ -99,9 +100,9 @@ mod tests {
             });
             aim(crash.as_ref(), &aims).unwrap().arm
         };
-        assert_eq!(arm(Some("reader/2")), ARMS[1].name);
-        assert_eq!(arm(Some("cat")), ARMS[0].name);
-        assert_eq!(arm(None), ARMS[0].name);
+        assert_eq!(arm(Some("reader/2")), READ_POLICIES[1].name);
+        assert_eq!(arm(Some("cat")), READ_POLICIES[0].name);
+        assert_eq!(arm(None), READ_POLICIES[0].name);
         assert_eq!(aim(None, &[]), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::kernel::affinity;
 use crate::model::Settings;
-use crate::race::{Lineup, Role};
+use crate::race::{Placement, Role};
 
 /// Puts the virtual CPUs of the first loader and the first reader on host CPUs
 /// of their own. A loaded host likes to put the two on one, where they never run
@@ -40,9 +40,9 @@ fn apart(settings: &Settings) -> Option<[usize; 2]> {
     } else {
         &settings.cpus
     };
-    let lineup = Lineup::new(settings.strategy, settings.loaders, settings.readers, cpus);
-    let loader = lineup.first_cpu(Role::Loader)?;
-    let reader = lineup.first_cpu(Role::Reader)?;
+    let placement = Placement::new(settings.strategy, settings.loaders, settings.readers, cpus);
+    let loader = placement.first_cpu(Role::Loader)?;
+    let reader = placement.first_cpu(Role::Reader)?;
     (loader != reader).then_some([loader, reader])
 }
 

@@ -9,12 +9,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::campaign::Interrupted;
-use super::pack::{self, PackError};
-use super::protocol::{Task, TrialPlan};
-use super::record;
 use super::virtual_cpus::keep_apart;
 use super::watch::{Budgets, Step, Watch};
-use crate::model::{Accel, Environment, Event, Knob, Phase, Settings, Snapshot, Trial, trial_seed};
+use crate::model::{Accel, Environment, Settings, Trial, Tunable, trial_seed};
+use crate::recorder::{Phase, Snapshot};
+use crate::trial::Event;
+use crate::trial::record;
+use crate::vm::contents::{self, PackError};
+use crate::vm::protocol::{Task, TrialPlan};
 use crate::vm::{Qemu, QmpEvent, Vm, VmEvent, VmSpec};
 
 /// Longest wait for an event before the watch is asked again.
@@ -50,7 +52,7 @@ pub struct Found {
     /// Taint letters of the module.
     pub taints: Option<String>,
     /// Knobs set for the race.
-    pub knobs: Vec<Knob>,
+    pub tunables: Vec<Tunable>,
 }
 
 /// One trial's place in the run.
@@ -85,7 +87,7 @@ impl VmTrials {
 
     /// The initramfs part that only says whether a guest runs at all.
     pub fn probe_plan(&self) -> Result<Vec<u8>, PackError> {
-        pack::plan(&TrialPlan {
+        contents::plan(&TrialPlan {
             settings: self.settings.clone(),
             seed: 0,
             probe: true,
@@ -125,7 +127,7 @@ impl VmTrials {
             probe: false,
             task: Task::Race,
         };
-        let plan = pack::plan(&plan).map_err(Ended::broken)?;
+        let plan = contents::plan(&plan).map_err(Ended::broken)?;
         let mut log = Log::create(self.logs.as_deref(), trial.index)?;
         if let (true, Some(logs)) = (self.keep, &self.logs) {
             self.keep_machine(logs, trial.index, &plan)?;
@@ -225,11 +227,11 @@ impl VmTrials {
         if let Some(taints) = watch.taints() {
             found.taints.get_or_insert_with(|| taints.to_owned());
         }
-        if let Some(racing) = watch.racing().filter(|_| found.knobs.is_empty()) {
-            found.knobs.clone_from(&racing.knobs);
+        if let Some(racing) = watch.racing().filter(|_| found.tunables.is_empty()) {
+            found.tunables.clone_from(&racing.tunables);
         }
         if let Some(finished) = watch.finished() {
-            found.knobs.clone_from(&finished.knobs);
+            found.tunables.clone_from(&finished.tunables);
         }
     }
 

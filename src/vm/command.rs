@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::model::{Accel, LOCK_STEP_BYTES, RECORDER_BYTES};
+use super::instrument::LOCK_STEP_BYTES;
+use crate::model::Accel;
+use crate::recorder::RECORDER_BYTES;
 
 /// The guest's second serial port: what the guest says, apart from what the
 /// kernel says.

@@ -4,15 +4,16 @@
 //! go with the process whatever kills it. What the bytes mean is decided above.
 
 pub mod accel;
+mod agent_port;
 mod command;
-mod console_tty;
+pub mod contents;
 pub mod initramfs;
 pub mod instrument;
+pub mod protocol;
 mod qemu;
 mod qmp;
-pub mod recorder;
 
+pub use agent_port::open_agent;
 pub use command::{AGENT_TTY, VmSpec};
-pub use console_tty::open_agent;
 pub use qemu::{Qemu, Vm, VmError, VmEvent};
 pub use qmp::{QmpEvent, RunState, Shutdown};

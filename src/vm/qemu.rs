@@ -16,8 +16,8 @@ use thiserror::Error;
 use super::command::{VmSpec, fd, instrument_arguments};
 use super::instrument::InstrumentFiles;
 use super::qmp::{QmpEvent, QmpSender};
-use super::recorder;
-use crate::kernel::sys::{self, MappedRecorder};
+use crate::kernel::sys;
+use crate::recorder::{self, MappedRecorder};
 
 /// Why a machine did not start.
 #[derive(Debug, Error)]
@@ -138,7 +138,7 @@ impl Qemu {
                 .map_err(host("writing the initramfs to memory"))?;
         }
         let (page, recorder) =
-            recorder::create(c"modrace-recorder").map_err(host("making the flight recorder"))?;
+            recorder::create().map_err(host("making the flight recorder"))?;
         let stderr = sys::anonymous_file(c"modrace-qemu-stderr").map_err(host("memfd"))?;
         let pair = || UnixStream::pair().map_err(host("making a socket pair"));
         let (console, console_end) = pair()?;

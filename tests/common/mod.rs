@@ -13,7 +13,7 @@ use modrace::model::{
     ModuleRecord, Oracle, Outcome, Report, Run, SCHEMA, Settings, Strategy, Tool, Trial, Verdict,
     trial_seed,
 };
-use modrace::stats::{compare, run_stats, verdict_of_run};
+use modrace::verdict::{compare, run_stats, verdict_of_run};
 
 pub(crate) const SEED: u64 = 7_021_948_330_112;
 
@@ -128,7 +128,7 @@ pub(crate) fn environment(name: &str) -> Environment {
         qemu: Some("7.2.0".to_owned()),
         host_release: Some("6.8.0".to_owned()),
         host_cpus: Some(2),
-        knobs: Vec::new(),
+        tunables: Vec::new(),
     }
 }
 

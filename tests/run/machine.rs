@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use modrace::kernel::{cache::Cache, kbuild};
+use modrace::build::{cache::Cache, kbuild};
 use modrace::model::Report;
 use modrace::vm::initramfs::Initramfs;
 

@@ -39,9 +39,9 @@ fn survived(duration: &str, seconds: f64) {
     assert!(
         report
             .environment
-            .knobs
+            .tunables
             .iter()
-            .all(|knob| !knob.path.is_empty())
+            .all(|tunable| !tunable.path.is_empty())
     );
     assert_eq!(report.environment.accel.as_deref(), Some("none"));
 }

@@ -82,9 +82,15 @@ fn the_fixed_kernel_survives_and_its_counts_are_the_flight_recorders() {
         // `auto` strikes at unloads only: that is where the window is.
         assert!(seen.unloading > 0, "{seen:?}");
     }
-    // The knobs of the race were put back.
-    assert!(report.environment.knobs.iter().all(|knob| knob.restored));
-    assert!(!report.environment.knobs.is_empty());
+    // The tunables of the race were put back.
+    assert!(
+        report
+            .environment
+            .tunables
+            .iter()
+            .all(|tunable| tunable.restored)
+    );
+    assert!(!report.environment.tunables.is_empty());
 }
 
 #[test]

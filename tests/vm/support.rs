@@ -135,7 +135,7 @@ pub(crate) fn contains(text: &[u8], needle: &[u8]) -> bool {
 
 /// The dummy module as it is built for the fixed lab kernel.
 pub(crate) fn dummy_module() -> PathBuf {
-    use modrace::kernel::{cache::Cache, kbuild};
+    use modrace::build::{cache::Cache, kbuild};
     let cache = Cache::from_env().unwrap();
     let kernel =
         modrace::cli::kernel_arg::resolve("lab:fixed", &cache).expect("`make test` builds it");
@@ -145,7 +145,7 @@ pub(crate) fn dummy_module() -> PathBuf {
 
 /// Builds a module of `fixtures/` for the fixed lab kernel.
 pub(crate) fn fixture_module(name: &str, into: &Path) -> PathBuf {
-    use modrace::kernel::cache::Cache;
+    use modrace::build::cache::Cache;
     let source = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("fixtures")
         .join(name);

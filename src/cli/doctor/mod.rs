@@ -8,7 +8,7 @@ mod vm;
 use serde::Serialize;
 
 use super::{Failure, OrFail, ui::Ui};
-use crate::kernel::cache::Cache;
+use crate::build::cache::Cache;
 use crate::model::ExitCode;
 
 /// Say what this machine can do, what is missing, and how to get it

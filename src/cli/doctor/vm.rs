@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::look;
 use super::{Area, Finding};
-use crate::kernel::cache::Cache;
+use crate::build::cache::Cache;
 use crate::lab::{BUILD_NEEDS, DEBIAN_TARBALL, LAB_KERNELS, Need, Store};
 use crate::model::Accel;
 use crate::vm::{Qemu, accel};

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use super::Args;
+use crate::build::cache::Cache;
+use crate::build::kbuild::{self, KbuildError, Variant};
+use crate::build::module_image::ModuleImage;
+use crate::build::module_tree::{self, TreeError};
 use crate::cli::{Failure, OrFail};
-use crate::kernel::cache::Cache;
-use crate::kernel::kbuild::{self, KbuildError, Variant};
-use crate::kernel::module_image::ModuleImage;
-use crate::kernel::module_tree::{self, TreeError};
 use crate::kernel::preflight;
 use crate::model::{ExitCode, Oracle};
 

@@ -16,10 +16,12 @@ use crate::cli::control::Control;
 use crate::cli::ui::Ui;
 use crate::cli::ui::progress::Progress;
 use crate::cli::{Failure, OrFail, session};
-use crate::model::{Event, ExitCode, Knob, Outcome, Report, Snapshot, Trial};
+use crate::model::{ExitCode, Outcome, Report, Trial, Tunable};
+use crate::recorder::Snapshot;
 use crate::report::write::{ReportFile, WriteError};
+use crate::trial::Event;
+use crate::trial::bare::journal::{Begin, Journal, Record};
 use crate::trial::bare::{BareTrials, Done, Told};
-use crate::trial::journal::{Begin, Journal, Record};
 
 /// Longest wait for other files to reach the disk before a reboot.
 const SYNC_PATIENCE: Duration = Duration::from_secs(5);
@@ -46,7 +48,7 @@ impl Course {
         let mut ended = None;
         let raced = self.trials(first, stop, ui, &mut ended);
         let reboot_needed = ended.as_ref().is_some_and(|done| done.reboot_needed);
-        let left_changed = tuning::put_back(&self.begin.knobs);
+        let left_changed = tuning::put_back(&self.begin.tunables);
         for path in left_changed {
             ui.note(&format!("{path} could not be put back"));
         }
@@ -111,7 +113,7 @@ impl Course {
         ui: &Ui,
         ended: &mut Option<Done>,
     ) -> Result<(), Failure> {
-        tuning::apply(&self.begin.knobs).or_fail(ExitCode::Broken)?;
+        tuning::apply(&self.begin.tunables).or_fail(ExitCode::Broken)?;
         let asked = self.report.settings.trials;
         let mut progress = Progress::new(ui, &self.report.environment.kernel.name, asked);
         for index in first..asked {
@@ -146,7 +148,7 @@ impl Course {
                     module.taints = taints;
                 }
             }
-            Told::Racing(racing) => merge(&mut report.environment.knobs, racing.knobs),
+            Told::Racing(racing) => merge(&mut report.environment.tunables, racing.tunables),
             Told::Progress(seen) => progress.status(&status(index, &seen)),
             Told::Kernel(text) => progress.hear(&Event::Note(format!("kernel: {text}"))),
             Told::Crashed(trial) => {
@@ -194,10 +196,10 @@ pub(in crate::cli) fn replace(trials: &mut Vec<Trial>, trial: Trial) {
     trials.sort_by_key(|trial| trial.index);
 }
 
-fn merge(known: &mut Vec<Knob>, new: Vec<Knob>) {
-    for knob in new {
-        known.retain(|other| other.path != knob.path);
-        known.push(knob);
+fn merge(known: &mut Vec<Tunable>, new: Vec<Tunable>) {
+    for tunable in new {
+        known.retain(|other| other.path != tunable.path);
+        known.push(tunable);
     }
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 
 use clap::ValueEnum;
 
-use crate::model::Knob;
+use crate::model::Tunable;
 use crate::race::chaos::TECHNIQUES;
 
 const PANIC_ON_OOPS: &str = "/proc/sys/kernel/panic_on_oops";
@@ -23,12 +23,12 @@ pub(super) enum OnCrash {
 }
 
 /// All that the run may change, with what it will be during the run.
-pub(super) fn plan(on_crash: Option<OnCrash>) -> Vec<Knob> {
+pub(super) fn plan(on_crash: Option<OnCrash>) -> Vec<Tunable> {
     let changed = TECHNIQUES
         .iter()
         .flat_map(|technique| (technique.changes)());
-    let mut knobs: Vec<Knob> = changed
-        .filter_map(|path| knob(&path.display().to_string()))
+    let mut tunables: Vec<Tunable> = changed
+        .filter_map(|path| tunable(&path.display().to_string()))
         .collect();
     let wanted: &[(&str, &str)] = match on_crash {
         None => &[],
@@ -39,38 +39,38 @@ pub(super) fn plan(on_crash: Option<OnCrash>) -> Vec<Knob> {
         Some(OnCrash::Panic) => &[(PANIC_ON_OOPS, "1")],
     };
     for (path, value) in wanted {
-        knobs.extend(knob(path).map(|knob| Knob {
+        tunables.extend(tunable(path).map(|tunable| Tunable {
             during: (*value).to_owned(),
-            ..knob
+            ..tunable
         }));
     }
-    knobs
+    tunables
 }
 
 /// Makes the settings that the run itself wants.
-pub(super) fn apply(knobs: &[Knob]) -> std::io::Result<()> {
-    knobs
+pub(super) fn apply(tunables: &[Tunable]) -> std::io::Result<()> {
+    tunables
         .iter()
-        .filter(|knob| knob.during != knob.before)
-        .try_for_each(|knob| fs::write(&knob.path, &knob.during))
+        .filter(|tunable| tunable.during != tunable.before)
+        .try_for_each(|tunable| fs::write(&tunable.path, &tunable.during))
 }
 
 /// Puts everything back that is not as it was. Returns what could not be.
-pub(in crate::cli) fn put_back(knobs: &[Knob]) -> Vec<String> {
-    knobs
+pub(in crate::cli) fn put_back(tunables: &[Tunable]) -> Vec<String> {
+    tunables
         .iter()
-        .filter(|knob| read(&knob.path).is_some_and(|now| now != knob.before))
-        .filter(|knob| fs::write(&knob.path, &knob.before).is_err())
-        .map(|knob| knob.path.clone())
+        .filter(|tunable| read(&tunable.path).is_some_and(|now| now != tunable.before))
+        .filter(|tunable| fs::write(&tunable.path, &tunable.before).is_err())
+        .map(|tunable| tunable.path.clone())
         .collect()
 }
 
 /// What the machine will do at an oops, in words.
-pub(super) fn prospect(knobs: &[Knob]) -> &'static str {
+pub(super) fn prospect(tunables: &[Tunable]) -> &'static str {
     let value = |path: &str| {
-        let planned = knobs.iter().find(|knob| knob.path == path);
+        let planned = tunables.iter().find(|tunable| tunable.path == path);
         planned
-            .map(|knob| knob.during.clone())
+            .map(|tunable| tunable.during.clone())
             .or_else(|| read(path))
             .unwrap_or_default()
     };
@@ -89,9 +89,9 @@ pub(super) fn prospect(knobs: &[Knob]) -> &'static str {
     }
 }
 
-fn knob(path: &str) -> Option<Knob> {
+fn tunable(path: &str) -> Option<Tunable> {
     let before = read(path)?;
-    Some(Knob {
+    Some(Tunable {
         path: path.to_owned(),
         during: before.clone(),
         before,
@@ -112,15 +112,15 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), "0\n").unwrap();
         let path = file.path().display().to_string();
-        let mut knob = knob(&path).unwrap();
-        apply(std::slice::from_ref(&knob)).unwrap();
+        let mut tunable = tunable(&path).unwrap();
+        apply(std::slice::from_ref(&tunable)).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "0\n");
-        knob.during = "1".to_owned();
-        apply(std::slice::from_ref(&knob)).unwrap();
+        tunable.during = "1".to_owned();
+        apply(std::slice::from_ref(&tunable)).unwrap();
         assert_eq!(read(&path).unwrap(), "1");
         // Whatever it is now, it becomes what it was.
         fs::write(&path, "7").unwrap();
-        assert!(put_back(&[knob]).is_empty());
+        assert!(put_back(&[tunable]).is_empty());
         assert_eq!(read(&path).unwrap(), "0");
     }
 }

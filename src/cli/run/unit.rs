@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::{Failure, OrFail};
 use crate::model::ExitCode;
-use crate::trial::journal::JOURNAL_FOLDER;
+use crate::trial::bare::journal::JOURNAL_FOLDER;
 
 /// The unit as it is shipped, for a modrace and a journal in their usual places.
 const EXAMPLE: &str = include_str!("../../../examples/modrace-resume.service");

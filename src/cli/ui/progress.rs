@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Ui;
-use crate::model::{Event, Outcome, Phase, Trial};
-use crate::stats::figures::seconds;
+use crate::model::{Outcome, Trial};
+use crate::recorder::Phase;
+use crate::trial::Event;
+use crate::verdict::format::seconds;
 
 /// Time between two lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(15);

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::model::{Environment, Outcome, Report, Summary};
-use crate::stats::figures::seconds;
+use crate::verdict::format::seconds;
 
 /// The summary's text.
 pub fn text(report: &Report) -> String {

@@ -12,9 +12,9 @@ use std::time::Duration;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-use super::Armed;
+use super::TechniqueGuard;
 use crate::kernel::{affinity, sys};
-use crate::model::Knob;
+use crate::model::Tunable;
 
 /// Longest wait for agents to end: longer than any of them sleeps.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -99,8 +99,8 @@ impl Agents {
     }
 }
 
-impl Armed for Agents {
-    fn disarm(self: Box<Self>) -> Vec<Knob> {
+impl TechniqueGuard for Agents {
+    fn disarm(self: Box<Self>) -> Vec<Tunable> {
         Vec::new()
     }
 }

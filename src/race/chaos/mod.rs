@@ -19,39 +19,39 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::strikes::Strikes;
+use super::auto::TargetedReads;
 
-use crate::model::{ChaosChoice, Knob, Strategy};
+use crate::model::{ChaosChoice, Strategy, Tunable};
 
 /// Where a technique is armed.
 #[derive(Clone, Debug)]
-pub struct Arena {
+pub struct ChaosContext {
     /// CPUs that readers sit on.
     pub reader_cpus: Vec<usize>,
     /// CPUs without any worker.
     pub idle_cpus: Vec<usize>,
     /// Whether a loader has to run on a reader's CPU.
     pub shares_cpu: bool,
-    /// The readers that strike by a loader's clock, with their CPUs.
-    pub(super) strikers: Option<Vec<(usize, Arc<Strikes>)>>,
+    /// The readers that targeted read by a loader's clock, with their CPUs.
+    pub(super) targeted_readers: Option<Vec<(usize, Arc<TargetedReads>)>>,
     /// Seed of its random choices.
     pub seed: u64,
 }
 
 /// A technique at work. Disarming puts back what it changed.
-pub trait Armed: Send {
+pub trait TechniqueGuard: Send {
     /// Settings of the kernel that it changed, for the report.
-    fn knobs(&self) -> Vec<Knob> {
+    fn tunables(&self) -> Vec<Tunable> {
         Vec::new()
     }
 
     /// Ends it; says what was put back.
-    fn disarm(self: Box<Self>) -> Vec<Knob>;
+    fn disarm(self: Box<Self>) -> Vec<Tunable>;
 }
 
 /// Starts a technique; none where it is of no use. An error means that this
 /// kernel cannot do it.
-pub type Arm = fn(&Arena) -> io::Result<Option<Box<dyn Armed>>>;
+pub type Arm = fn(&ChaosContext) -> io::Result<Option<Box<dyn TechniqueGuard>>>;
 
 /// A row of the table.
 #[derive(Debug)]

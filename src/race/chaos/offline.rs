@@ -7,10 +7,10 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::{Arena, Armed, Technique};
+use super::{ChaosContext, Technique, TechniqueGuard};
 use crate::kernel::affinity;
-use crate::kernel::knob::KnobGuard;
-use crate::model::Knob;
+use crate::kernel::tunable::TunableGuard;
+use crate::model::Tunable;
 
 pub(super) const TECHNIQUE: Technique = Technique {
     name: "offline",
@@ -22,17 +22,17 @@ pub(super) const TECHNIQUE: Technique = Technique {
 };
 
 /// The CPUs taken offline, in that order. Dropping it brings them back.
-struct Offline(Vec<KnobGuard>);
+struct Offline(Vec<TunableGuard>);
 
-fn arm(arena: &Arena) -> io::Result<Option<Box<dyn Armed>>> {
-    if arena.idle_cpus.is_empty() {
+fn arm(context: &ChaosContext) -> io::Result<Option<Box<dyn TechniqueGuard>>> {
+    if context.idle_cpus.is_empty() {
         return Ok(None);
     }
     let mut offline = Offline(Vec::new());
-    for cpu in &arena.idle_cpus {
+    for cpu in &context.idle_cpus {
         let switch = switch(*cpu);
         if switch.exists() {
-            offline.0.push(KnobGuard::set(&switch, "0")?);
+            offline.0.push(TunableGuard::set(&switch, "0")?);
         }
     }
     if offline.0.is_empty() {
@@ -52,12 +52,12 @@ fn switches() -> Vec<PathBuf> {
     cpus.into_iter().map(switch).collect()
 }
 
-impl Armed for Offline {
-    fn knobs(&self) -> Vec<Knob> {
-        self.0.iter().map(KnobGuard::record).collect()
+impl TechniqueGuard for Offline {
+    fn tunables(&self) -> Vec<Tunable> {
+        self.0.iter().map(TunableGuard::record).collect()
     }
 
-    fn disarm(self: Box<Self>) -> Vec<Knob> {
-        self.0.into_iter().map(KnobGuard::restore).collect()
+    fn disarm(self: Box<Self>) -> Vec<Tunable> {
+        self.0.into_iter().map(TunableGuard::restore).collect()
     }
 }

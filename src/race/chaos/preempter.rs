@@ -1,5 +1,5 @@
-//! A real-time thread on each reader's CPU. Where readers strike by the clock
-//! of a loader on the same CPU it preempts each strike once, soon after it
+//! A real-time thread on each reader's CPU. Where readers latest by the clock
+//! of a loader on the same CPU it preempts each latest once, soon after it
 //! began; readers that run freely it preempts at random, for a random time.
 //!
 //! Where the kernel can be preempted it pauses the reader between `m_show()`'s
@@ -13,10 +13,10 @@ use std::sync::Arc;
 use rand::RngExt;
 
 use super::agents::{Agent, Agents, Round};
-use super::{Arena, Armed, Technique};
+use super::{ChaosContext, Technique, TechniqueGuard};
 use crate::kernel::{clock, sys};
-use crate::race::moments::PREEMPTER_PRIORITY;
-use crate::race::strikes::Strikes;
+use crate::race::auto::PREEMPTER_PRIORITY;
+use crate::race::auto::TargetedReads;
 
 pub(super) const TECHNIQUE: Technique = Technique {
     name: "preempter",
@@ -30,26 +30,27 @@ pub(super) const TECHNIQUE: Technique = Technique {
 /// Longest time that the CPU is kept, ns: an unload fits in.
 const LONGEST_SPIN_NS: u64 = 300_000;
 
-/// Latest moment of an aimed preemption, ns after the strike began: some dozen
-/// reads. Earlier ones meet strikes that have hardly begun.
+/// Latest moment of an aimed preemption, ns after the latest began: some dozen
+/// reads. Earlier ones meet targeted_reads that have hardly begun.
 const LATEST_NS: u64 = 150_000;
 
-fn arm(arena: &Arena) -> io::Result<Option<Box<dyn Armed>>> {
-    if arena.strikers.is_some() && !arena.shares_cpu {
+fn arm(context: &ChaosContext) -> io::Result<Option<Box<dyn TechniqueGuard>>> {
+    if context.targeted_readers.is_some() && !context.shares_cpu {
         // There it only takes the reader away (see reports/ablation.md).
         return Ok(None);
     }
-    let (cpus, strikes): (Vec<usize>, Vec<Arc<Strikes>>) = match &arena.strikers {
-        Some(strikers) => strikers.iter().cloned().unzip(),
-        None => (arena.reader_cpus.clone(), Vec::new()),
-    };
-    let agents = Agents::start("preempter", &cpus, arena.seed, move |agent| {
+    let (cpus, targeted_reads): (Vec<usize>, Vec<Arc<TargetedReads>>) =
+        match &context.targeted_readers {
+            Some(targeted_readers) => targeted_readers.iter().cloned().unzip(),
+            None => (context.reader_cpus.clone(), Vec::new()),
+        };
+    let agents = Agents::start("preempter", &cpus, context.seed, move |agent| {
         sys::set_priority(0, Some(PREEMPTER_PRIORITY))?;
-        Ok(match strikes.get(agent.index) {
+        Ok(match targeted_reads.get(agent.index) {
             None => at_random(agent),
-            Some(strikes) => {
-                strikes.preempter_is_me();
-                aimed(Arc::clone(strikes), agent)
+            Some(targeted_reads) => {
+                targeted_reads.preempter_is_me();
+                aimed(Arc::clone(targeted_reads), agent)
             }
         })
     })?;
@@ -63,20 +64,20 @@ fn at_random(mut agent: Agent) -> Round {
     })
 }
 
-/// Preempts the reader in every strike, soon after it began.
-fn aimed(strikes: Arc<Strikes>, mut agent: Agent) -> Round {
-    let mut strike = 0;
+/// Preempts the reader in every targeted read, soon after it began.
+fn aimed(targeted_reads: Arc<TargetedReads>, mut agent: Agent) -> Round {
+    let mut latest = 0;
     Box::new(move || {
-        let Some((number, at_ns)) = strikes.next(strike, &agent.stop) else {
+        let Some((number, at_ns)) = targeted_reads.next(latest, &agent.stop) else {
             return;
         };
-        strike = number;
+        latest = number;
         clock::sleep_until(at_ns + agent.rng.random_range(0..LATEST_NS));
-        if strikes.is_latest(number) {
+        if targeted_reads.is_latest(number) {
             // The loader has this CPU until it needs the mutex that the reader
             // holds; that is after the store. It gives the reader its priority
             // back before the next unload.
-            let _gone = sys::set_priority(strikes.reader(), None);
+            let _gone = sys::set_priority(targeted_reads.reader(), None);
         }
     })
 }

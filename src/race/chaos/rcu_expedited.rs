@@ -4,9 +4,9 @@
 use std::io;
 use std::path::Path;
 
-use super::{Arena, Armed, Technique};
-use crate::kernel::knob::KnobGuard;
-use crate::model::Knob;
+use super::{ChaosContext, Technique, TechniqueGuard};
+use crate::kernel::tunable::TunableGuard;
+use crate::model::Tunable;
 
 const SWITCH: &str = "/sys/kernel/rcu_expedited";
 
@@ -19,19 +19,19 @@ pub(super) const TECHNIQUE: Technique = Technique {
     arm,
 };
 
-struct Expedited(KnobGuard);
+struct Expedited(TunableGuard);
 
-fn arm(_: &Arena) -> io::Result<Option<Box<dyn Armed>>> {
-    let knob = KnobGuard::set(Path::new(SWITCH), "1")?;
-    Ok(Some(Box::new(Expedited(knob))))
+fn arm(_: &ChaosContext) -> io::Result<Option<Box<dyn TechniqueGuard>>> {
+    let tunable = TunableGuard::set(Path::new(SWITCH), "1")?;
+    Ok(Some(Box::new(Expedited(tunable))))
 }
 
-impl Armed for Expedited {
-    fn knobs(&self) -> Vec<Knob> {
+impl TechniqueGuard for Expedited {
+    fn tunables(&self) -> Vec<Tunable> {
         vec![self.0.record()]
     }
 
-    fn disarm(self: Box<Self>) -> Vec<Knob> {
+    fn disarm(self: Box<Self>) -> Vec<Tunable> {
         vec![self.0.restore()]
     }
 }

@@ -4,11 +4,14 @@
 //! nothing here touches a module or their list. It judges nothing (`witness`
 //! does) and prints nothing.
 
-mod pace;
+pub mod journal;
+mod monitor;
+pub mod recovery;
+mod stall_detector;
 #[cfg(test)]
 mod tests;
-mod watching;
-mod witness;
+mod watch_loop;
+pub mod worker_process;
 
 use std::fs;
 use std::io;
@@ -18,17 +21,18 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use self::pace::Pace;
-use self::watching::Watching;
-use self::witness::{Ended, Witness};
-use super::journal::{Begin, Journal, JournalError, Record, TrialStart, unix_ms};
-use super::protocol::{Racing, Task, TrialPlan};
-use super::racer::{Racer, RacerPlan};
-use super::record;
+use self::journal::{Begin, Journal, JournalError, Record, TrialStart, unix_ms};
+use self::monitor::{Ended, Monitor};
+use self::stall_detector::StallDetector;
+use self::watch_loop::WatchLoop;
+use self::worker_process::{WorkerPlan, WorkerProcess};
 use crate::kernel::kmsg::Kmsg;
 use crate::kernel::preflight::taint;
 use crate::kernel::pstore::{self, Pstore};
-use crate::model::{Snapshot, Trial, trial_seed};
+use crate::model::{Trial, trial_seed};
+use crate::recorder::Snapshot;
+use crate::trial::record;
+use crate::vm::protocol::{Racing, Task, TrialPlan};
 
 /// Why a trial could not be made or kept.
 #[derive(Debug, Error)]
@@ -38,7 +42,7 @@ pub enum BareError {
     Kmsg(#[source] io::Error),
     /// The racer.
     #[error("cannot start the racer")]
-    Racer(#[source] io::Error),
+    WorkerProcess(#[source] io::Error),
     /// The journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -96,7 +100,7 @@ impl BareTrials<'_> {
         let mut kmsg = Kmsg::open().map_err(BareError::Kmsg)?;
         let old_logs = pstore::inventory();
         let _made_again_below = fs::create_dir_all(&self.folder);
-        let mut racer = Racer::start(&RacerPlan {
+        let mut racer = WorkerProcess::start(&WorkerPlan {
             trial: TrialPlan {
                 settings: self.begin.report.settings.clone(),
                 seed,
@@ -107,7 +111,7 @@ impl BareTrials<'_> {
             dependencies: self.begin.dependencies.clone(),
             folder: self.folder.clone(),
         })
-        .map_err(BareError::Racer)?;
+        .map_err(BareError::WorkerProcess)?;
         let taint_before = taint();
         self.journal.append(&Record::Trial(TrialStart {
             index,
@@ -120,16 +124,16 @@ impl BareTrials<'_> {
             racer: racer.group(),
         }))?;
         // Held back until the line above was on the disk.
-        racer.go().map_err(BareError::Racer)?;
-        let mut watch = Watching {
+        racer.go().map_err(BareError::WorkerProcess)?;
+        let mut watch = WatchLoop {
             index,
             seed,
-            witness: Witness::default(),
+            witness: Monitor::default(),
             kmsg: &mut kmsg,
             racer: &mut racer,
             journal: self.journal,
             heartbeat: Duration::from_secs_f64(self.begin.heartbeat_s),
-            pace: Pace::new(start),
+            pace: StallDetector::new(start),
             asked_to_stop: None,
             crashed: false,
             unmarked: None,

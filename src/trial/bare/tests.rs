@@ -1,10 +1,11 @@
 //! Every way in which a trial on the machine itself can end, told to the
 //! witness in the records that a real kernel gives.
 
-use super::witness::{Ended, Witness};
-use crate::model::{Counters, Outcome, Phase, Sightings, Snapshot};
-use crate::trial::protocol::{Ending, Finished, GuestMessage, Racing};
+use super::monitor::{Ended, Monitor};
+use crate::model::{Counters, Outcome, Sightings};
+use crate::recorder::{Phase, Snapshot};
 use crate::trial::watch::Conclusion;
+use crate::vm::protocol::{Ending, Finished, GuestMessage, Racing};
 
 const D: u64 = 1 << 7;
 const START_NS: u64 = 9_500_000_000;
@@ -46,8 +47,8 @@ fn counts(phase: Phase, raced_ns: u64) -> Snapshot {
     }
 }
 
-fn racing() -> Witness {
-    let mut witness = Witness::default();
+fn racing() -> Monitor {
+    let mut witness = Monitor::default();
     // The log's clock is half a second ahead of the race's.
     let mark = format!("13,400,10000000,-;modrace: the race starts at {START_NS}");
     assert!(witness.on_kmsg(mark.as_bytes()).sign.is_none());
@@ -68,23 +69,23 @@ fn finished(ending: Ending, raced_s: f64) -> Finished {
         bad_lines: Vec::new(),
         taint_before: 0,
         taint_after: 0,
-        knobs: Vec::new(),
+        tunables: Vec::new(),
     }
 }
 
-fn word(witness: &mut Witness, finished: Finished) {
+fn word(witness: &mut Monitor, finished: Finished) {
     let message = GuestMessage::Finished(Box::new(finished));
     witness.on_racer(message.to_line().as_bytes());
 }
 
-fn crash(witness: &mut Witness) -> usize {
+fn crash(witness: &mut Monitor) -> usize {
     let signs = CRASH
         .iter()
         .filter(|line| witness.on_kmsg(line.as_bytes()).sign.is_some());
     signs.count()
 }
 
-fn conclude(witness: Witness, ended: &Ended, tainted: u64) -> Conclusion {
+fn conclude(witness: Monitor, ended: &Ended, tainted: u64) -> Conclusion {
     witness.conclude(ended, &counts(Phase::Race, 3_000_000_000), tainted, 10.0)
 }
 
@@ -122,7 +123,7 @@ fn what_a_program_writes_to_the_log_is_no_crash() {
         assert!(glance.sign.is_none() && glance.show.is_none(), "{line}");
     }
     word(&mut witness, finished(Ending::Survived, 10.0));
-    let conclusion = conclude(witness, &Ended::Word, 0);
+    let conclusion = conclude(witness, &Ended::Result, 0);
     assert_eq!(conclusion.outcome, Outcome::Survived);
 }
 
@@ -131,7 +132,7 @@ fn survival_needs_the_word_the_counts_and_an_untainted_kernel() {
     let told = |finished: Finished, tainted: u64| {
         let mut witness = racing();
         word(&mut witness, finished);
-        conclude(witness, &Ended::Word, tainted).outcome
+        conclude(witness, &Ended::Result, tainted).outcome
     };
     assert_eq!(told(finished(Ending::Survived, 10.0), 0), Outcome::Survived);
     assert_eq!(told(finished(Ending::Survived, 10.0), D), Outcome::Broken);
@@ -157,7 +158,7 @@ fn a_race_that_stands_still_hung_and_one_that_never_began_is_broken() {
         race_start_ns: 0,
         ..counts(Phase::Setup, 0)
     };
-    let conclusion = Witness::default().conclude(&stalled, &never, 0, 10.0);
+    let conclusion = Monitor::default().conclude(&stalled, &never, 0, 10.0);
     assert_eq!(conclusion.outcome, Outcome::Broken);
 }
 
@@ -176,6 +177,6 @@ fn lost_messages_are_told() {
     let mut witness = racing();
     witness.on_lost(17);
     word(&mut witness, finished(Ending::Survived, 10.0));
-    let conclusion = conclude(witness, &Ended::Word, 0);
+    let conclusion = conclude(witness, &Ended::Result, 0);
     assert!(conclusion.notes.iter().any(|note| note.starts_with("17 ")));
 }

@@ -1,10 +1,11 @@
 //! The judgement: all that was seen of a trial → one outcome and its reason.
 
-use super::super::protocol::{Ending, Finished};
 use super::{CalledOff, Conclusion, Watch};
 use crate::kernel::preflight::TAINT_DIE;
-use crate::model::{Crash, Outcome, Phase, Snapshot};
+use crate::model::{Crash, Outcome};
+use crate::recorder::{Phase, Snapshot};
 use crate::vm::Shutdown;
+use crate::vm::protocol::{Ending, Finished};
 
 /// What a report leaves in the taint word: B (5, KASAN and bad pages), D (7),
 /// W (9) or L (14), by Documentation/admin-guide/tainted-kernels.rst.

@@ -12,10 +12,11 @@ mod stall;
 #[cfg(test)]
 mod tests;
 
-use super::protocol::{Finished, GuestMessage, MessageReader, Racing};
 use super::race_clock::RaceClock;
 use crate::crash::{ScanEvent, Scanner, Sign};
-use crate::model::{Crash, Environment, Outcome, Phase, Snapshot};
+use crate::model::{Crash, Environment, Outcome};
+use crate::recorder::{Phase, Snapshot};
+use crate::vm::protocol::{Finished, GuestMessage, MessageReader, Racing};
 use crate::vm::{QmpEvent, RunState, Shutdown};
 
 /// How long a machine may take, on the host's clock, seconds.

@@ -4,7 +4,8 @@
 
 use super::{CalledOff, Step, Suspicion, Watch};
 use crate::crash::Sign;
-use crate::model::{Phase, Severity};
+use crate::model::Severity;
+use crate::recorder::Phase;
 
 impl Watch {
     /// What to do now.

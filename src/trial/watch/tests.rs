@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::model::Counters;
-use crate::trial::protocol::Ending;
+use crate::vm::protocol::Ending;
 
 const BUDGETS: Budgets = Budgets {
     boot_s: 60.0,
@@ -86,7 +86,7 @@ fn survivor(seen: &Snapshot) -> Finished {
         counters,
         taint_before: 0,
         taint_after: 1 << 12,
-        knobs: Vec::new(),
+        tunables: Vec::new(),
         bad_lines: Vec::new(),
     }
 }

@@ -1,0 +1,144 @@
+//! modrace as PID 1 of a disposable guest: mounts what a trial needs, performs
+//! it, says how it went, and powers the machine off. It never returns, since a
+//! PID 1 that ends is a panic of its own.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use nix::mount::{MsFlags, mount};
+use nix::sys::reboot::{RebootMode, reboot};
+
+use crate::kernel::{clock, uname};
+use crate::recorder;
+use crate::recorder::Recorder;
+use crate::states;
+use crate::trial::perform;
+use crate::vm::protocol::{
+    CONSOLE_PREFIX, GuestMessage, MODULE_PATH, PLAN_PATH, Task, Tick, TrialPlan,
+};
+use crate::vm::{AGENT_TTY, open_agent};
+
+/// Time between two ticks where there is no flight recorder.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Whether this process is a guest's PID 1.
+pub fn is_guest() -> bool {
+    std::process::id() == 1 && Path::new(PLAN_PATH).exists()
+}
+
+/// Performs the trial that the initramfs holds.
+pub fn main() -> ! {
+    // The host learns of a failure from the silence; the console says why.
+    if let Err(error) = serve() {
+        let _console_is_gone = fs::write("/dev/kmsg", format!("<3>modrace: guest: {error}\n"));
+    }
+    loop {
+        let _powering_off = reboot(RebootMode::RB_POWER_OFF);
+        // No ACPI: the host has all it needs and ends us.
+        thread::sleep(Duration::from_secs(1));
+    }
+}
+
+fn serve() -> io::Result<()> {
+    for (kind, target) in [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev")] {
+        mount(
+            Some(kind),
+            target,
+            Some(kind),
+            MsFlags::empty(),
+            None::<&str>,
+        )?;
+    }
+    let agent = Arc::new(Agent::open()?);
+    let plan: TrialPlan = serde_json::from_slice(&fs::read(PLAN_PATH)?)?;
+    let page = recorder::open_in_guest();
+    agent.say(&GuestMessage::Hello {
+        environment: Box::new(uname::environment("")),
+        recorder: page.is_ok(),
+    });
+    if plan.probe {
+        return Ok(());
+    }
+    // The page is never given back: a dead worker may still point to it.
+    let page: &'static Recorder = if let Ok(page) = page {
+        Box::leak(Box::new(page))
+    } else {
+        let page = Box::leak(Recorder::new());
+        tick(page, Arc::clone(&agent))?;
+        page
+    };
+    if plan.task != Task::Race {
+        let mut say = |message| agent.say(&message);
+        states::perform(
+            plan.task,
+            Path::new(MODULE_PATH),
+            Path::new("/modrace"),
+            &mut say,
+        );
+        return Ok(());
+    }
+    let nobody_stops_a_guest = AtomicBool::new(false);
+    let mut say = |message| agent.say(&message);
+    perform(
+        &plan,
+        Path::new(MODULE_PATH),
+        Path::new("/modrace"),
+        page,
+        &nobody_stops_a_guest,
+        &mut say,
+    );
+    Ok(())
+}
+
+/// Sends counts regularly: the fallback for the flight recorder.
+fn tick(page: &'static Recorder, agent: Arc<Agent>) -> io::Result<()> {
+    let ticker = move || loop {
+        let seen = page.snapshot();
+        agent.say(&GuestMessage::Tick(Tick {
+            now_ns: clock::monotonic_ns(),
+            race_start_ns: page.race_start_ns.load(Ordering::Relaxed),
+            cycles: seen.cycles,
+            reads: seen.reads,
+            counters: seen.counters,
+        }));
+        thread::sleep(TICK);
+    };
+    thread::Builder::new()
+        .name("ticker".to_owned())
+        .spawn(ticker)
+        .map(drop)
+}
+
+/// The agent channel: the second serial port, or marked lines on the console.
+struct Agent {
+    port: Mutex<File>,
+    prefix: &'static str,
+}
+
+impl Agent {
+    fn open() -> io::Result<Self> {
+        let (port, prefix) = match open_agent(AGENT_TTY) {
+            Ok(port) => (port, ""),
+            Err(_) => (
+                fs::OpenOptions::new().write(true).open("/dev/console")?,
+                CONSOLE_PREFIX,
+            ),
+        };
+        Ok(Self {
+            port: Mutex::new(port),
+            prefix,
+        })
+    }
+
+    fn say(&self, message: &GuestMessage) {
+        let line = format!("{}{}", self.prefix, message.to_line());
+        let mut port = self.port.lock().unwrap_or_else(PoisonError::into_inner);
+        let _nobody_listens = port.write_all(line.as_bytes()).and_then(|()| port.flush());
+        let _no_queue = nix::sys::termios::tcdrain(&*port);
+    }
+}

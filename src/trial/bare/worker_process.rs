@@ -1,0 +1,245 @@
+//! The racer: a process of its own that loads modules and reads their list, so
+//! that whoever watches never makes a call that a dead kernel would not return
+//! from. A worker killed by an oops keeps its process from ever ending; the
+//! watcher, a process apart, still leaves. This file is both ends: how a racer
+//! is started, and what it does. It judges nothing.
+
+use std::fs::{self};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use command_fds::{CommandFdExt, FdMapping};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+use crate::build::module_image::ModuleImage;
+use crate::kernel::module::ModuleFile;
+use crate::kernel::sys::die_with_parent;
+use crate::model::Counters;
+use crate::recorder;
+use crate::recorder::MappedRecorder;
+use crate::recorder::{Recorder, Snapshot};
+use crate::trial::perform;
+use crate::vm::protocol::{Ending, Finished, GuestMessage, TrialPlan};
+
+/// The hidden command that a racer is.
+pub const COMMAND: &str = "racer";
+/// Where the racer finds the flight recorder.
+const RECORDER_FD: i32 = 3;
+
+/// What a racer has to do: one trial, or several in a row.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WorkerPlan {
+    /// The trial.
+    pub trial: TrialPlan,
+    /// The module file.
+    pub module: PathBuf,
+    /// Modules to be loaded before it and unloaded after it.
+    pub dependencies: Vec<PathBuf>,
+    /// Where copies of the module go; made and removed by the racer's starter.
+    pub folder: PathBuf,
+}
+
+/// A racer under way, seen from outside.
+#[derive(Debug)]
+pub struct WorkerProcess {
+    child: Child,
+    plan: Option<(ChildStdin, Vec<u8>)>,
+    pipe: ChildStdout,
+    recorder: MappedRecorder,
+}
+
+impl WorkerProcess {
+    /// Starts a racer, which waits for its plan. Call it from a thread that lives as long as the racer
+    /// may: the racer dies with it.
+    pub fn start(plan: &WorkerPlan) -> io::Result<Self> {
+        let (page, recorder) = recorder::create()?;
+        let mut command = Command::new("/proc/self/exe");
+        command
+            .arg(COMMAND)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            // Ours would stay open in a racer that never ends, and whoever
+            // reads it would wait for ever.
+            .stderr(Stdio::piped())
+            // A group of its own: Ctrl-C is for the watcher, who passes it on.
+            .process_group(0);
+        die_with_parent(&mut command);
+        command
+            .fd_mappings(vec![FdMapping {
+                parent_fd: OwnedFd::from(page),
+                child_fd: RECORDER_FD,
+            }])
+            .map_err(io::Error::other)?;
+        let mut child = command.spawn()?;
+        let stdin = child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        let pipe = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        Ok(Self {
+            child,
+            plan: Some((stdin, serde_json::to_vec(plan)?)),
+            pipe,
+            recorder,
+        })
+    }
+
+    /// Hands it its plan. Until then it has touched nothing.
+    pub fn go(&mut self) -> io::Result<()> {
+        match self.plan.take() {
+            Some((mut stdin, plan)) => stdin.write_all(&plan),
+            None => Ok(()),
+        }
+    }
+
+    /// Its process group.
+    pub fn group(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What the flight recorder says now.
+    pub fn snapshot(&self) -> Snapshot {
+        self.recorder.snapshot()
+    }
+
+    /// Where its messages come from.
+    pub fn messages(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+
+    /// Bytes of messages that have come. Never waits.
+    pub fn read(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        // Ends with WouldBlock, or with the racer.
+        let _so_far = self.pipe.read_to_end(&mut bytes);
+        bytes
+    }
+
+    /// The last line that it complained of, if it did.
+    pub fn complaint(&mut self) -> Option<String> {
+        let pipe = self.child.stderr.as_mut()?;
+        fcntl(&*pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).ok()?;
+        let mut bytes = Vec::new();
+        let _so_far = pipe.read_to_end(&mut bytes);
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        text.lines().last().map(str::to_owned)
+    }
+
+    /// Asks it to end the race and clean up.
+    pub fn ask_to_stop(&self) {
+        self.signal(Signal::SIGTERM);
+    }
+
+    /// Kills it and what it started. Says nothing of when it is gone: a worker
+    /// that waits in a dead kernel never is.
+    pub fn kill(&self) {
+        self.signal(Signal::SIGKILL);
+    }
+
+    /// How it ended, if it has.
+    pub fn exited(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Ok(group) = i32::try_from(self.child.id()) {
+            let _gone_already = killpg(Pid::from_raw(group), signal);
+        }
+    }
+}
+
+impl Drop for WorkerProcess {
+    fn drop(&mut self) {
+        self.kill();
+        let _or_a_zombie_until_we_leave = self.child.try_wait();
+    }
+}
+
+/// What the racer's process does: reads its plan, performs, says how it went.
+pub fn main() -> io::Result<()> {
+    let mut plan = Vec::new();
+    io::stdin().read_to_end(&mut plan)?;
+    let plan: WorkerPlan = serde_json::from_slice(&plan)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&stop))?;
+    let page = recorder::open(Path::new(&format!("/proc/self/fd/{RECORDER_FD}")))?;
+    // The page is never given back: a dead worker may still point to it.
+    let page: &'static Recorder = Box::leak(Box::new(page));
+    let mut out = io::stdout();
+    let mut say = |message: GuestMessage| {
+        let line = message.to_line();
+        let _nobody_listens = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+    };
+    let dependencies = match Dependencies::load(&plan.dependencies, &plan.folder) {
+        Ok(dependencies) => dependencies,
+        Err(reason) => {
+            say(GuestMessage::Finished(Box::new(unfit(reason))));
+            return Ok(());
+        }
+    };
+    perform(
+        &plan.trial,
+        &plan.module,
+        &plan.folder,
+        page,
+        &stop,
+        &mut say,
+    );
+    drop(dependencies);
+    Ok(())
+}
+
+fn unfit(reason: String) -> Finished {
+    Finished {
+        ending: Ending::Broken,
+        reason,
+        raced_s: 0.0,
+        cycles: 0,
+        reads: 0,
+        counters: Counters::default(),
+        taint_before: 0,
+        taint_after: 0,
+        tunables: Vec::new(),
+        bad_lines: Vec::new(),
+    }
+}
+
+/// Modules that the raced one needs. Dropping it unloads those that were not
+/// there before.
+struct Dependencies(Vec<ModuleFile>);
+
+impl Dependencies {
+    fn load(paths: &[PathBuf], folder: &Path) -> Result<Self, String> {
+        let mut loaded = Self(Vec::new());
+        for path in paths {
+            let told = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+            let image = ModuleImage::open(path).map_err(|error| told(&error))?;
+            // Distributions pack their modules; the kernel takes them unpacked.
+            let unpacked = folder.join(format!("dependency-{}.ko", image.name()));
+            let module = fs::write(&unpacked, image.bytes())
+                .and_then(|()| ModuleFile::open(&unpacked, image.name()))
+                .map_err(|error| told(&error))?;
+            match module.load() {
+                Ok(()) => loaded.0.push(module),
+                Err(Errno::EEXIST) => {}
+                Err(errno) => return Err(told(&errno)),
+            }
+        }
+        Ok(loaded)
+    }
+}
+
+impl Drop for Dependencies {
+    fn drop(&mut self) {
+        for module in self.0.iter().rev() {
+            let _in_use_by_another = module.unload();
+        }
+    }
+}

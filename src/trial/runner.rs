@@ -1,0 +1,337 @@
+//! A trial as the machine itself does it: make sure that the module is fit to
+//! be raced, race it for its time, look at the kernel once more. The same code
+//! runs as PID 1 of a guest and on a bare machine.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+
+use crate::build::module_image::ModuleImage;
+use crate::kernel::module::{BACKGROUND, ModuleFile};
+use crate::kernel::{affinity, clock};
+use crate::model::{Accel, BadLine, Oracle, Tunable};
+use crate::procfs::cpus::CpuList;
+use crate::race::targets::{self, Target};
+use crate::race::{Placement, Race, RaceError, RaceSpec, shows};
+use crate::recorder::{Phase, RECORDER_MAGIC, Recorder, Stage};
+use crate::vm::protocol::{Ending, Finished, GuestMessage, RACE_MARK, Racing, TrialPlan};
+
+/// Time between two heartbeats.
+const HEARTBEAT: Duration = Duration::from_millis(20);
+/// Longest wait for the workers after the race.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Time left to the kernel, after the race, to complain.
+const AFTERMATH: Duration = Duration::from_millis(300);
+
+/// Why there was no race, or no result of one.
+struct Unfit {
+    ending: Ending,
+    reason: String,
+}
+
+fn unsupported(reason: impl Into<String>) -> Unfit {
+    Unfit {
+        ending: Ending::Unsupported,
+        reason: reason.into(),
+    }
+}
+
+fn broken(reason: impl Into<String>) -> Unfit {
+    Unfit {
+        ending: Ending::Broken,
+        reason: reason.into(),
+    }
+}
+
+/// Performs one trial. `module` is the file to race; `folder` takes the copies
+/// of it under other names. `say` is told what happens.
+pub fn perform(
+    plan: &TrialPlan,
+    module: &Path,
+    folder: &Path,
+    recorder: &'static Recorder,
+    stop: &AtomicBool,
+    say: &mut dyn FnMut(GuestMessage),
+) {
+    recorder.magic.store(RECORDER_MAGIC, Ordering::Relaxed);
+    recorder.enter(Phase::Setup);
+    beat(recorder);
+    let taint_before = tainted();
+    let mut found = Found::default();
+    let ended = run(plan, module, folder, recorder, stop, &mut found, say);
+    let (ending, reason) = match ended {
+        Ok(()) => (Ending::Survived, String::new()),
+        Err(unfit) => (unfit.ending, unfit.reason),
+    };
+    let seen = recorder.snapshot();
+    say(GuestMessage::Finished(Box::new(Finished {
+        ending,
+        reason,
+        raced_s: seen.raced_s(),
+        cycles: seen.cycles,
+        reads: seen.reads,
+        counters: seen.counters,
+        taint_before,
+        taint_after: tainted(),
+        tunables: found.tunables,
+        bad_lines: found.bad_lines,
+    })));
+    recorder.enter(Phase::Done);
+}
+
+/// What a race leaves to be told, however it ended.
+#[derive(Default)]
+struct Found {
+    tunables: Vec<Tunable>,
+    bad_lines: Vec<BadLine>,
+}
+
+fn run(
+    plan: &TrialPlan,
+    module: &Path,
+    folder: &Path,
+    recorder: &'static Recorder,
+    stop: &AtomicBool,
+    found: &mut Found,
+    say: &mut dyn FnMut(GuestMessage),
+) -> Result<(), Unfit> {
+    let settings = &plan.settings;
+    let target = targets::named(&settings.target)
+        .ok_or_else(|| broken(format!("no target {} is known here", settings.target)))?;
+    let image = ModuleImage::open(module).map_err(|error| broken(format!("{error}")))?;
+    let copies = |prefix: &str, count: u32| -> Result<Vec<ModuleFile>, Unfit> {
+        (0..count)
+            .map(|index| copy(&image, prefix, index, folder))
+            .collect()
+    };
+    let raced = copies(image.name(), settings.loaders)?;
+    let mut taints = String::new();
+    for module in &raced {
+        taints = try_module(module, image.vermagic(), settings.oracle, target)?;
+    }
+    say(GuestMessage::Module {
+        taints: taints.clone(),
+    });
+
+    let background = Background::load(copies(BACKGROUND, settings.background_modules)?)?;
+    let cpus = seats(&settings.cpus)?;
+    let spec = RaceSpec {
+        target,
+        strategy: settings.strategy,
+        chaos: settings.chaos.clone(),
+        placement: Placement::new(settings.strategy, settings.loaders, settings.readers, &cpus),
+        arms: settings.arms.clone(),
+        modules: raced,
+        taints,
+        seed: plan.seed,
+        guest: settings.accel != Accel::None,
+    };
+    let armed = |race: &Race| {
+        found.tunables = race.tunables();
+        say(GuestMessage::Racing(Racing {
+            tunables: found.tunables.clone(),
+            techniques: (race.techniques.iter())
+                .map(|&name| name.to_owned())
+                .collect(),
+            skipped: race.skipped.clone(),
+        }));
+    };
+    let race = Race::start(spec, recorder, armed, mark_start).map_err(|error| match error {
+        RaceError::NoProgram(_) => unsupported(error.to_string()),
+        _ => broken(error.to_string()),
+    })?;
+
+    let deadline = Instant::now() + Duration::from_secs_f64(settings.duration_s);
+    let mut quit_early = false;
+    while Instant::now() < deadline && !stop.load(Ordering::Relaxed) && !quit_early {
+        thread::sleep(HEARTBEAT.min(deadline.saturating_duration_since(Instant::now())));
+        quit_early = recorder.snapshot().stages.contains(&Stage::Ended);
+    }
+    found.bad_lines = race.bad_lines();
+    let (restored, stuck) = race.end(PATIENCE);
+    found.tunables = restored;
+    if quit_early {
+        let errno = recorder.snapshot().counters.errors.last_errno.unwrap_or(0);
+        let errno = i32::try_from(errno).map_or(Errno::UnknownErrno, Errno::from_raw);
+        return Err(broken(format!("a worker gave up in mid-race: {errno}")));
+    }
+    if let Some(stage) = stuck.first() {
+        return Err(Unfit {
+            ending: Ending::Hung,
+            reason: format!(
+                "{} of the workers did not come back within {} s of the race's end, one is {}",
+                stuck.len(),
+                PATIENCE.as_secs(),
+                stage.as_str()
+            ),
+        });
+    }
+    drop(background);
+    // One more look at the list: a mutex that nobody gives back shows here.
+    fs::read("/proc/modules").map_err(|error| broken(format!("/proc/modules: {error}")))?;
+    thread::sleep(AFTERMATH);
+    Ok(())
+}
+
+/// The CPUs that workers sit on: those asked for, or all that there are. The
+/// calling thread keeps to them, and so do the workers and processes that come
+/// from it: those of `as-reported` are pinned nowhere.
+fn seats(asked: &[usize]) -> Result<Vec<usize>, Unfit> {
+    let failed = |errno: Errno| broken(format!("affinity: {errno}"));
+    let there_are = affinity::allowed_cpus().map_err(failed)?;
+    if asked.is_empty() {
+        return Ok(there_are);
+    }
+    if let Some(cpu) = asked.iter().find(|cpu| !there_are.contains(cpu)) {
+        return Err(unsupported(format!(
+            "--cpus {}: there is no CPU {cpu}, this kernel runs on CPUs {}",
+            CpuList::from(asked),
+            CpuList::from(&*there_are)
+        )));
+    }
+    affinity::restrict_to(asked).map_err(failed)?;
+    Ok(asked.to_vec())
+}
+
+/// Counts heartbeats for as long as the process lives.
+fn beat(recorder: &'static Recorder) {
+    let beat = move || loop {
+        recorder
+            .heartbeat_ns
+            .store(clock::monotonic_ns(), Ordering::Relaxed);
+        recorder.heartbeat.fetch_add(1, Ordering::Relaxed);
+        thread::sleep(HEARTBEAT);
+    };
+    // Without heartbeats the trial is taken for hung, which is the safe side.
+    let _thread = thread::Builder::new()
+        .name("heartbeat".to_owned())
+        .spawn(beat);
+}
+
+/// Writes the start of the race to the kernel log, so that the log's own clock
+/// can be read against ours.
+fn mark_start() {
+    let _times_are_coarser_then = fs::write(
+        "/dev/kmsg",
+        format!("<5>{RACE_MARK}{}\n", clock::monotonic_ns()),
+    );
+}
+
+fn tainted() -> u64 {
+    let text = fs::read_to_string("/proc/sys/kernel/tainted").unwrap_or_default();
+    text.trim().parse().unwrap_or(0)
+}
+
+/// A copy of the module under a name of its own; the first keeps its name.
+fn copy(image: &ModuleImage, prefix: &str, index: u32, folder: &Path) -> Result<ModuleFile, Unfit> {
+    let name = match index {
+        0 => prefix.to_owned(),
+        _ => format!("{prefix}_{index}"),
+    };
+    let failed = |error: &dyn std::fmt::Display| broken(format!("module {name}: {error}"));
+    let renamed = if name == image.name() {
+        image.bytes().to_vec()
+    } else {
+        image.renamed(&name).map_err(|error| failed(&error))?
+    };
+    let path = folder.join(format!("{name}.ko"));
+    fs::write(&path, renamed).map_err(|error| failed(&error))?;
+    ModuleFile::open(&path, &name).map_err(|error| failed(&error))
+}
+
+/// Loads and unloads the module once. Says why it cannot be raced; returns its
+/// taint letters.
+fn try_module(
+    module: &ModuleFile,
+    vermagic: Option<&str>,
+    oracle: Oracle,
+    target: &'static Target,
+) -> Result<String, Unfit> {
+    let name = module.name();
+    module.load().map_err(|errno| match errno {
+        Errno::ENOSYS => unsupported("this kernel has no loadable modules (CONFIG_MODULES)"),
+        Errno::EPERM => unsupported(
+            "the kernel does not let modules be loaded (modules_disabled, lockdown or rights)",
+        ),
+        Errno::ENOKEY | Errno::EKEYREJECTED | Errno::EBADMSG => {
+            unsupported(format!("the kernel enforces module signatures: {errno}"))
+        }
+        Errno::ENOEXEC | Errno::ENOENT | Errno::EINVAL => unsupported(format!(
+            "the kernel refuses the module {name} ({errno}); it was built for: {}",
+            vermagic.unwrap_or("unknown")
+        )),
+        other => broken(format!("loading {name}: {other}")),
+    })?;
+    let taints = module.taint();
+    let shown = shows(target, name);
+    module.unload().map_err(|errno| match errno {
+        Errno::ENOSYS => {
+            unsupported("this kernel cannot unload modules (CONFIG_MODULE_UNLOAD is off)")
+        }
+        Errno::EBUSY => unsupported(format!(
+            "the module {name} cannot be unloaded: no exit, or in use"
+        )),
+        other => broken(format!("unloading {name}: {other}")),
+    })?;
+    let taints = taints.map_err(|error| broken(format!("taint of {name}: {error}")))?;
+    let path = target.path(name);
+    match shown {
+        Ok(true) => {}
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(broken(format!("{path}: {error}")));
+        }
+        _ => {
+            return Err(unsupported(format!(
+                "this kernel shows a loaded module nowhere in {path}: it has no such target, and \
+                 this race would have no readers"
+            )));
+        }
+    }
+    match (oracle, taints.is_empty()) {
+        // Other targets care for no taint.
+        (Oracle::Crash, true) if target.prints_m_show => Err(unsupported(format!(
+            "the module {name} is not tainted, and m_show() calls module_flags() only for tainted \
+             modules: this race could never be lost"
+        ))),
+        (Oracle::NearMiss, false) => Err(unsupported(format!(
+            "the module {name} is tainted ({taints}), and a near miss of a tainted module is a \
+             crash: the near-miss oracle needs a module that taints nothing, and this kernel \
+             taints what is {}",
+            if taints.contains('E') {
+                "unsigned"
+            } else {
+                "out of tree"
+            }
+        ))),
+        _ => Ok(taints),
+    }
+}
+
+/// Modules that stay loaded while others are raced. Dropping it unloads them.
+struct Background(Vec<ModuleFile>);
+
+impl Background {
+    fn load(modules: Vec<ModuleFile>) -> Result<Self, Unfit> {
+        let mut loaded = Self(Vec::new());
+        for module in modules {
+            module
+                .load()
+                .map_err(|errno| broken(format!("background module {}: {errno}", module.name())))?;
+            loaded.0.push(module);
+        }
+        Ok(loaded)
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        for module in self.0.iter().rev() {
+            let _gone_with_the_guest = module.unload();
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What an instrumented machine is given besides: the plugin, which is part of
+//! this binary, the page that it shares with the host, memory that the host can
+//! read, and the page of the lock-step. All anonymous files: they go with their
+//! last descriptor, whatever ends modrace or QEMU.
+
+pub mod lock_step;
+#[path = "../../../plugin/page.rs"]
+pub mod page;
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::sync::atomic::Ordering;
+
+use super::qemu::{VmError, host};
+use crate::kernel::sys::{MappedPage, anonymous_file};
+pub use lock_step::{LOCK_STEP_BYTES, LockStep};
+use page::{MAGIC, PAGE_BYTES, Page};
+
+/// The plugin, built by build.rs.
+const PLUGIN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/modrace_plugin.so"));
+
+/// The files as QEMU inherits them.
+#[derive(Debug)]
+pub struct InstrumentFiles {
+    pub(super) plugin: File,
+    pub(super) page: File,
+    pub(super) memory: File,
+    pub(super) lock_step: File,
+}
+
+/// The host's ends of an instrumented machine.
+#[derive(Debug)]
+pub struct Instrument {
+    /// The page shared with the plugin.
+    pub page: MappedPage<Page>,
+    /// The page of the lock-step.
+    pub lock_step: MappedPage<LockStep>,
+    /// The guest's memory, from physical address 0.
+    pub memory: File,
+}
+
+/// New files for one machine with `mem_mib` MiB of memory.
+pub fn files(mem_mib: u32) -> Result<(InstrumentFiles, Instrument), VmError> {
+    make(mem_mib).map_err(host("making the instrument's shared memory"))
+}
+
+fn make(mem_mib: u32) -> io::Result<(InstrumentFiles, Instrument)> {
+    let sized = |name, bytes: usize| {
+        let file = anonymous_file(name)?;
+        file.set_len(bytes as u64)?;
+        Ok::<File, io::Error>(file)
+    };
+    let mut plugin = anonymous_file(c"modrace-plugin")?;
+    plugin.write_all(PLUGIN)?;
+    let files = InstrumentFiles {
+        plugin,
+        page: sized(c"modrace-plugin-page", PAGE_BYTES)?,
+        memory: sized(c"modrace-guest-memory", (mem_mib as usize) << 20)?,
+        lock_step: sized(c"modrace-lock-step", LOCK_STEP_BYTES)?,
+    };
+    let ends = Instrument {
+        page: MappedPage::map(&files.page, PAGE_BYTES)?,
+        lock_step: MappedPage::map(&files.lock_step, LOCK_STEP_BYTES)?,
+        memory: files.memory.try_clone()?,
+    };
+    ends.page.magic.store(MAGIC, Ordering::Release);
+    Ok((files, ends))
+}

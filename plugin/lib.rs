@@ -42,11 +42,10 @@ type OnBlock = extern "C" fn(PluginId, *mut Block);
 type OnRun = extern "C" fn(c_uint, *mut c_void);
 type OnTouch = extern "C" fn(c_uint, MemoryInfo, u64, *mut c_void);
 
-/// `QEMU_PLUGIN_CB_NO_REGS`, `QEMU_PLUGIN_MEM_R`, `_W` and `_RW`
+/// `QEMU_PLUGIN_CB_NO_REGS` and `QEMU_PLUGIN_MEM_RW`; with `_R` or `_W` alone
+/// QEMU 7.2 calls nothing
 /// (include/qemu/qemu-plugin.h).
 const NO_REGISTERS: c_int = 0;
-const READS: c_int = 1;
-const WRITES: c_int = 2;
 const READS_AND_WRITES: c_int = 3;
 
 unsafe extern "C" {
@@ -231,10 +230,10 @@ extern "C" fn translated(_id: PluginId, block: *mut Block) {
             }
         }
         if address == page.switch_out.load(Ordering::Relaxed) {
-            on_touch(instruction, switched_out, WRITES, address);
+            on_touch(instruction, switched_out, READS_AND_WRITES, address);
         }
         if address == page.switch_in.load(Ordering::Relaxed) {
-            on_touch(instruction, switched_in, READS, address);
+            on_touch(instruction, switched_in, READS_AND_WRITES, address);
         }
         let (kinds, first) = watched(page, address);
         if first && kinds & kind::INTERRUPT != 0 {
@@ -280,7 +279,11 @@ fn side_on(page: &'static Page, cpu: c_uint) -> Option<(usize, &'static Side)> {
 }
 
 extern "C" fn block_runs(cpu: c_uint, data: *mut c_void) {
-    if let Some((_, side)) = side_on(page(), cpu) {
+    let page = page();
+    if let Some(here) = page.cpus.get(cpu as usize) {
+        here.block.store(data.addr() as u64, Ordering::Relaxed);
+    }
+    if let Some((_, side)) = side_on(page, cpu) {
         side.block.store(data.addr() as u64, Ordering::Relaxed);
         add(&side.progress);
     }

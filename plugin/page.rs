@@ -171,6 +171,8 @@ pub struct Cpu {
     pub side: AtomicU32,
     /// Room.
     pub reserved: AtomicU32,
+    /// The last block of the kernel that it ran, whoever's.
+    pub block: AtomicU64,
 }
 
 /// The page.

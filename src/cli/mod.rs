@@ -11,6 +11,7 @@ pub mod kernel_arg;
 mod lab;
 mod list;
 mod plan;
+mod prove;
 mod recover;
 mod report;
 mod run;
@@ -45,6 +46,7 @@ enum Command {
     Run(run::Args),
     Vm(vm::Args),
     Ab(ab::Args),
+    Prove(prove::Args),
     Recover(recover::Args),
     Doctor(doctor::Args),
     Lab(lab::Args),
@@ -86,6 +88,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args, &ui),
         Command::Vm(args) => vm::run(args, &ui),
         Command::Ab(args) => ab::run(args, &ui),
+        Command::Prove(args) => prove::run(args, &ui),
         Command::Recover(args) => recover::run(args, &ui),
         Command::Doctor(args) => doctor::run(args, &ui),
         Command::Lab(args) => lab::run(args, &ui),

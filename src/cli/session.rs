@@ -45,6 +45,7 @@ pub(super) fn blank(
         module: Some(module_record(module)),
         settings,
         states: Vec::new(),
+        prove: None,
         trials: Vec::new(),
         stats: RunStats::default(),
         baseline: None,
@@ -124,6 +125,7 @@ pub(super) fn show_as(
         // Two kernels want a table.
         ui.result(&match &report.baseline {
             Some(_) => report::show(report),
+            None if report.prove.is_some() => report::proof_text(report),
             None => summary::text(report),
         });
     }

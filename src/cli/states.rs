@@ -56,7 +56,7 @@ const CRASHED_IN: [Held; 4] = [Held::Init, Held::Live, Held::Exit, Held::Unloade
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
     let ui = &ui.quiet(args.quiet);
-    let race = no_race(args)?;
+    let race = no_race(args.module.as_deref())?;
     let mut settings = plan::vm_settings(&race, &args.machine, plan::DEFAULT_DURATION_S)?;
     settings.trials = 0;
     let work = Work {
@@ -73,7 +73,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
 }
 
 /// The settings of a race that does not take place.
-fn no_race(args: &Args) -> Result<RaceArgs, Failure> {
+pub(super) fn no_race(module: Option<&Path>) -> Result<RaceArgs, Failure> {
     #[derive(Parser)]
     struct Nothing {
         #[command(flatten)]
@@ -83,7 +83,7 @@ fn no_race(args: &Args) -> Result<RaceArgs, Failure> {
     Ok(RaceArgs {
         // Nothing is left to chance.
         seed: Some(0),
-        module: args.module.clone(),
+        module: module.map(Path::to_owned),
         ..nothing.race
     })
 }

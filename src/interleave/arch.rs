@@ -39,6 +39,8 @@ pub struct Arch {
     pub switch: &'static str,
     /// Functions that wait.
     pub waiting: &'static [Waiting],
+    /// Functions that take a lock, or try to: the start of their names.
+    pub takes_lock: &'static [&'static str],
 }
 
 const fn lock(prefix: &'static str) -> Waiting {
@@ -97,5 +99,18 @@ pub const X86_64: Arch = Arch {
         every_cpu("smp_call_function"),
         every_cpu("text_poke"),
         every_cpu("on_each_cpu"),
+    ],
+    takes_lock: &[
+        "mutex_lock",
+        "mutex_trylock",
+        "down_",
+        "_raw_spin_lock",
+        "_raw_spin_trylock",
+        "_raw_read_lock",
+        "_raw_write_lock",
+        "rt_mutex_lock",
+        "rt_mutex_trylock",
+        "__rcu_read_lock",
+        "__srcu_read_lock",
     ],
 };

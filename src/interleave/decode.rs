@@ -143,7 +143,7 @@ pub fn task_switch(code: &[Instruction]) -> Option<TaskSwitch> {
 }
 
 /// See [`task_switch`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TaskSwitch {
     /// The store.
     pub out: u64,

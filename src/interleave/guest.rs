@@ -2,6 +2,7 @@
 //! for a round, and has each side make its one call when the page says so. No
 //! loop runs freely, so nothing crashes but the schedule that is on.
 
+use std::ffi::{CStr, CString};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -11,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::kmod::{DeleteModuleFlags, delete_module};
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::affinity;
@@ -19,6 +21,8 @@ use crate::vm::instrument::lock_step::{LOCK_STEP_MAGIC, LockStep, NAMES_NOTHING}
 
 /// The reader's file: one record of it is one call of `m_show()`.
 const READ: &str = "/proc/modules";
+/// A name that no module has.
+const NOTHING: &CStr = c"modrace_not_loaded";
 
 /// Where the sides are, and what is loaded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +31,9 @@ pub struct LockStepPlan {
     pub loader_cpu: usize,
     /// The CPU that reads.
     pub reader_cpu: usize,
+    /// The CPU on which the module is loaded, and whatever the kernel does
+    /// later for a load.
+    pub setup_cpu: usize,
     /// Files of the module's forms, as the page numbers them.
     pub forms: Vec<PathBuf>,
     /// The name of all of them.
@@ -45,49 +52,57 @@ pub fn serve(plan: &LockStepPlan, page: &'static LockStep) -> io::Result<()> {
     if plan.symbols {
         page.put_text(&fs::read("/proc/kallsyms")?);
     }
-    let reader_cpu = plan.reader_cpu;
-    thread::Builder::new()
-        .name("reader".to_owned())
-        .spawn(move || read_on(reader_cpu, page))?;
-    affinity::pin_to(plan.loader_cpu)?;
+    let name = CString::new(plan.name.as_str())?;
+    let (loader_cpu, reader_cpu) = (plan.loader_cpu, plan.reader_cpu);
+    let start = |side: &str| thread::Builder::new().name(side.to_owned());
+    start("loader").spawn(move || unload_on(loader_cpu, page, &name))?;
+    start("reader").spawn(move || read_on(reader_cpu, page))?;
+    affinity::pin_to(plan.setup_cpu)?;
     page.magic.store(LOCK_STEP_MAGIC, Ordering::Release);
     let mut round = 0;
     loop {
-        round = next_round(&page.round, round);
-        unload_round(page, round, &forms);
+        round = patiently(&page.round, round + 1);
+        set_up(page, round, &forms);
     }
 }
 
-/// One round of the side that unloads.
-fn unload_round(page: &LockStep, round: u64, forms: &[ModuleFile]) {
+/// Loads the module for a round, and unloads it afterwards if need be.
+fn set_up(page: &LockStep, round: u64, forms: &[ModuleFile]) {
     let form = usize::try_from(page.form.load(Ordering::Acquire)).unwrap_or(0);
     let Some(module) = forms.get(form) else {
         return;
     };
-    let loaded = module.load();
-    page.load_error.store(
-        loaded.err().map_or(0, |errno| errno as u64),
-        Ordering::Relaxed,
-    );
-    page.module
-        .store(address_of(module.name()).unwrap_or(0), Ordering::Relaxed);
-    page.ready[0].store(round, Ordering::Release);
-    wait(&page.begin[0], round);
-    let unloaded = if page.names.load(Ordering::Acquire) == NAMES_NOTHING {
-        nix::kmod::delete_module(
-            c"modrace_not_loaded",
-            nix::kmod::DeleteModuleFlags::O_NONBLOCK,
-        )
-    } else {
-        module.unload()
-    };
-    page.result[0].store(word(unloaded.map(|()| 0)), Ordering::Relaxed);
-    page.ended[0].store(round, Ordering::Release);
-    wait(&page.ended[1], round);
+    let error = module.load().err().map_or(0, |errno| errno as u64);
+    page.load_error.store(error, Ordering::Relaxed);
+    let address = address_of(module.name()).unwrap_or(0);
+    page.module.store(address, Ordering::Relaxed);
+    page.loaded.store(round, Ordering::Release);
+    for ended in &page.ended {
+        patiently(ended, round);
+    }
     while unload_by_name(module.name()).is_err() {
         thread::sleep(Duration::from_millis(1));
     }
     page.clean.store(round, Ordering::Release);
+}
+
+/// All rounds of the side that unloads.
+fn unload_on(cpu: usize, page: &LockStep, name: &CStr) {
+    let _best_effort = affinity::pin_to(cpu);
+    let mut round = 0;
+    loop {
+        round = at_once(&page.loaded, round + 1);
+        page.ready[0].store(round, Ordering::Release);
+        at_once(&page.begin[0], round);
+        let name = if page.names.load(Ordering::Acquire) == NAMES_NOTHING {
+            NOTHING
+        } else {
+            name
+        };
+        let unloaded = delete_module(name, DeleteModuleFlags::O_NONBLOCK);
+        page.result[0].store(word(unloaded.map(|()| 0)), Ordering::Relaxed);
+        page.ended[0].store(round, Ordering::Release);
+    }
 }
 
 /// All rounds of the side that reads.
@@ -95,32 +110,41 @@ fn read_on(cpu: usize, page: &LockStep) {
     let _best_effort = affinity::pin_to(cpu);
     let mut round = 0;
     loop {
-        round = next_round(&page.round, round);
+        round = at_once(&page.loaded, round + 1);
         let file = File::open(READ);
         page.ready[1].store(round, Ordering::Release);
-        wait(&page.begin[1], round);
+        at_once(&page.begin[1], round);
         let mut byte = [0];
         // One byte at offset 0: seq_file shows the first record, no other.
         let read = file.and_then(|file| file.read_at(&mut byte, 0));
         let read = read.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)));
-        page.result[1].store(word(read.map(|bytes| bytes as i64)), Ordering::Relaxed);
+        page.result[1].store(
+            word(read.map(|bytes| i64::try_from(bytes).unwrap_or(0))),
+            Ordering::Relaxed,
+        );
         page.ended[1].store(round, Ordering::Release);
     }
 }
 
-fn next_round(asked: &AtomicU64, last: u64) -> u64 {
+/// Waits for a round, looking again and again: a side must begin at once.
+fn at_once(word: &AtomicU64, round: u64) -> u64 {
     loop {
-        let round = asked.load(Ordering::Acquire);
-        if round > last {
-            return round;
+        let now = word.load(Ordering::Acquire);
+        if now >= round {
+            return now;
         }
         thread::yield_now();
     }
 }
 
-fn wait(word: &AtomicU64, round: u64) {
-    while word.load(Ordering::Acquire) < round {
-        thread::yield_now();
+/// Waits for a round and leaves the CPU to others.
+fn patiently(word: &AtomicU64, round: u64) -> u64 {
+    loop {
+        let now = word.load(Ordering::Acquire);
+        if now >= round {
+            return now;
+        }
+        thread::sleep(Duration::from_micros(100));
     }
 }
 

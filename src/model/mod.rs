@@ -7,6 +7,7 @@ mod crash;
 mod environment;
 mod lines;
 mod outcome;
+mod proof;
 mod record;
 mod seed;
 mod settings;
@@ -20,6 +21,10 @@ pub use crash::{Crash, CrashClass, CrashKind, FollowOn, Frame, LinkedModule, Sev
 pub use environment::{Environment, KernelRecord, ModuleRecord, Tunable};
 pub use lines::{BadLine, LineCounts, LineFault};
 pub use outcome::{ExitCode, Outcome, Verdict};
+pub use proof::{
+    Blocked, NeverRan, Proof, ProofFailure, ProofForm, ProofPoint, ProofSide, ProofStep, Schedule,
+    ScheduleOutcome, StateTouch, Who,
+};
 pub use record::{
     AimRecord, Counters, ErrorCounts, Interval, Report, RunStats, SCHEMA, Sightings, Summary,
     Termination, Tool, Trial,

@@ -4,8 +4,8 @@
 
 use serde_json::Value;
 
-use crate::model::{Report, Trial, Verdict, trial_seed};
-use crate::verdict::{compare, run_stats, verdict_of_run};
+use crate::model::{Proof, Report, Trial, Verdict, trial_seed};
+use crate::verdict::{compare, run_stats, verdict_of_proof, verdict_of_run};
 
 /// Two numbers closer than this share are the same: the last digits of a sum
 /// are the machine's.
@@ -67,6 +67,9 @@ pub fn validate(report: &Report) -> Vec<Mismatch> {
 /// one. What else goes into it (a kernel that could not be raced) can only weaken
 /// it.
 fn check_verdict(report: &Report, found: &mut Vec<Mismatch>) {
+    if let Some(proof) = &report.prove {
+        return check_proof(report, proof, found);
+    }
     let (best, _) = verdict_of_run(
         &report.settings,
         &report.trials,
@@ -87,6 +90,22 @@ fn check_verdict(report: &Report, found: &mut Vec<Mismatch>) {
         stored: report.verdict.as_str().to_owned(),
         recomputed: best.as_str().to_owned(),
     });
+}
+
+/// A proof's verdict follows from its schedules, with the sentence that says why.
+fn check_proof(report: &Report, proof: &Proof, found: &mut Vec<Mismatch>) {
+    let (verdict, reason) = verdict_of_proof(proof, report.complete);
+    let mut check = |field: &str, stored: &str, recomputed: &str| {
+        if stored != recomputed {
+            found.push(Mismatch {
+                field: field.to_owned(),
+                stored: stored.to_owned(),
+                recomputed: recomputed.to_owned(),
+            });
+        }
+    };
+    check("verdict", report.verdict.as_str(), verdict.as_str());
+    check("verdict_reason", &report.verdict_reason, &reason);
 }
 
 /// Each trial's seed derives from the run's. Pooled trials keep the seeds of

@@ -2,3 +2,4 @@
 //! Emits events, prints nothing.
 
 pub mod guest;
+pub mod prove;

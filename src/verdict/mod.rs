@@ -5,11 +5,13 @@
 mod comparison;
 pub mod format;
 mod near_misses;
+mod proof;
 mod run_verdict;
 mod stop_rule;
 mod trials;
 
 pub use comparison::compare;
+pub use proof::verdict_of_proof;
 pub use run_verdict::verdict_of_run;
 pub use stop_rule::{Next, Plan, Stop, UnderWay};
 pub use trials::{Clock, Event, counts, observations, run_stats, summary};

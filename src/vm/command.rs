@@ -104,6 +104,33 @@ impl VmSpec {
     }
 }
 
+fn plugin() -> String {
+    format!(
+        "/proc/self/fd/{},page=/proc/self/fd/{}",
+        fd::PLUGIN,
+        fd::PLUGIN_PAGE
+    )
+}
+
+/// A machine that only loads the plugin: no memory to speak of, no devices, its
+/// CPU stopped.
+pub(super) fn plugin_probe_arguments() -> Vec<String> {
+    let plugin = plugin();
+    [
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+        "-machine",
+        "none",
+        "-S",
+        "-plugin",
+        &plugin,
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
 /// What an instrumented machine has besides: the plugin with its page, memory
 /// that the host can read, and the page of the lock-step.
 pub(super) fn instrument_arguments(spec: &VmSpec) -> Vec<String> {
@@ -116,17 +143,12 @@ pub(super) fn instrument_arguments(spec: &VmSpec) -> Vec<String> {
         "memory-backend-file,id=lockstep,share=on,size={LOCK_STEP_BYTES},mem-path=/proc/self/fd/{}",
         fd::LOCK_STEP
     );
-    let plugin = format!(
-        "/proc/self/fd/{},page=/proc/self/fd/{}",
-        fd::PLUGIN,
-        fd::PLUGIN_PAGE
-    );
     [
         ("-object", memory),
         ("-machine", "memory-backend=memory".to_owned()),
         ("-object", lock_step),
         ("-device", "ivshmem-plain,memdev=lockstep".to_owned()),
-        ("-plugin", plugin),
+        ("-plugin", plugin()),
     ]
     .into_iter()
     .flat_map(|(option, value)| [option.to_owned(), value])

@@ -73,6 +73,17 @@ pub fn plan(plan: &TrialPlan) -> Result<Vec<u8>, PackError> {
     Ok(archive.finish()?)
 }
 
+/// Files that a guest has besides; they follow the base.
+pub fn files<'a>(
+    files: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+) -> Result<Vec<u8>, PackError> {
+    let mut archive = Initramfs::new();
+    for (path, content) in files {
+        archive.file(path.trim_start_matches('/'), 0o644, content)?;
+    }
+    Ok(archive.finish()?)
+}
+
 fn static_program(path: &Path) -> Result<Vec<u8>, PackError> {
     let bytes = fs::read(path).map_err(|source| PackError::Read {
         path: path.to_owned(),

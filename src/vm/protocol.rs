@@ -9,6 +9,8 @@ use crate::model::{BadLine, Counters, Environment, Held, Observed, Settings, Tun
 pub const PLAN_PATH: &str = "/modrace/plan.json";
 /// Where the guest finds the module.
 pub const MODULE_PATH: &str = "/modrace/module.ko";
+/// Where the guest finds what it needs to know for the lock-step.
+pub const LOCK_STEP_PATH: &str = "/modrace/lock-step.json";
 /// Before each line, where the agent channel is the console.
 pub const CONSOLE_PREFIX: &str = "modrace-agent: ";
 /// Printed to the kernel log when the race starts, followed by the monotonic
@@ -41,6 +43,8 @@ pub enum Task {
     /// Hold the module in one state, have the kernel print its list of modules,
     /// and crash it with sysrq-c.
     CrashIn(Held),
+    /// Serve rounds of the lock-step, as [`LOCK_STEP_PATH`] says.
+    LockStep,
 }
 
 /// A line on the agent channel.

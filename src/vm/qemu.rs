@@ -13,7 +13,7 @@ use std::time::Duration;
 use command_fds::{CommandFdExt, FdMapping};
 use thiserror::Error;
 
-use super::command::{VmSpec, fd, instrument_arguments};
+use super::command::{VmSpec, fd, instrument_arguments, plugin_probe_arguments};
 use super::instrument::InstrumentFiles;
 use super::qmp::{QmpEvent, QmpSender};
 use crate::kernel::sys;
@@ -32,6 +32,16 @@ pub enum VmError {
         path: PathBuf,
         /// The first line that it printed.
         answer: String,
+    },
+    /// It cannot be instrumented.
+    #[error("QEMU {version} ({}) loads no plugins: {why}", .path.display())]
+    NoPlugins {
+        /// The program.
+        path: PathBuf,
+        /// Its version.
+        version: String,
+        /// What it said.
+        why: String,
     },
     /// A resource of the host was missing.
     #[error("{what}")]
@@ -125,6 +135,29 @@ impl Qemu {
         self.start(spec, initramfs, Some(files))
     }
 
+    /// Starts QEMU with the plugin and nothing to run.
+    pub(super) fn start_with_plugin(&self, files: &InstrumentFiles) -> Result<Child, VmError> {
+        let mut command = Command::new(&self.path);
+        command.args(plugin_probe_arguments());
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(Stdio::piped());
+        let inherit = |file: &File, child_fd: i32| {
+            let copy = file.try_clone().map_err(host("memfd"))?;
+            Ok::<_, VmError>(FdMapping {
+                parent_fd: copy.into(),
+                child_fd,
+            })
+        };
+        command
+            .fd_mappings(vec![
+                inherit(&files.plugin, fd::PLUGIN)?,
+                inherit(&files.page, fd::PLUGIN_PAGE)?,
+            ])
+            .map_err(|error| host("passing descriptors")(io::Error::other(error)))?;
+        sys::die_with_parent(&mut command);
+        command.spawn().map_err(host("starting QEMU"))
+    }
+
     fn start(
         &self,
         spec: &VmSpec,
@@ -137,8 +170,7 @@ impl Qemu {
                 .write_all(part)
                 .map_err(host("writing the initramfs to memory"))?;
         }
-        let (page, recorder) =
-            recorder::create().map_err(host("making the flight recorder"))?;
+        let (page, recorder) = recorder::create().map_err(host("making the flight recorder"))?;
         let stderr = sys::anonymous_file(c"modrace-qemu-stderr").map_err(host("memfd"))?;
         let pair = || UnixStream::pair().map_err(host("making a socket pair"));
         let (console, console_end) = pair()?;

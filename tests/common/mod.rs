@@ -184,6 +184,7 @@ pub(crate) fn report(name: &str, trials: Vec<Trial>, duration_s: f64) -> Report 
         settings,
         stats: run_stats(&trials),
         states: Vec::new(),
+        prove: None,
         trials,
         baseline: None,
         comparison: None,

@@ -37,6 +37,8 @@ pub struct LockStep {
     pub names: AtomicU64,
     /// Written by the host: the round whose call the side may begin.
     pub begin: [AtomicU64; 2],
+    /// Written by the guest: the round for which the module is loaded.
+    pub loaded: AtomicU64,
     /// Written by the guest: the round for which the side stands at its gate.
     pub ready: [AtomicU64; 2],
     /// Written by the guest: the round whose call has come back.
@@ -53,7 +55,7 @@ pub struct LockStep {
     pub module: AtomicU64,
     /// Written by the guest: bytes of `text`.
     pub text_bytes: AtomicU64,
-    reserved: [AtomicU64; 496],
+    reserved: [AtomicU64; 495],
     /// Text that the guest hands over, packed in words of native byte order.
     text: [AtomicU64; TEXT_WORDS],
 }

@@ -8,9 +8,12 @@ pub mod lock_step;
 pub mod page;
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use super::Qemu;
 use super::qemu::{VmError, host};
 use crate::kernel::sys::{MappedPage, anonymous_file};
 pub use lock_step::{LOCK_STEP_BYTES, LockStep};
@@ -18,6 +21,9 @@ use page::{MAGIC, PAGE_BYTES, Page};
 
 /// The plugin, built by build.rs.
 const PLUGIN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/modrace_plugin.so"));
+
+/// Longest wait for QEMU to load the plugin.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The files as QEMU inherits them.
 #[derive(Debug)]
@@ -65,4 +71,40 @@ fn make(mem_mib: u32) -> io::Result<(InstrumentFiles, Instrument)> {
     };
     ends.page.magic.store(MAGIC, Ordering::Release);
     Ok((files, ends))
+}
+
+impl Qemu {
+    /// Whether this QEMU loads our plugin: a machine without a kernel is started
+    /// with it, its CPUs stopped, and ended as soon as it has taken the page.
+    pub fn loads_plugins(&self) -> Result<(), VmError> {
+        let (files, ends) = files(1)?;
+        let mut child = self.start_with_plugin(&files)?;
+        let deadline = Instant::now() + PATIENCE;
+        let refused = loop {
+            if ends.page.taken.load(Ordering::Acquire) != 0 {
+                break None;
+            }
+            if let Ok(Some(_)) = child.try_wait() {
+                break Some("it ended at once");
+            }
+            if Instant::now() > deadline {
+                break Some("it did not load one in time");
+            }
+            thread::sleep(Duration::from_millis(2));
+        };
+        let _gone_already = child.kill();
+        let mut said = String::new();
+        if let Some(mut stderr) = child.stderr.take() {
+            let _as_far_as_it_goes = stderr.read_to_string(&mut said);
+        }
+        let _reaped_already = child.wait();
+        match refused {
+            None => Ok(()),
+            Some(why) => Err(VmError::NoPlugins {
+                path: self.path().to_owned(),
+                version: self.version().to_owned(),
+                why: said.lines().next().unwrap_or(why).to_owned(),
+            }),
+        }
+    }
 }

@@ -6,11 +6,11 @@
 //!
 //! ```text
 //! room       imports
-//! cli        build crash interleave kernel lab model procfs race recorder report session states trial verdict vm
-//! session    build crash interleave kernel model recorder states trial vm
+//! cli        build crash kernel lab model procfs race recorder report session trial verdict vm
+//! session    build crash interleave kernel lab model procfs race recorder report states stats trial verdict vm
 //! report     build model procfs stats verdict
 //! states     build crash kernel model procfs vm
-//! trial      build console crash interleave kernel model procfs race recorder vm
+//! trial      build console crash kernel model procfs race recorder vm
 //! interleave build crash kernel model vm
 //! lab        build
 //! race       kernel model procfs recorder

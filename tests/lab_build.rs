@@ -74,7 +74,7 @@ struct Temporary(String);
 impl Temporary {
     fn build_spec(&self, patched_like: &str) -> BuildSpec {
         let row = LabKernelRow::find(patched_like).unwrap().build_spec();
-        BuildSpec::custom(&self.0, Vec::new(), row.patches).unwrap()
+        BuildSpec::custom(&self.0, Vec::new(), row.fix, row.patches).unwrap()
     }
 }
 

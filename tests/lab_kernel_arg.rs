@@ -7,22 +7,17 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "common/stock_kernel.rs"]
+mod stock_kernel;
+
 use std::fs;
 use std::path::Path;
 
 use modrace::build::cache::Cache;
-use modrace::cli::kernel_arg::resolve;
 use modrace::model::ExitCode;
+use modrace::session::kernel_arg::resolve;
 
-fn stock_release() -> String {
-    let mut releases: Vec<String> = fs::read_dir("/lib/modules")
-        .expect("headers of a stock kernel: scripts/install-deps --test")
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with("-cloud-amd64"))
-        .collect();
-    releases.sort();
-    releases.pop().expect("a cloud kernel's headers")
-}
+use stock_kernel::stock_release;
 
 #[test]
 fn a_stock_release_resolves_to_its_image_and_headers() {

@@ -8,6 +8,9 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "common/stock_kernel.rs"]
+mod stock_kernel;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,15 +20,9 @@ use modrace::build::cache::Cache;
 use modrace::build::kbuild::{KbuildError, Kdir, build_dummy};
 use modrace::build::module_image::{ModuleImage, ModuleImageError};
 
-/// The newest installed kernel's build tree.
+/// The stock kernel's build tree.
 fn stock_kdir() -> PathBuf {
-    let mut found: Vec<PathBuf> = fs::read_dir("/lib/modules")
-        .expect("an installed kernel: run scripts/install-deps --test")
-        .map(|entry| entry.unwrap().path().join("build"))
-        .filter(|path| path.is_dir())
-        .collect();
-    found.sort();
-    found.pop().expect("the headers of an installed kernel")
+    stock_kernel::stock_kdir(&stock_kernel::stock_release())
 }
 
 fn built(cache: &Cache) -> PathBuf {
@@ -41,6 +38,44 @@ fn modinfo(file: &Path, field: &str) -> String {
         .unwrap();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// What binutils read from a file.
+fn readelf(file: &Path, what: &str) -> String {
+    let output = Command::new("readelf")
+        .args([what, "--wide"])
+        .arg(file)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn calls_are_rewritten_for_kernels_that_do_not_know_todays_relocation() {
+    let dir = tempfile::tempdir().unwrap();
+    let module = built(&Cache::at(dir.path()));
+    let image = ModuleImage::open(&module).unwrap();
+    let rewritten = dir.path().join("rewritten.ko");
+    fs::write(&rewritten, image.with_pc32().unwrap()).unwrap();
+    let count = |file: &Path, kind: &str| readelf(file, "--relocs").matches(kind).count();
+    let plt = count(&module, "R_X86_64_PLT32");
+    assert!(
+        plt > 0,
+        "this assembler writes none: the test shows nothing"
+    );
+    assert_eq!(count(&rewritten, "R_X86_64_PLT32"), 0);
+    assert_eq!(
+        count(&rewritten, "R_X86_64_PC32"),
+        plt + count(&module, "R_X86_64_PC32")
+    );
+    // Nothing else changed.
+    let again = ModuleImage::open(&rewritten).unwrap();
+    assert_eq!(again.modinfo(), image.modinfo());
+    assert_eq!(
+        readelf(&module, "--symbols"),
+        readelf(&rewritten, "--symbols")
+    );
 }
 
 #[test]
@@ -65,6 +100,14 @@ fn the_module_is_built_for_a_stock_kernel_and_then_found() {
         .collect();
     parameters.sort_unstable();
     assert_eq!(parameters, ["hold_exit_ms:uint", "hold_init_ms:uint"]);
+
+    // Lean, though the kernel is built with debug information.
+    assert!(kdir.config().is_yes("DEBUG_INFO"));
+    let sections = readelf(&first, "--sections");
+    assert!(
+        !sections.contains(".debug_info") && !sections.contains(".BTF"),
+        "{sections}"
+    );
 
     let before = fs::metadata(&first).unwrap().modified().unwrap();
     let again = built(&cache);

@@ -12,10 +12,10 @@ use std::sync::atomic::AtomicBool;
 use modrace::build::cache::Cache;
 use modrace::build::kbuild;
 use modrace::build::module_image::ModuleImage;
-use modrace::cli::kernel_arg;
 use modrace::model::{
     Accel, ChaosChoice, DEFAULT_TARGET, Oracle, Outcome, Settings, Strategy, Trial,
 };
+use modrace::session::kernel_arg;
 use modrace::trial::{VmTrial, VmTrials};
 use modrace::vm::contents;
 use modrace::vm::initramfs::Initramfs;

@@ -218,6 +218,40 @@ impl ModuleImage {
         Ok(Some(bytes))
     }
 
+    /// The same module for a kernel before 4.16. Assemblers since 2018 write
+    /// `R_X86_64_PLT32` for a call, which those kernels refuse ("Unknown rela
+    /// relocation: 4"); in a kernel, which has no PLT, it means `R_X86_64_PC32`
+    /// (commit b21ebf2fb4cd). A signature does not survive that.
+    pub fn with_pc32(&self) -> Result<Vec<u8>, ModuleImageError> {
+        let mut bytes = self.bytes.clone();
+        let elf = object::File::parse(&*self.bytes)?;
+        let object::File::Elf64(elf) = &elf else {
+            return Ok(bytes);
+        };
+        if elf.elf_header().e_machine.get(elf.endian()) != object::elf::EM_X86_64 {
+            return Ok(bytes);
+        }
+        for section in elf.sections() {
+            if section.elf_section_header().sh_type.get(elf.endian()) != object::elf::SHT_RELA {
+                continue;
+            }
+            let Some((start, length)) = section.file_range() else {
+                continue;
+            };
+            let (Ok(start), Ok(length)) = (usize::try_from(start), usize::try_from(length)) else {
+                continue;
+            };
+            // r_offset, r_info (its low half is the type), r_addend.
+            for entry in bytes[start..start + length].chunks_exact_mut(24) {
+                let kind = &mut entry[8..12];
+                if kind == object::elf::R_X86_64_PLT32.0.to_le_bytes() {
+                    kind.copy_from_slice(&object::elf::R_X86_64_PC32.0.to_le_bytes());
+                }
+            }
+        }
+        Ok(bytes)
+    }
+
     /// Where the value of `name=` stands in the file.
     fn modinfo_name(&self) -> Result<Option<Range<usize>>, ModuleImageError> {
         let elf = object::File::parse(&*self.bytes)?;

@@ -1,4 +1,5 @@
-//! What may be typed, shared by the commands that race. Validated in `plan`.
+//! What may be typed, shared by the commands that race, and what it asks a
+//! session for. Limits are checked there.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +9,10 @@ use clap::ValueEnum;
 use crate::model::{Accel, ChaosChoice, DEFAULT_TARGET, Oracle, Strategy};
 use crate::procfs::cpus::CpuList;
 use crate::race::targets::{self, TARGETS, Target};
+use crate::session::request::{
+    self, DEFAULT_CONFIDENCE, DEFAULT_MEM_MIB, DEFAULT_SMP, DEFAULT_TRIALS,
+};
+use crate::session::{ControlRequest, Destination, Failure, Request};
 
 /// How to race, wherever that is.
 #[derive(Debug, clap::Args)]
@@ -76,10 +81,10 @@ pub(super) struct MachineArgs {
     pub(super) jobs: Option<u32>,
     /// Virtual CPUs; more than the host has helps: a paused virtual CPU is a
     /// paused reader
-    #[arg(long, value_name = "N", default_value_t = 4)]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_SMP)]
     pub(super) smp: u32,
     /// Memory, MiB
-    #[arg(long, value_name = "MIB", default_value_t = 512)]
+    #[arg(long, value_name = "MIB", default_value_t = DEFAULT_MEM_MIB)]
     pub(super) mem_mib: u32,
     /// What runs the guest; auto takes KVM only if a guest proves that it works
     #[arg(long, value_enum, default_value_t = AccelArg::Auto)]
@@ -98,6 +103,75 @@ pub(super) struct MachineArgs {
     /// Keep each trial's initramfs and QEMU command beside its console log
     #[arg(long)]
     pub(super) keep: bool,
+}
+
+impl RaceArgs {
+    /// The request as far as it is typed here.
+    pub(super) fn request(&self) -> Result<Request, Failure> {
+        let mut request = Request {
+            seed: self.seed.map_or_else(request::new_seed, Ok)?,
+            module: self.module.clone(),
+            report: match &self.report {
+                None => Destination::Named,
+                Some(path) if path.as_os_str() == "-" => Destination::Stdout,
+                Some(path) => Destination::File(path.clone()),
+            },
+            ..Request::default()
+        };
+        let settings = &mut request.settings;
+        settings.trials = self.trials.unwrap_or(DEFAULT_TRIALS);
+        if let Some(duration) = self.duration {
+            settings.duration_s = duration.as_secs_f64();
+        }
+        settings.loaders = self.loaders;
+        settings.readers = self.readers;
+        if let Some(cpus) = &self.cpus {
+            settings.cpus = cpus.as_slice().to_vec();
+        }
+        self.target.name.clone_into(&mut settings.target);
+        settings.strategy = self.strategy;
+        settings.chaos = self.chaos.clone();
+        settings.arms.clone_from(&self.arms);
+        settings.background_modules = self.background_modules;
+        settings.oracle = self.oracle.into();
+        Ok(request)
+    }
+}
+
+impl MachineArgs {
+    /// Adds what is typed here to a request.
+    pub(super) fn add_to(&self, request: &mut Request) {
+        let settings = &mut request.settings;
+        settings.jobs = self.jobs.unwrap_or_else(|| request::default_jobs(self.smp));
+        settings.smp = self.smp;
+        settings.mem_mib = self.mem_mib;
+        settings.accel = self.accel.into();
+        settings.append.clone_from(&self.append);
+        request.qemu.clone_from(&self.qemu);
+        request.keep = self.keep;
+    }
+}
+
+/// A positive control.
+#[derive(Debug, clap::Args)]
+pub(super) struct ControlArgs {
+    /// The report of a run that crashed under the same settings: the positive
+    /// control that a PASS needs
+    #[arg(long, value_name = "REPORT")]
+    control: Option<PathBuf>,
+    /// How sure to be with a control, between 0.5 and 1
+    #[arg(long, value_name = "LEVEL", default_value_t = DEFAULT_CONFIDENCE)]
+    confidence: f64,
+}
+
+impl ControlArgs {
+    /// The control asked for.
+    pub(super) fn request(&self) -> ControlRequest {
+        ControlRequest {
+            report: self.control.clone(),
+            confidence: self.confidence,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -3,11 +3,12 @@
 
 use std::io::Write;
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_complete::Shell;
 
-use super::{Cli, Failure, OrFail, ui::Ui};
+use super::ui::Ui;
 use crate::model::ExitCode;
+use crate::session::Failure;
 
 /// Print a shell's completions
 #[derive(Debug, clap::Args)]
@@ -20,25 +21,22 @@ pub(super) struct Completions {
 #[derive(Debug, clap::Args)]
 pub(super) struct Man {}
 
-pub(super) fn completions(args: &Completions, ui: &Ui) -> ExitCode {
+pub(super) fn completions(args: &Completions, mut whole: Command, ui: &Ui) -> ExitCode {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "modrace", &mut script);
+    clap_complete::generate(args.shell, &mut whole, "modrace", &mut script);
     ui.result(&String::from_utf8_lossy(&script));
     ExitCode::Survived
 }
 
-pub(super) fn man(_: &Man, ui: &Ui) -> Result<ExitCode, Failure> {
+pub(super) fn man(_: &Man, mut whole: Command, ui: &Ui) -> Result<ExitCode, Failure> {
     let mut page = Vec::new();
-    let mut whole = Cli::command();
     whole.build();
-    clap_mangen::Man::new(whole.clone())
-        .render(&mut page)
-        .or_fail(ExitCode::Broken)?;
+    clap_mangen::Man::new(whole.clone()).render(&mut page)?;
     for command in whole
         .get_subcommands()
         .filter(|command| command.get_name() != "help")
     {
-        section(command, &mut page).or_fail(ExitCode::Broken)?;
+        section(command, &mut page)?;
     }
     ui.result(&String::from_utf8_lossy(&page));
     Ok(ExitCode::Survived)

@@ -1,7 +1,6 @@
 //! `modrace lab`: builds, lists and removes lab kernels.
 
 use std::fs;
-use std::io;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -9,13 +8,13 @@ use std::time::Instant;
 use clap::Subcommand;
 
 use super::ui::{BuildBar, Ui};
-use super::{Failure, OrFail, stop};
 use crate::build::cache::Cache;
 use crate::lab::{
-    BaseBuild, BuildSpec, Builder, DEBIAN_TARBALL, KernelState, LAB_KERNELS, LabError, LabKernel,
-    LabKernelRow, NamedText, Source, Store, package_of,
+    BaseBuild, BuildSpec, Builder, DEBIAN_TARBALL, Fix, KernelState, LAB_KERNELS, LabKernel,
+    LabKernelRow, NamedText, Source, Store,
 };
 use crate::model::ExitCode;
+use crate::session::{Failure, stop};
 
 /// Build kernels with and without the fix, to race them in VMs
 #[derive(Debug, clap::Args)]
@@ -50,6 +49,10 @@ struct BuildArgs {
     /// With --name: apply this patch; may be given several times
     #[arg(long, value_name = "FILE", requires = "name")]
     patch: Vec<PathBuf>,
+
+    /// With --name: take the fix out, wherever this source has free_module()
+    #[arg(long, requires = "name")]
+    without_fix: bool,
 
     /// With --name: lay this fragment over the lab's configuration; may be
     /// given several times
@@ -96,7 +99,7 @@ fn build_help() -> String {
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
-    let cache = Cache::from_env().or_fail(ExitCode::Usage)?;
+    let cache = Cache::from_env()?;
     match &args.command {
         Command::Build(args) => build(args, &cache, &Ui::new().quiet(args.quiet)),
         Command::List(args) => list(args, &cache, ui),
@@ -107,7 +110,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
 fn build(args: &BuildArgs, cache: &Cache, ui: &Ui) -> Result<ExitCode, Failure> {
     let recipes = recipes(args)?;
     let cancel = stop::on_signals()?;
-    let source = Source::open(&args.source, &cancel).map_err(failure)?;
+    let source = Source::open(&args.source, &cancel)?;
     let builder = Builder {
         cache,
         source: &source,
@@ -131,7 +134,7 @@ fn build_one(build_spec: &BuildSpec, builder: &Builder<'_>, ui: &Ui) -> Result<(
     let mut bar = BuildBar::new(ui, &build_spec.name);
     let built = builder.build(build_spec, &mut |event| bar.event(event));
     drop(bar);
-    let (kernel, new) = built.map_err(failure)?;
+    let (kernel, new) = built?;
     let release = &kernel.manifest.release;
     if new {
         let took = started.elapsed().as_secs();
@@ -153,7 +156,12 @@ fn build_one(build_spec: &BuildSpec, builder: &Builder<'_>, ui: &Ui) -> Result<(
 fn recipes(args: &BuildArgs) -> Result<Vec<BuildSpec>, Failure> {
     if let Some(name) = &args.name {
         let (fragments, patches) = (texts(&args.config)?, texts(&args.patch)?);
-        let build_spec = BuildSpec::custom(name, fragments, patches).or_fail(ExitCode::Usage)?;
+        let fix = if args.without_fix {
+            Fix::TakenOut
+        } else {
+            Fix::AsItIs
+        };
+        let build_spec = BuildSpec::custom(name, fragments, fix, patches)?;
         return Ok(vec![build_spec]);
     }
     args.kernels.iter().map(|name| row_recipe(name)).collect()
@@ -164,7 +172,7 @@ fn row_recipe(name: &str) -> Result<BuildSpec, Failure> {
     let name = name.strip_prefix("lab:").unwrap_or(name);
     let row = LabKernelRow::find(name).ok_or_else(|| {
         let error = format!("`{name}` is not one of modrace's lab kernels");
-        Failure::message(ExitCode::Usage, error).hint(format!(
+        Failure::usage(error).hint(format!(
             "they are {}; to build your own tree: --name {name} --source DIR",
             known_names()
         ))
@@ -184,85 +192,16 @@ fn texts(paths: &[PathBuf]) -> Result<Vec<NamedText>, Failure> {
 fn text(path: &Path) -> Result<NamedText, Failure> {
     let bytes = fs::read(path).map_err(|error| {
         let text = format!("cannot read {}: {error}", path.display());
-        Failure::message(ExitCode::Usage, text)
+        Failure::usage(text)
     })?;
     let name = path.file_name().unwrap_or(path.as_os_str());
     Ok(NamedText::new(name.to_string_lossy(), bytes))
 }
 
-/// Every error of the lab with its exit code and its way out.
-pub(super) fn failure(error: LabError) -> Failure {
-    let full = chain_has(&error, |cause| {
-        cause
-            .downcast_ref::<io::Error>()
-            .is_some_and(|error| error.kind() == io::ErrorKind::StorageFull)
-            || cause.to_string().contains("No space left on device")
-    });
-    let (code, hint) = match &error {
-        _ if full => (
-            ExitCode::Broken,
-            Some(
-                "a lab kernel needs about 2 GiB; make room, `modrace lab remove` one, \
-                 or set MODRACE_CACHE to a larger disk"
-                    .to_owned(),
-            ),
-        ),
-        LabError::BadName(_) | LabError::TakenName(_) | LabError::BadPatch { .. } => {
-            (ExitCode::Usage, None)
-        }
-        LabError::PatchFailed { .. } => (
-            ExitCode::Usage,
-            Some("the patch must fit the source without fuzz; adapt one to the other".to_owned()),
-        ),
-        LabError::FixNotThere { .. } => (
-            ExitCode::Usage,
-            Some("to build it as it is, give it a name of its own: --name NAME".to_owned()),
-        ),
-        LabError::OptionsLost(_) => (
-            ExitCode::Usage,
-            Some("an option is dropped when what it depends on is not set".to_owned()),
-        ),
-        LabError::NoSource(path) if path == Path::new(DEBIAN_TARBALL) => (
-            ExitCode::Unsupported,
-            Some("apt-get install linux-source-6.1, or give --source DIR|TARBALL".to_owned()),
-        ),
-        LabError::NoSource(_) | LabError::NotASource { .. } => (
-            ExitCode::Usage,
-            Some("--source takes a kernel tree or a tarball of one".to_owned()),
-        ),
-        LabError::Needs(needs) => {
-            let packages: Vec<_> = needs.iter().map(|need| need.package).collect();
-            let command = format!("apt-get install {}", packages.join(" "));
-            (ExitCode::Unsupported, Some(command))
-        }
-        LabError::Make { source, .. } => {
-            let hint = source.missing().map(|missing| {
-                let package = package_of(&missing);
-                format!("{missing} is missing: apt-get install {package}")
-            });
-            (ExitCode::Broken, hint)
-        }
-        LabError::Interrupted => (ExitCode::Interrupted, None),
-        _ => (ExitCode::Broken, None),
-    };
-    let failure = Failure::new(code, error);
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
-}
-
-fn chain_has(
-    error: &(dyn std::error::Error + 'static),
-    test: impl Fn(&(dyn std::error::Error + 'static)) -> bool,
-) -> bool {
-    std::iter::successors(Some(error), |cause| cause.source()).any(test)
-}
-
 fn list(args: &ListArgs, cache: &Cache, ui: &Ui) -> Result<ExitCode, Failure> {
     let built = Store::new(cache).kernels();
     if args.json {
-        let text = json(&built).or_fail(ExitCode::Broken)?;
+        let text = json(&built)?;
         ui.result(&(text + "\n"));
         return Ok(ExitCode::Survived);
     }
@@ -328,12 +267,10 @@ fn remove(args: &RemoveArgs, cache: &Cache, ui: &Ui) -> Result<ExitCode, Failure
     let store = Store::new(cache);
     for name in &args.kernels {
         let name = name.strip_prefix("lab:").unwrap_or(name);
-        let removed = store.remove(name, &cancel).map_err(failure)?;
+        let removed = store.remove(name, &cancel)?;
         if removed.is_empty() {
             let error = format!("no lab kernel `{name}` is built");
-            return Err(
-                Failure::message(ExitCode::Usage, error).hint("modrace lab list shows which are")
-            );
+            return Err(Failure::usage(error).hint("modrace lab list shows which are"));
         }
         for path in removed {
             ui.note(&format!("removed {}", path.display()));

@@ -4,11 +4,12 @@ use std::borrow::Cow;
 
 use clap::ValueEnum;
 
-use super::{Failure, ui::Ui};
+use super::ui::Ui;
 use crate::crash::SIGNATURES;
 use crate::model::{ExitCode, Strategy};
 use crate::race::{READ_POLICIES, chaos::TECHNIQUES, targets::TARGETS};
 use crate::report::FORMATS;
+use crate::session::Failure;
 
 /// Print one of the tables that modrace works from
 #[derive(Debug, clap::Args)]

@@ -3,33 +3,24 @@
 
 mod ab;
 mod args;
-mod control;
 mod doctor;
-mod failure;
 mod generate;
-pub mod kernel_arg;
 mod lab;
 mod list;
-mod plan;
 mod prove;
 mod recover;
 mod report;
 mod run;
 mod scan;
-mod session;
-mod side;
 mod states;
-mod stop;
 pub mod ui;
 mod vm;
 
-use clap::{Parser, Subcommand};
-
-pub use failure::{Failure, OrFail};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::model::ExitCode;
 use crate::session::guest;
-use crate::trial::bare::worker_process;
+use crate::session::worker_process;
 use ui::Ui;
 
 /// Races module loading against /proc/modules readers until a kernel crashes,
@@ -77,7 +68,7 @@ pub fn main() -> ExitCode {
         .nth(1)
         .is_some_and(|word| word == worker_process::COMMAND)
     {
-        return racer_main();
+        return worker_main();
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -96,8 +87,8 @@ pub fn main() -> ExitCode {
         Command::Scan(args) => scan::run(args, &ui),
         Command::States(args) => states::run(args, &ui),
         Command::Report(args) => report::run(args, &ui),
-        Command::Completions(args) => Ok(generate::completions(args, &ui)),
-        Command::Man(args) => generate::man(args, &ui),
+        Command::Completions(args) => Ok(generate::completions(args, Cli::command(), &ui)),
+        Command::Man(args) => generate::man(args, Cli::command(), &ui),
     };
     match done {
         Ok(code) => code,
@@ -105,11 +96,11 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// A racer is no command that anybody types: `run` starts it, with its plan on
-/// stdin.
-fn racer_main() -> ExitCode {
+/// A worker process is no command that anybody types: `run` starts it, with its
+/// plan on stdin.
+fn worker_main() -> ExitCode {
     match worker_process::main() {
         Ok(()) => ExitCode::Survived,
-        Err(error) => Ui::new().failure(&Failure::new(ExitCode::Broken, error)),
+        Err(error) => Ui::new().failure(&error.into()),
     }
 }

@@ -2,17 +2,17 @@
 //! them is for `report` to say.
 
 use std::fs::OpenOptions;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Subcommand;
-use sha2::{Digest, Sha256};
 
-use super::{Failure, OrFail, ui::Ui};
-use crate::build::config::hex;
-use crate::model::{Conclusion, ExitCode, Report, Source, Tool};
+use super::ui::Ui;
+use crate::model::{Conclusion, ExitCode, Report, Tool};
 use crate::report::{self, FORMATS, Format};
+use crate::session::Failure;
+use crate::session::saved_report::load;
 
 /// Show, convert, pool, compare and check saved reports
 ///
@@ -137,45 +137,11 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
         Action::Compare(args) => return compare(args, ui),
         Action::Validate(args) => return validate(args, ui),
         Action::Schema => {
-            let text = serde_json::to_string_pretty(&report::schema()).or_fail(ExitCode::Broken)?;
+            let text = serde_json::to_string_pretty(&report::schema())?;
             ui.result(&format!("{text}\n"));
         }
     }
     Ok(ExitCode::Survived)
-}
-
-/// A report with its file's name and digest.
-#[derive(Debug)]
-pub(super) struct Loaded {
-    pub(super) name: String,
-    pub(super) report: Report,
-    pub(super) source: Source,
-}
-
-/// A file that cannot be read or is no report is broken input, exit code 3: the
-/// command line was right.
-pub(super) fn load(file: &Path) -> Result<Loaded, Failure> {
-    let name = file.display().to_string();
-    let mut bytes = Vec::new();
-    let done = if name == "-" {
-        std::io::stdin().read_to_end(&mut bytes)
-    } else {
-        std::fs::File::open(file).and_then(|mut open| open.read_to_end(&mut bytes))
-    };
-    done.with_context(|| format!("{name}: cannot be read"))
-        .or_fail(ExitCode::Broken)?;
-    let report = report::read(&name, &bytes).or_fail(ExitCode::Broken)?;
-    let source = Source {
-        started: report.started.clone(),
-        command: report.command.clone(),
-        seed: report.seed,
-        sha256: hex(&Sha256::digest(&bytes)),
-    };
-    Ok(Loaded {
-        name,
-        report,
-        source,
-    })
 }
 
 fn merge(args: &Merge) -> Result<Report, Failure> {
@@ -191,8 +157,7 @@ fn merge(args: &Merge) -> Result<Report, Failure> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     report::merge(loaded, tool, command)
-        .or_fail(ExitCode::Unsupported)
-        .map_err(|failure| failure.hint("only trials of one experiment can be pooled"))
+        .map_err(|error| Failure::from(error).hint("only trials of one experiment can be pooled"))
 }
 
 fn compare(args: &Compare, ui: &Ui) -> Result<ExitCode, Failure> {
@@ -203,8 +168,7 @@ fn compare(args: &Compare, ui: &Ui) -> Result<ExitCode, Failure> {
         (&baseline.name, baseline.report, baseline.source),
         args.confidence,
     )
-    .or_fail(ExitCode::Unsupported)
-    .map_err(|failure| failure.hint("run both kernels with the same settings"))?;
+    .map_err(|error| Failure::from(error).hint("run both kernels with the same settings"))?;
     put(&compared, &args.out, ui)?;
     let conclusion = compared.comparison.map(|comparison| comparison.conclusion);
     Ok(match conclusion {
@@ -238,7 +202,7 @@ fn validate(args: &Validate, ui: &Ui) -> Result<ExitCode, Failure> {
 
 fn put(report: &Report, out: &Out, ui: &Ui) -> Result<(), Failure> {
     plot(out.plot.as_deref(), report)?;
-    let text = out.format.render(report).or_fail(ExitCode::Broken)?;
+    let text = out.format.render(report)?;
     if let Some(file) = &out.output {
         return write(file, &text);
     }
@@ -260,7 +224,7 @@ fn plot(file: Option<&Path>, report: &Report) -> Result<(), Failure> {
 fn write(file: &Path, text: &str) -> Result<(), Failure> {
     std::fs::write(file, text)
         .with_context(|| format!("{}: cannot be written", file.display()))
-        .or_fail(ExitCode::Broken)
+        .map_err(|error| Failure::new(ExitCode::Broken, error))
 }
 
 fn append(file: &Path, text: &str) -> Result<(), Failure> {
@@ -270,5 +234,5 @@ fn append(file: &Path, text: &str) -> Result<(), Failure> {
         .open(file)
         .and_then(|mut open| open.write_all(text.as_bytes()))
         .with_context(|| format!("{}: cannot be written", file.display()))
-        .or_fail(ExitCode::Broken)
+        .map_err(|error| Failure::new(ExitCode::Broken, error))
 }

@@ -9,9 +9,10 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Failure, OrFail, ui::Ui};
+use super::ui::Ui;
 use crate::crash::{ScanEvent, Scanner};
 use crate::model::{Crash, ExitCode, Severity};
+use crate::session::Failure;
 
 /// Find kernel crashes in consoles, serial logs, journals and dmesg output
 ///
@@ -46,7 +47,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
         .as_deref()
         .map(symbols::Symbols::open)
         .transpose()
-        .or_fail(ExitCode::Broken)?;
+        .map_err(|error| Failure::new(ExitCode::Broken, error))?;
     let mut worst = ExitCode::Survived;
     let mut unread = None;
     for path in &args.files {

@@ -34,6 +34,14 @@ pub fn environment(name: &str) -> Environment {
     .with_version(version)
 }
 
+/// The boot that this is: it changes with each. Empty where the kernel does not
+/// say, `/proc/sys/kernel/random/boot_id`.
+pub fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map(|text| text.trim().to_owned())
+        .unwrap_or_default()
+}
+
 /// `uname -r` and `uname -m` of the running kernel.
 pub fn release_and_machine() -> (String, String) {
     let text = |value: &std::ffi::OsStr| value.to_string_lossy().into_owned();

@@ -1,4 +1,4 @@
-//! Builds one lab kernel: source, link_tree, patches, configuration, make, publish.
+//! Builds one lab kernel: source, link tree, patches, configuration, make, publish.
 //! What it does on the way it tells as events; it prints nothing.
 
 use std::fs;
@@ -10,11 +10,11 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
-use super::build_spec::{BuildSpec, NamedText};
+use super::build_spec::{BuildSpec, Fix, NamedText};
 use super::configure::{self, kernel_make};
 use super::link_tree::{self, LinkTree};
 use super::store::{self, LabKernel, Manifest, Store};
-use super::{LabError, Source, missing_needs, patch};
+use super::{LabError, Source, missing_needs, unformed_lock};
 use crate::build::cache::Cache;
 use crate::build::config::{KernelConfig, hex};
 use crate::build::kbuild::{KbuildError, Kdir, build_dummy, compiler_version};
@@ -163,10 +163,8 @@ impl Run<'_, '_> {
         let pristine = source.unpacked(cache, cancel, self.on_event)?;
         (self.on_event)(BuildEvent::Stage(Stage::Patch));
         let work = cache.dir("lab/work")?.join(source.key());
-        let link_tree = LinkTree::create(&work, &pristine, &self.build_spec.patches, cancel)?;
-        for text in &self.build_spec.must_fit {
-            patch::fits(&link_tree.source(), text, cancel).map_err(|error| self.no_fix(error))?;
-        }
+        let patches = self.patches(&pristine)?;
+        let link_tree = LinkTree::create(&work, &pristine, &patches, cancel)?;
         let sibling = self.sibling(store);
         if let Some(sibling) = &sibling {
             link_tree.seed(&sibling.kdir(), &sibling.manifest.touched, cancel)?;
@@ -188,7 +186,7 @@ impl Run<'_, '_> {
             source: source.path().to_owned(),
             source_sha256: source.sha256().to_owned(),
             fragments: records(&self.build_spec.fragments),
-            patches: records(&self.build_spec.patches),
+            patches: records(&patches),
             touched: link_tree.touched().clone(),
             compiler: self.compiler.clone(),
             release: kdir.release().to_owned(),
@@ -203,6 +201,24 @@ impl Run<'_, '_> {
                 .map_or(0, |time| time.as_secs()),
         };
         self.publish(store, link_tree, &work, manifest)
+    }
+
+    /// What is done to the source, in this order.
+    fn patches(&self, pristine: &Path) -> Result<Vec<NamedText>, LabError> {
+        let mut patches = self.build_spec.patches.clone();
+        match self.build_spec.fix {
+            Fix::AsItIs => {}
+            Fix::Required => drop(self.without_fix(pristine)?),
+            Fix::TakenOut => patches.insert(0, self.without_fix(pristine)?),
+        }
+        Ok(patches)
+    }
+
+    fn without_fix(&self, pristine: &Path) -> Result<NamedText, LabError> {
+        unformed_lock::patch(pristine).map_err(|source| LabError::FixNotThere {
+            name: self.build_spec.name.clone(),
+            source: Box::new(source),
+        })
     }
 
     /// A finished kernel whose objects fit: same source, configuration and
@@ -312,16 +328,6 @@ impl Run<'_, '_> {
             name: self.build_spec.name.clone(),
             what,
             log: self.log.clone(),
-        }
-    }
-
-    fn no_fix(&self, error: LabError) -> LabError {
-        match error {
-            misfit @ LabError::PatchFailed { .. } => LabError::FixNotThere {
-                name: self.build_spec.name.clone(),
-                source: Box::new(misfit),
-            },
-            other => other,
         }
     }
 

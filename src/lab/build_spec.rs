@@ -5,8 +5,8 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::LabError;
 use super::table::{LabKernelRow, base_fragment};
+use super::{LabError, unformed_lock};
 use crate::build::config::hex;
 
 /// Counts the ways in which modrace has built kernels. A new way is a new
@@ -55,11 +55,21 @@ pub struct BuildSpec {
     pub name: String,
     /// Laid over `tinyconfig` in this order.
     pub fragments: Vec<NamedText>,
-    /// Applied to the source in this order.
+    /// What becomes of the fix under test.
+    pub fix: Fix,
+    /// Applied to the source after that, in this order.
     pub patches: Vec<NamedText>,
-    /// Not applied, but must fit: they take out a fix that has to be there for
-    /// the kernel to be what its name says.
-    pub must_fit: Vec<NamedText>,
+}
+
+/// What a kernel's name says of the fix under test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fix {
+    /// Nothing: the source is taken as it is.
+    AsItIs,
+    /// It is there, or there is no such kernel.
+    Required,
+    /// It is taken out.
+    TakenOut,
 }
 
 impl BuildSpec {
@@ -68,6 +78,7 @@ impl BuildSpec {
     pub fn custom(
         name: &str,
         fragments: Vec<NamedText>,
+        fix: Fix,
         patches: Vec<NamedText>,
     ) -> Result<Self, LabError> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
@@ -81,8 +92,8 @@ impl BuildSpec {
         Ok(Self {
             name: name.to_owned(),
             fragments: std::iter::once(base_fragment()).chain(fragments).collect(),
+            fix,
             patches,
-            must_fit: Vec::new(),
         })
     }
 
@@ -90,6 +101,9 @@ impl BuildSpec {
     pub fn sha256(&self) -> String {
         let mut hash = Sha256::new();
         hash.update(format!("{BUILD_VERSION}\n{}\n", self.config_sha256()));
+        if self.fix == Fix::TakenOut {
+            hash.update(format!("fix taken out {}\n", unformed_lock::VERSION));
+        }
         for patch in &self.patches {
             hash.update(patch.record().sha256);
         }
@@ -120,7 +134,7 @@ mod tests {
 
     fn build_spec(patches: &[&str]) -> BuildSpec {
         let patches = patches.iter().map(|text| NamedText::new("p", *text));
-        BuildSpec::custom("mine", Vec::new(), patches.collect()).unwrap()
+        BuildSpec::custom("mine", Vec::new(), Fix::AsItIs, patches.collect()).unwrap()
     }
 
     #[test]
@@ -145,18 +159,18 @@ mod tests {
             let fixed = LabKernelRow::find(fixed).unwrap().build_spec();
             let vulnerable = LabKernelRow::find(vulnerable).unwrap().build_spec();
             assert_eq!(fixed.config_sha256(), vulnerable.config_sha256());
-            assert!(fixed.patches.is_empty());
-            assert_eq!(vulnerable.patches.len(), 1);
+            assert_eq!((fixed.fix, vulnerable.fix), (Fix::Required, Fix::TakenOut));
+            assert!(fixed.patches.is_empty() && vulnerable.patches.is_empty());
         }
     }
 
     #[test]
     fn names_that_are_paths_options_or_taken_are_refused() {
         for name in ["", "a/b", "..", "-x", ".hidden", "a b"] {
-            let refused = BuildSpec::custom(name, Vec::new(), Vec::new());
+            let refused = BuildSpec::custom(name, Vec::new(), Fix::AsItIs, Vec::new());
             assert!(matches!(refused, Err(LabError::BadName(_))), "{name}");
         }
-        let taken = BuildSpec::custom("fixed", Vec::new(), Vec::new());
+        let taken = BuildSpec::custom("fixed", Vec::new(), Fix::AsItIs, Vec::new());
         assert!(matches!(taken, Err(LabError::TakenName(_))));
     }
 }

@@ -9,6 +9,7 @@ use std::process::Command;
 
 use super::LabError;
 use super::build_spec::NamedText;
+use super::table::base_fragment;
 use crate::build::config::KernelConfig;
 use crate::build::make;
 
@@ -28,7 +29,8 @@ pub(super) fn commands(
         .args(["scripts/kconfig/merge_config.sh", "-m", "-O"])
         .arg(build)
         .arg(build.join(".config"));
-    for (number, fragment) in fragments.iter().enumerate() {
+    let in_their_place = NamedText::new("in-their-place", IN_THEIR_PLACE);
+    for (number, fragment) in fragments.iter().chain([&in_their_place]).enumerate() {
         let name = fragment.name.replace('/', "_");
         let path = folder.join(format!("{number}-{name}"));
         fs::write(&path, &fragment.bytes).map_err(LabError::io("write", &path))?;
@@ -39,7 +41,10 @@ pub(super) fn commands(
         command.arg(target);
         command
     };
-    Ok(vec![kconfig("tinyconfig"), merge, kconfig("olddefconfig")])
+    // `tinyconfig` came with 3.17, `olddefconfig` with 3.7.
+    let tiny = source.join("kernel/configs/tiny.config").is_file();
+    let start = if tiny { "tinyconfig" } else { "allnoconfig" };
+    Ok(vec![kconfig(start), merge, kconfig("olddefconfig")])
 }
 
 /// Make in a source with its products elsewhere, the same everywhere.
@@ -57,14 +62,42 @@ pub(super) fn kernel_make(source: &Path, build: &Path) -> Command {
     command
 }
 
+/// Options of the lab's own fragment that not every kernel has, and since or
+/// until when. A kernel that does not know one is as good without it.
+const NOT_EVERYWHERE: &[(&str, &str)] = &[
+    ("ADVISE_SYSCALLS", "since 3.18"),
+    ("HYPERVISOR_GUEST", "since 3.10"),
+    ("MEMBARRIER", "since 4.3"),
+    ("MULTIUSER", "since 4.1"),
+    ("PARAVIRT", "until 7.0"),
+    ("PREEMPT_VOLUNTARY", "until 7.2, where PREEMPT_LAZY is"),
+    ("PROC_SYSCTL", "until 7.2, SYSCTL since"),
+    ("PVPANIC", "since 3.10"),
+    ("PVPANIC_MMIO", "since 5.13"),
+    ("PVPANIC_PCI", "since 5.13"),
+    ("RSEQ", "since 4.18"),
+    ("UNWINDER_FRAME_POINTER", "since 4.15"),
+];
+/// What takes the place of one of them; older kernels have it anyway.
+const IN_THEIR_PLACE: &str = "CONFIG_SYSCTL=y\n";
+
 /// Whether every option of the fragments is in force; a later fragment
-/// overrules an earlier one.
+/// overrules an earlier one. What the lab's own fragment asks for may be unknown
+/// to a kernel of another generation.
 pub(super) fn verify(config: &KernelConfig, fragments: &[NamedText]) -> Result<(), LabError> {
+    let base = base_fragment();
     let mut wanted = BTreeMap::new();
     for fragment in fragments {
         let options = KernelConfig::parse(&fragment.bytes);
         for (name, value) in options.options() {
-            wanted.insert(name.to_owned(), value.to_owned());
+            let unknown = *fragment == base
+                && config.get(name).is_none()
+                && NOT_EVERYWHERE.iter().any(|(row, _)| *row == name);
+            if unknown {
+                wanted.remove(name);
+            } else {
+                wanted.insert(name.to_owned(), value.to_owned());
+            }
         }
     }
     let lost: Vec<String> = wanted
@@ -85,6 +118,26 @@ pub(super) fn verify(config: &KernelConfig, fragments: &[NamedText]) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_option_of_another_generation_is_missed_only_where_the_user_asked_for_it() {
+        let base = base_fragment();
+        let options = KernelConfig::parse(&base.bytes);
+        let known = |(name, value): (&str, &str)| match value {
+            _ if name == "RSEQ" => String::new(),
+            "n" => format!("# CONFIG_{name} is not set\n"),
+            value => format!("CONFIG_{name}={value}\n"),
+        };
+        let old: String = options.options().map(known).collect();
+        let old = KernelConfig::parse(old.as_bytes());
+        verify(&old, std::slice::from_ref(&base)).unwrap();
+        let asked = [base, NamedText::new("mine", "CONFIG_RSEQ=y\n")];
+        let error = verify(&old, &asked).unwrap_err().to_string();
+        assert!(error.contains("CONFIG_RSEQ=y (it is unknown"), "{error}");
+        for (name, _) in NOT_EVERYWHERE {
+            assert!(options.get(name).is_some(), "{name} is not in lab.config");
+        }
+    }
 
     #[test]
     fn an_option_that_did_not_survive_is_named() {

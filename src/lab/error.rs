@@ -59,6 +59,14 @@ pub enum LabError {
         /// What `patch` said.
         said: Vec<String>,
     },
+    /// The fix under test is not in the source in the form that is known.
+    #[error("{file}: {why}")]
+    NoUnformedLock {
+        /// The file, from the source's root.
+        file: String,
+        /// What stands there instead.
+        why: String,
+    },
     /// A kernel that is called fixed, from a source without the fix.
     #[error(
         "this source cannot give lab kernel `{name}`: the fix is not in it, or not in the form that modrace knows"

@@ -13,9 +13,10 @@ mod store;
 mod table;
 mod tools;
 mod tree;
+mod unformed_lock;
 
 pub use build::{BaseBuild, BuildEvent, Builder, Stage};
-pub use build_spec::{BuildSpec, NamedText};
+pub use build_spec::{BuildSpec, Fix, NamedText};
 pub use error::LabError;
 pub use source::{DEBIAN_TARBALL, Source};
 pub use store::{KernelState, LabKernel, Manifest, Store};

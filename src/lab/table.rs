@@ -1,7 +1,7 @@
 //! The lab kernels that modrace knows by name. One row each: what is laid over
 //! the configuration and what is done to the source.
 
-use super::build_spec::{BuildSpec, NamedText};
+use super::build_spec::{BuildSpec, Fix, NamedText};
 
 /// A lab kernel by name.
 #[derive(Debug)]
@@ -11,6 +11,7 @@ pub struct LabKernelRow {
     /// What it is for, in one line.
     pub help: &'static str,
     fragments: &'static [(&'static str, &'static str)],
+    fix: Fix,
     patches: &'static [(&'static str, &'static str)],
 }
 
@@ -28,7 +29,6 @@ const LAB: (&str, &str) = fixture!("", "lab.config");
 const PREEMPT: (&str, &str) = fixture!("", "preempt.config");
 const KASAN: (&str, &str) = fixture!("", "kasan.config");
 const DISK: (&str, &str) = fixture!("", "disk.config");
-const WITHOUT_FIX: (&str, &str) = fixture!("patches/", "without-unformed-lock.patch");
 
 /// Every lab kernel, in the order of `modrace lab list`.
 pub const LAB_KERNELS: &[LabKernelRow] = &[
@@ -36,43 +36,50 @@ pub const LAB_KERNELS: &[LabKernelRow] = &[
         name: "fixed",
         help: "the source as it is, with the fix",
         fragments: &[LAB],
+        fix: Fix::Required,
         patches: &[],
     },
     LabKernelRow {
         name: "vulnerable",
         help: "the same without the fix: free_module() sets UNFORMED unlocked",
         fragments: &[LAB],
-        patches: &[WITHOUT_FIX],
+        fix: Fix::TakenOut,
+        patches: &[],
     },
     LabKernelRow {
         name: "fixed-preempt",
         help: "fixed, with full preemption",
         fragments: &[LAB, PREEMPT],
+        fix: Fix::Required,
         patches: &[],
     },
     LabKernelRow {
         name: "vulnerable-preempt",
         help: "vulnerable, with full preemption",
         fragments: &[LAB, PREEMPT],
-        patches: &[WITHOUT_FIX],
+        fix: Fix::TakenOut,
+        patches: &[],
     },
     LabKernelRow {
         name: "vulnerable-kasan",
         help: "vulnerable, with KASAN",
         fragments: &[LAB, KASAN],
-        patches: &[WITHOUT_FIX],
+        fix: Fix::TakenOut,
+        patches: &[],
     },
     LabKernelRow {
         name: "fixed-disk",
         help: "fixed, with a disk and pstore, to stand in for a bare machine",
         fragments: &[LAB, DISK],
+        fix: Fix::Required,
         patches: &[],
     },
     LabKernelRow {
         name: "vulnerable-disk",
         help: "vulnerable, with a disk and pstore",
         fragments: &[LAB, DISK],
-        patches: &[WITHOUT_FIX],
+        fix: Fix::TakenOut,
+        patches: &[],
     },
 ];
 
@@ -82,8 +89,7 @@ impl LabKernelRow {
         LAB_KERNELS.iter().find(|row| row.name == name)
     }
 
-    /// What it is built from, but for the source. A row without a patch has
-    /// the fix, and the source must have it.
+    /// What it is built from, but for the source.
     pub fn build_spec(&self) -> BuildSpec {
         let texts = |list: &[(&str, &str)]| {
             list.iter()
@@ -93,12 +99,8 @@ impl LabKernelRow {
         BuildSpec {
             name: self.name.to_owned(),
             fragments: texts(self.fragments),
+            fix: self.fix,
             patches: texts(self.patches),
-            must_fit: if self.patches.is_empty() {
-                texts(&[WITHOUT_FIX])
-            } else {
-                Vec::new()
-            },
         }
     }
 }

@@ -20,14 +20,14 @@ pub use comparison::{
 pub use crash::{Crash, CrashClass, CrashKind, FollowOn, Frame, LinkedModule, Severity};
 pub use environment::{Environment, KernelRecord, ModuleRecord, Tunable};
 pub use lines::{BadLine, LineCounts, LineFault};
-pub use outcome::{ExitCode, Outcome, Verdict};
+pub use outcome::{ExitCode, Outcome, TrialPhase, Verdict};
 pub use proof::{
     Blocked, NeverRan, Proof, ProofFailure, ProofForm, ProofPoint, ProofSide, ProofStep, Schedule,
     ScheduleOutcome, StateTouch, Who,
 };
 pub use record::{
     AimRecord, Counters, ErrorCounts, Interval, Report, RunStats, SCHEMA, Sightings, Summary,
-    Termination, Tool, Trial,
+    Termination, Tool, Trial, Warning,
 };
 pub use seed::{MAX_SEED, trial_seed};
 pub use settings::{Accel, ChaosChoice, DEFAULT_TARGET, Oracle, Settings, Strategy};

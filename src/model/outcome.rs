@@ -42,6 +42,53 @@ impl Outcome {
     }
 }
 
+/// Where a trial was.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum TrialPhase {
+    /// The kernel booted; our first process had said nothing yet.
+    Boot,
+    /// The module was loaded, tried and warmed up; the gate was closed.
+    Setup,
+    /// The module was raced.
+    #[default]
+    Race,
+    /// The time was over: workers ended, the kernel was looked at once more.
+    Settle,
+}
+
+impl TrialPhase {
+    /// The word used in reports and on the terminal.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Boot => "boot",
+            Self::Setup => "setup",
+            Self::Race => "race",
+            Self::Settle => "settle",
+        }
+    }
+
+    /// Whether nothing had been raced yet: what happens here is not the race
+    /// under test.
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+    pub fn is_before_race(&self) -> bool {
+        *self < Self::Race
+    }
+}
+
 /// What a whole run says about the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -115,6 +162,29 @@ impl ExitCode {
             Verdict::Inconclusive if unsupported => Self::Unsupported,
             Verdict::Inconclusive => Self::Inconclusive,
             Verdict::Broken => Self::Broken,
+        }
+    }
+}
+
+impl ExitCode {
+    /// The worse of two. A crash is what was looked for, and outranks all;
+    /// then comes what leaves the least known.
+    #[must_use]
+    pub fn worse(self, other: Self) -> Self {
+        const BEST_FIRST: [ExitCode; 7] = [
+            ExitCode::Survived,
+            ExitCode::Inconclusive,
+            ExitCode::Interrupted,
+            ExitCode::Unsupported,
+            ExitCode::Usage,
+            ExitCode::Broken,
+            ExitCode::Crashed,
+        ];
+        let rank = |code| BEST_FIRST.iter().position(|&other| other == code);
+        if rank(other) > rank(self) {
+            other
+        } else {
+            self
         }
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     BadLine, Comparison, Crash, Environment, LineCounts, ModuleRecord, Outcome, Proof, Run,
-    Settings, Source, StateCheck, Verdict,
+    Settings, Source, StateCheck, TrialPhase, Verdict,
 };
 
 /// The schema that this version writes.
@@ -99,8 +99,21 @@ pub struct Trial {
     pub time_to_crash_bounds_s: Option<Interval>,
     /// The cycle in which it crashed, counted from 1.
     pub cycles_to_crash: Option<u64>,
+    /// Where the cycles to the crash must lie, if no counter tells them: between
+    /// the last heartbeat that reached the disk and the next that did not. The
+    /// value above is then missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cycles_to_crash_bounds: Option<Interval>,
+    /// Where the trial was when the kernel crashed or hung. What happens before
+    /// the race fails the kernel, but is not the race under test.
+    #[serde(default, skip_serializing_if = "is_race")]
+    pub phase: TrialPhase,
     /// The crash.
     pub crash: Option<Crash>,
+    /// What the kernel complained of during the trial without dying: warnings
+    /// and lesser reports, each title once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
     /// What else was counted.
     pub counters: Counters,
     /// The first examples of lines that cannot be.
@@ -120,6 +133,52 @@ pub struct Trial {
     pub console: Option<String>,
     /// Wall time of the trial with boot and shutdown, seconds.
     pub wall_s: f64,
+}
+
+impl Trial {
+    /// A trial of which nothing is known but its end.
+    pub fn new(index: u32, seed: u64, outcome: Outcome, reason: impl Into<String>) -> Self {
+        Self {
+            index,
+            seed,
+            outcome,
+            reason: reason.into(),
+            exposure_s: 0.0,
+            cycles: 0,
+            reads: 0,
+            time_to_crash_s: None,
+            time_to_crash_bounds_s: None,
+            cycles_to_crash: None,
+            cycles_to_crash_bounds: None,
+            phase: TrialPhase::Race,
+            crash: None,
+            warnings: Vec::new(),
+            counters: Counters::default(),
+            bad_lines: Vec::new(),
+            aim: None,
+            chaos: Vec::new(),
+            signals: Vec::new(),
+            notes: Vec::new(),
+            console: None,
+            wall_s: 0.0,
+        }
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_race(phase: &TrialPhase) -> bool {
+    *phase == TrialPhase::Race
+}
+
+/// A report that the kernel printed in a trial and lived on after.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Warning {
+    /// The normalised line, as of a crash.
+    pub title: String,
+    /// How often it came in this trial.
+    pub count: u64,
+    /// Its line as the log had it the first time.
+    pub first_line: String,
 }
 
 /// What a reader of `auto` was doing at the end of a trial. At a crash, that is

@@ -57,7 +57,8 @@ impl Worker {
         let slot = &self.recorder.slots[self.index];
         slot.enter(Stage::Idle);
         if let Some(cpu) = self.seat.cpu {
-            let _wherever_it_runs_it_races = affinity::pin_to(cpu);
+            // An unpinned worker still races.
+            let _ = affinity::pin_to(cpu);
         }
         sys::exact_timers();
         let uncounted = Slot::default();
@@ -71,7 +72,8 @@ impl Worker {
             None => loader::rehearse(&self.unload_clock, self.shares_cpu, &self.stop),
             Some(Ok(target_reader)) => {
                 let cycles = || self.recorder.cycles();
-                let _the_race_will_tell = self.targeted_reader(&uncounted).run(
+                // What fails here fails in the race, where it is counted.
+                let _ = self.targeted_reader(&uncounted).run(
                     target_reader,
                     &cycles,
                     &self.unload_clock.rehearsed,
@@ -140,7 +142,8 @@ impl Worker {
         );
         let begun = Instant::now();
         for _ in 0..WARM_UP_READS {
-            let _the_race_will_tell = target_reader.read(Shape::Head);
+            // What fails here fails in the race, where it is counted.
+            let _ = target_reader.read(Shape::Head);
             if begun.elapsed() > WARM_UP {
                 break;
             }

@@ -192,7 +192,7 @@ fn trial_problem(trial: &Trial) -> Option<(&'static str, String)> {
         return Some(("seed", seed_problem(trial.seed)));
     }
     let crashed = trial.outcome == Outcome::Crashed;
-    if crashed && trial.time_to_crash_s.is_none() {
+    if crashed && trial.time_to_crash_s.is_none() && !trial.phase.is_before_race() {
         return Some((
             "time_to_crash_s",
             "missing from a trial that crashed".to_owned(),

@@ -117,7 +117,8 @@ impl ReportFile {
             self.path
                 .set_file_name(name.replace(&format!("-{RUNNING}.json"), &end));
             self.save(report)?;
-            let _never_saved = fs::remove_file(before);
+            // It is absent where nothing was saved yet.
+            let _ = fs::remove_file(before);
         } else {
             self.save(report)?;
         }

@@ -1,5 +1,51 @@
 //! What a command does: kernels made ready, trials scheduled, reports kept.
-//! Emits events, prints nothing.
+//! Takes a request of plain values, emits events ([`crate::trial::Event`]),
+//! prints nothing.
+//!
+//! A command that races or looks at kernels is one file here and one in `cli`:
+//! 1. a function `run(request, …, events) -> Result<Finished, Failure>`. In VMs
+//!    it begins with [`Preparation::new`], which checks the request, and
+//!    [`Preparation::prepare`] for each kernel; trials are repeated by a
+//!    [`crate::trial::Schedule`] as in `repeated` and `paired`;
+//! 2. `?` on any error of the library: `exit` says which exit code and which
+//!    way out it has. An error type of your own gets an `impl Exit` there;
+//! 3. the file in `cli` turns its arguments into the request and shows what is
+//!    [`Finished`].
+//!
+//! - `request`: what is asked for, its defaults and limits
+//! - `kernel_arg`, `module`, `prepared_kernel`: from KERNEL to a kernel that
+//!   waits for its trials
+//! - `repeated` (`vm`), `paired` (`ab`), `states`, `prove`, `bare` (`run`), `recovery`
+//!   (`recover`): one for each command
+//! - `record`, `control`, `saved_report`, `finished`: the report from blank to
+//!   final
+//! - `exit`, `events`, `stop`: how it fails, what it says, how it is ended
+//! - `guest`: modrace as PID 1 of a guest
 
+pub mod bare;
+mod control;
+mod events;
+mod exit;
+mod finished;
 pub mod guest;
+pub mod kernel_arg;
+mod module;
+pub mod paired;
+mod prepared_kernel;
 pub mod prove;
+mod record;
+pub mod recovery;
+pub mod repeated;
+pub mod request;
+pub mod saved_report;
+pub mod states;
+pub mod stop;
+
+pub use crate::trial::bare::worker_process;
+
+pub use control::ControlRequest;
+pub use events::Events;
+pub use exit::{Exit, Failure};
+pub use finished::Finished;
+pub use prepared_kernel::{Preparation, PreparedKernel};
+pub use request::{Destination, Request};

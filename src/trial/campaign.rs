@@ -2,8 +2,9 @@
 //! is there. Which trial comes next, and when it is over, is the schedule's to
 //! say; what a trial is, its caller's.
 
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 
 use crate::model::Trial;
@@ -41,7 +42,8 @@ pub trait Schedule {
 }
 
 /// Performs trials on `jobs` threads until the schedule stops or `stop` is set;
-/// then trials under way are given up.
+/// then trials under way are given up. A panic in a trial gives up the others as
+/// well, and goes on in the caller once they have ended.
 pub fn run<S: Schedule>(
     jobs: u32,
     stop: &AtomicBool,
@@ -66,16 +68,17 @@ pub fn run<S: Schedule>(
                     break;
                 };
                 under_way += 1;
-                let send = send.clone();
-                let (trial, give_up) = (&trial, &give_up);
+                let place = Place {
+                    key,
+                    news: send.clone(),
+                    give_up: &give_up,
+                };
+                let trial = &trial;
                 scope.spawn_fifo(move |_| {
-                    let tell = |event| {
-                        let _nobody_listens = send.send((key, Some(event)));
-                    };
-                    if let Ok(done) = trial(key, give_up, &tell) {
+                    let tell = |event| place.tell(Some(event));
+                    if let Ok(done) = trial(key, place.give_up, &tell) {
                         tell(Event::Finished(Box::new(done)));
                     }
-                    let _nobody_listens = send.send((key, None));
                 });
             }
             if under_way == 0 {
@@ -94,6 +97,46 @@ pub fn run<S: Schedule>(
         }
     });
     Ok(())
+}
+
+/// Does a trial's work. A panic in it is a fault of modrace and breaks this
+/// trial alone: it comes back as a reason.
+pub(super) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    // What the work had half changed is its own and is dropped with it.
+    panic::catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
+        let text = payload
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| payload.downcast_ref::<&str>().copied());
+        format!(
+            "modrace itself failed, please report it: panic: {}",
+            text.unwrap_or("without a message")
+        )
+    })
+}
+
+/// The place of a trial under way. Dropping it says that the trial is over,
+/// however it ended: a panic must not leave the campaign waiting for it.
+struct Place<'a, Key: Copy> {
+    key: Key,
+    news: Sender<(Key, Option<Event>)>,
+    give_up: &'a AtomicBool,
+}
+
+impl<Key: Copy> Place<'_, Key> {
+    fn tell(&self, event: Option<Event>) {
+        // The receiver outlives the threads.
+        let _ = self.news.send((self.key, event));
+    }
+}
+
+impl<Key: Copy> Drop for Place<'_, Key> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.give_up.store(true, Ordering::Relaxed);
+        }
+        self.tell(None);
+    }
 }
 
 #[cfg(test)]
@@ -150,6 +193,34 @@ mod tests {
                 "{jobs} jobs"
             );
         }
+    }
+
+    #[test]
+    fn a_panic_in_guarded_work_is_a_reason_with_its_message() {
+        let reason = guarded(|| panic!("number {}", 7)).err().unwrap();
+        assert!(reason.ends_with("panic: number 7"), "{reason}");
+        assert_eq!(guarded(|| 5), Ok(5));
+    }
+
+    #[test]
+    fn a_panic_in_a_trial_ends_the_campaign_and_goes_on_in_the_caller() {
+        let mut schedule = Counting {
+            next: 0,
+            last: 9,
+            end_at: None,
+            heard: Vec::new(),
+        };
+        let trial = |key, give_up: &AtomicBool, _: &dyn Fn(Event)| {
+            assert!(key != 1, "made to panic");
+            while key == 0 && !give_up.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(Interrupted)
+        };
+        let stop = AtomicBool::new(false);
+        let ran = AssertUnwindSafe(|| run(2, &stop, &mut schedule, trial));
+        assert!(panic::catch_unwind(ran).is_err());
+        assert!(schedule.next < 10, "the others were not given up");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! for guests and for bare machines.
 
 use super::watch::Conclusion;
-use crate::model::{AimRecord, Counters, Crash, Outcome, Settings, Trial};
+use crate::model::{AimRecord, Crash, Outcome, Settings, Trial};
 use crate::race::READ_POLICIES;
 use crate::recorder::Snapshot;
 
@@ -11,25 +11,18 @@ pub(super) fn trial(index: u32, seed: u64, conclusion: Conclusion, counts: &Snap
     let crashed = conclusion.outcome == Outcome::Crashed;
     let aim = aim(conclusion.crash.as_ref(), &counts.aims);
     Trial {
-        index,
-        seed,
-        outcome: conclusion.outcome,
-        reason: conclusion.reason,
         exposure_s: conclusion.exposure_s,
         cycles: counts.cycles,
         reads: counts.reads,
         time_to_crash_s: conclusion.time_to_crash_s,
-        time_to_crash_bounds_s: None,
         cycles_to_crash: crashed.then_some(counts.cycles + 1),
         crash: conclusion.crash,
         counters: counts.counters.clone(),
-        bad_lines: Vec::new(),
         aim,
         chaos: conclusion.chaos,
         signals: conclusion.signals,
         notes: conclusion.notes,
-        console: None,
-        wall_s: 0.0,
+        ..Trial::new(index, seed, conclusion.outcome, conclusion.reason)
     }
 }
 
@@ -44,27 +37,7 @@ pub(super) fn reason(settings: &Settings, outcome: Outcome, reason: String) -> S
 
 /// The record of a trial that gave no conclusion.
 pub(super) fn broken(index: u32, seed: u64, reason: String) -> Trial {
-    Trial {
-        index,
-        seed,
-        outcome: Outcome::Broken,
-        reason,
-        exposure_s: 0.0,
-        cycles: 0,
-        reads: 0,
-        time_to_crash_s: None,
-        time_to_crash_bounds_s: None,
-        cycles_to_crash: None,
-        crash: None,
-        counters: Counters::default(),
-        bad_lines: Vec::new(),
-        aim: None,
-        chaos: Vec::new(),
-        signals: Vec::new(),
-        notes: Vec::new(),
-        console: None,
-        wall_s: 0.0,
-    }
+    Trial::new(index, seed, Outcome::Broken, reason)
 }
 
 /// The words of the page, in words: those of the reader that died, if the crash

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::campaign::Interrupted;
+use super::campaign::{Interrupted, guarded};
 use super::virtual_cpus::keep_apart;
 use super::watch::{Budgets, Step, Watch};
 use crate::model::{Accel, Environment, Settings, Trial, Tunable, trial_seed};
-use crate::recorder::{Phase, Snapshot};
+use crate::recorder::Phase;
 use crate::trial::Event;
 use crate::trial::record;
 use crate::vm::contents::{self, PackError};
@@ -105,7 +105,8 @@ impl VmTrials {
         let start = Instant::now();
         let seed = trial_seed(self.seed, trial.index);
         tell(Event::Started { index: trial.index });
-        let mut record = match self.watch(trial, seed, stop, tell) {
+        let watched = guarded(|| self.watch(trial, seed, stop, tell));
+        let mut record = match watched.unwrap_or_else(|reason| Err(Ended::Broken(reason))) {
             Ok(record) => record,
             Err(Ended::Interrupted) => return Err(Interrupted),
             Err(Ended::Broken(reason)) => record::broken(trial.index, seed, reason),
@@ -176,7 +177,7 @@ impl VmTrials {
             if told.elapsed() >= PROGRESS {
                 told = Instant::now();
                 if let Some(seen) = watch.last_seen() {
-                    tell(progress(trial.index, seen));
+                    tell(Event::progress(trial.index, seen));
                 }
             }
             match watch.next(now) {
@@ -337,15 +338,5 @@ fn budgets(settings: &Settings, accel: Accel) -> Budgets {
         settle_s: 15.0 * slow,
         linger_s: 10.0 * slow,
         answer_s: 5.0,
-    }
-}
-
-fn progress(index: u32, seen: &Snapshot) -> Event {
-    Event::Progress {
-        index,
-        phase: seen.phase,
-        raced_s: seen.raced_s(),
-        cycles: seen.cycles,
-        reads: seen.reads,
     }
 }

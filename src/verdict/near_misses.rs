@@ -102,25 +102,12 @@ mod tests {
         let mut counters = Counters::default();
         counters.lines.near_misses = near_misses;
         vec![Trial {
-            index: 0,
-            seed: 1,
-            outcome: Outcome::Survived,
-            reason: String::new(),
             exposure_s: 10.0,
             cycles,
             reads: 1000,
-            time_to_crash_s: None,
-            time_to_crash_bounds_s: None,
-            cycles_to_crash: None,
-            crash: None,
             counters,
-            bad_lines: Vec::new(),
-            aim: None,
-            chaos: Vec::new(),
-            signals: Vec::new(),
-            notes: Vec::new(),
-            console: None,
             wall_s: 10.0,
+            ..Trial::new(0, 1, Outcome::Survived, "")
         }]
     }
 

@@ -215,10 +215,9 @@ fn crashed(race: &str, trials: &[Trial]) -> String {
         .filter(|trial| trial.outcome == Outcome::Crashed)
         .collect();
     let is_target = |trial: &&&Trial| {
-        trial
-            .crash
-            .as_ref()
-            .is_some_and(|crash| crash.class == CrashClass::Target)
+        let crash = trial.crash.as_ref();
+        !trial.phase.is_before_race()
+            && crash.is_some_and(|crash| crash.class == CrashClass::Target)
     };
     let target = crashed.iter().filter(is_target).count();
     let told = crashed.iter().find(is_target).or(crashed.first());

@@ -46,7 +46,10 @@ pub fn observations(
     clock: Clock,
     event: Event,
 ) -> Result<Vec<Observation>, StatsError> {
-    let counted = trials.iter().filter(|trial| counts(trial));
+    // A crash before the race is no event of the race, and nothing was raced.
+    let counted = trials
+        .iter()
+        .filter(|trial| counts(trial) && !trial.phase.is_before_race());
     counted
         .map(|trial| {
             let is_event = trial.outcome == Outcome::Crashed
@@ -60,9 +63,11 @@ pub fn observations(
             let mut time = time(trial, clock);
             // A time known only within bounds counts in a comparison by the
             // upper one: a slower baseline asks more of the candidate.
-            if let (Event::TargetCrash, Clock::Seconds, Some(bounds), true) =
-                (event, clock, trial.time_to_crash_bounds_s, is_event)
-            {
+            let bounds = match clock {
+                Clock::Seconds => trial.time_to_crash_bounds_s,
+                Clock::Cycles => trial.cycles_to_crash_bounds,
+            };
+            if let (Event::TargetCrash, Some(bounds), true) = (event, bounds, is_event) {
                 time = bounds.high.unwrap_or(time).max(time);
             }
             Observation::new(0.0, time, is_event)

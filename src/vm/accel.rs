@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::{Qemu, VmEvent, VmSpec};
+use crate::kernel::uname;
 use crate::model::Accel;
 
 /// Longest wait for a guest's first word under KVM.
@@ -45,7 +46,8 @@ pub fn probe(qemu: &Qemu, spec: &VmSpec, initramfs: &[&[u8]], cache: Option<&Pat
     let finding = try_kvm(qemu, spec, initramfs);
     if let (Some(path), Ok(bytes)) = (kept, serde_json::to_vec(&finding)) {
         // Only a finding that costs a few seconds to make again.
-        let _not_kept = path
+        // Without a cache the next run probes again.
+        let _ = path
             .parent()
             .map_or(Ok(()), fs::create_dir_all)
             .and_then(|()| fs::write(&path, bytes));
@@ -61,13 +63,16 @@ pub fn kept(qemu: &Qemu, cache: &Path) -> Option<Finding> {
 
 /// One file per boot and QEMU.
 fn file_name(qemu: &Qemu) -> Option<String> {
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let boot = uname::boot_id();
+    if boot.is_empty() {
+        return None;
+    }
     let version: String = qemu
         .version()
         .chars()
         .take_while(|c| c.is_ascii_digit() || *c == '.')
         .collect();
-    Some(format!("accel-{}-qemu-{version}.json", boot.trim()))
+    Some(format!("accel-{boot}-qemu-{version}.json"))
 }
 
 fn try_kvm(qemu: &Qemu, spec: &VmSpec, initramfs: &[&[u8]]) -> Finding {

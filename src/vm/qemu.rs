@@ -232,7 +232,8 @@ impl Qemu {
         listen("agent", agent, send.clone(), VmEvent::Agent, None)?;
         listen_qmp(qmp, send)?;
         // A QEMU that died at once is seen by whoever polls it.
-        let _dead_already = vm.qmp.negotiate().and_then(|()| vm.qmp.query_cpus());
+        // A QEMU that died already is seen by its exit.
+        let _ = vm.qmp.negotiate().and_then(|()| vm.qmp.query_cpus());
         Ok(vm)
     }
 }
@@ -296,8 +297,10 @@ impl Vm {
 
     /// Kills QEMU and waits for its end.
     pub fn kill(&mut self) {
-        let _gone_already = self.child.kill();
-        let _reaped_already = self.child.wait();
+        // Fails where it has ended.
+        let _ = self.child.kill();
+        // Fails where it was waited for.
+        let _ = self.child.wait();
     }
 
     /// What QEMU itself complained of.
@@ -342,7 +345,8 @@ fn listen(
             }
         }
         if let Some(last) = last {
-            let _nobody_listens = send.send(last);
+            // The receiver goes with the trial.
+            let _ = send.send(last);
         }
     };
     spawn(name, listener)

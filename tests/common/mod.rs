@@ -22,32 +22,24 @@ pub(crate) fn trial(index: u32, outcome: Outcome, seconds: f64, cycles: u64) -> 
     let mut counters = Counters::default();
     counters.sightings.live = cycles;
     counters.sightings.unloading = cycles;
+    let reason = match outcome {
+        Outcome::Crashed => "the kernel hit a BUG",
+        Outcome::Survived => "raced its time, kernel in order",
+        Outcome::Hung => "no progress for 10 s",
+        Outcome::Broken => "the guest never spoke",
+        Outcome::Unsupported => "the kernel has no modules",
+    };
     Trial {
-        index,
-        seed: trial_seed(SEED, index),
-        outcome,
-        reason: match outcome {
-            Outcome::Crashed => "the kernel hit a BUG".to_owned(),
-            Outcome::Survived => "raced its time, kernel in order".to_owned(),
-            Outcome::Hung => "no progress for 10 s".to_owned(),
-            Outcome::Broken => "the guest never spoke".to_owned(),
-            Outcome::Unsupported => "the kernel has no modules".to_owned(),
-        },
         exposure_s: seconds,
         cycles,
         reads: cycles * 2000,
         time_to_crash_s: crashed.then_some(seconds),
-        time_to_crash_bounds_s: None,
         cycles_to_crash: crashed.then_some(cycles + 1),
         crash: crashed.then(|| crash(CrashClass::Target)),
         counters,
-        bad_lines: Vec::new(),
-        aim: None,
-        chaos: Vec::new(),
         signals: vec!["console".to_owned()],
-        notes: Vec::new(),
-        console: None,
         wall_s: seconds + 2.5,
+        ..Trial::new(index, trial_seed(SEED, index), outcome, reason)
     }
 }
 

@@ -58,7 +58,7 @@ impl Machine {
     /// A machine with a lab kernel and the dummy module for it.
     pub(crate) fn lab(name: &str) -> Self {
         let cache = Cache::from_env().unwrap();
-        let kernel = modrace::cli::kernel_arg::resolve(&format!("lab:{name}"), &cache)
+        let kernel = modrace::session::kernel_arg::resolve(&format!("lab:{name}"), &cache)
             .unwrap_or_else(|failure| panic!("{failure:?}"));
         let kdir = kernel.kdir.expect("a lab kernel has a build tree");
         let module = kbuild::build_dummy(&kdir, &cache, &false.into()).unwrap();
@@ -68,12 +68,8 @@ impl Machine {
     /// A machine with Debian's stock kernel, which does not find the disk.
     pub(crate) fn stock() -> Self {
         let cache = Cache::from_env().unwrap();
-        let releases = fs::read_dir("/lib/modules").unwrap().flatten();
-        let release = releases
-            .map(|entry| entry.file_name().to_string_lossy().into_owned())
-            .find(|name| name.ends_with("-cloud-amd64"))
-            .expect("scripts/fetch-stock-kernel brings it");
-        let kernel = modrace::cli::kernel_arg::resolve(&release, &cache)
+        let release = crate::stock_kernel::stock_release();
+        let kernel = modrace::session::kernel_arg::resolve(&release, &cache)
             .unwrap_or_else(|failure| panic!("{failure:?}"));
         let kdir = kernel.kdir.expect("its headers");
         let module = kbuild::build_dummy(&kdir, &cache, &false.into()).unwrap();

@@ -12,6 +12,8 @@ mod crashes;
 mod kills;
 mod machine;
 mod refusals;
+#[path = "../common/stock_kernel.rs"]
+mod stock_kernel;
 mod survives;
 
 /// Races the module on the machine's disk, with a report at a known place.

@@ -13,5 +13,7 @@ mod near_miss;
 mod outcomes;
 mod repeated;
 mod states;
+#[path = "../common/stock_kernel.rs"]
+mod stock_kernel;
 mod support;
 mod trouble;

@@ -1,8 +1,6 @@
 //! The near-miss oracle on real kernels: hits where the fix is missing, none
 //! where it is there, and a refusal where the kernel taints the twin.
 
-use std::fs;
-
 use modrace::model::{LineFault, Verdict};
 
 use crate::support::Bench;
@@ -62,14 +60,7 @@ fn the_fixed_kernel_shows_none_and_no_other_bad_line_however_it_is_read() {
 #[test]
 fn a_kernel_that_taints_the_twin_is_no_kernel_for_near_misses() {
     let bench = Bench::new();
-    let stock = fs::read_dir("/boot").unwrap().flatten().find_map(|entry| {
-        let name = entry.file_name().into_string().ok()?;
-        let release = name.strip_prefix("vmlinuz-")?;
-        release
-            .ends_with("-cloud-amd64")
-            .then(|| release.to_owned())
-    });
-    let stock = stock.expect("a stock kernel: run scripts/install-deps --test");
+    let stock = crate::stock_kernel::stock_release();
     let ended = bench.vm(&race(&stock, "5s"));
     assert_eq!(ended.code, Some(4), "{}", ended.stderr);
     let reason = &ended.report().verdict_reason;

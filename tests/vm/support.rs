@@ -138,7 +138,7 @@ pub(crate) fn dummy_module() -> PathBuf {
     use modrace::build::{cache::Cache, kbuild};
     let cache = Cache::from_env().unwrap();
     let kernel =
-        modrace::cli::kernel_arg::resolve("lab:fixed", &cache).expect("`make test` builds it");
+        modrace::session::kernel_arg::resolve("lab:fixed", &cache).expect("`make test` builds it");
     let go_on = std::sync::atomic::AtomicBool::new(false);
     kbuild::build_dummy(&kernel.kdir.unwrap(), &cache, &go_on).unwrap()
 }
@@ -154,7 +154,7 @@ pub(crate) fn fixture_module(name: &str, into: &Path) -> PathBuf {
     }
     let cache = Cache::from_env().unwrap();
     let kernel =
-        modrace::cli::kernel_arg::resolve("lab:fixed", &cache).expect("`make test` builds it");
+        modrace::session::kernel_arg::resolve("lab:fixed", &cache).expect("`make test` builds it");
     let made = Command::new("make")
         .arg("-C")
         .arg(kernel.kdir.unwrap())

@@ -7,9 +7,10 @@ mod vm;
 
 use serde::Serialize;
 
-use super::{Failure, OrFail, ui::Ui};
+use super::ui::Ui;
 use crate::build::cache::Cache;
 use crate::model::ExitCode;
+use crate::session::Failure;
 
 /// Say what this machine can do, what is missing, and how to get it
 #[derive(Debug, clap::Args)]
@@ -107,7 +108,7 @@ struct Diagnosis<'a> {
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
-    let cache = Cache::from_env().or_fail(ExitCode::Usage)?;
+    let cache = Cache::from_env()?;
     let findings: Vec<Finding> = vm::findings(&cache)
         .into_iter()
         .chain(vm::lab_findings(&cache))
@@ -125,7 +126,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
         findings: &findings,
     };
     if args.json {
-        let text = serde_json::to_string_pretty(&diagnosis).or_fail(ExitCode::Broken)?;
+        let text = serde_json::to_string_pretty(&diagnosis)?;
         ui.result(&(text + "\n"));
     } else {
         ui.result(&text(&diagnosis));

@@ -2,21 +2,28 @@
 //! stderr. A closed pipe ends the output, never the program.
 
 mod build_bar;
-pub mod progress;
-pub mod summary;
+mod progress;
+mod summary;
 
+use std::cell::RefCell;
 use std::io::{IsTerminal, Write};
 
 pub use build_bar::BuildBar;
 
-use super::Failure;
+use self::progress::Progress;
 use crate::model::ExitCode;
+use crate::report;
+use crate::report::write::to_json;
+use crate::session::{Failure, Finished};
+use crate::trial::Event;
 
 /// The terminal, or what stands for it.
 #[derive(Debug)]
 pub struct Ui {
     terminal: bool,
     quiet: bool,
+    /// The run under way.
+    progress: RefCell<Option<Progress>>,
 }
 
 impl Default for Ui {
@@ -31,6 +38,7 @@ impl Ui {
         Self {
             terminal: std::io::stderr().is_terminal(),
             quiet: false,
+            progress: RefCell::new(None),
         }
     }
 
@@ -39,7 +47,8 @@ impl Ui {
     pub fn quiet(&self, quiet: bool) -> Self {
         Self {
             quiet: self.quiet || quiet,
-            ..*self
+            terminal: self.terminal,
+            progress: RefCell::new(None),
         }
     }
 
@@ -56,32 +65,95 @@ impl Ui {
     /// A result: stdout, as it is.
     pub fn result(&self, text: &str) {
         let mut out = std::io::stdout().lock();
-        let _closed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        // A closed pipe is no reason to stop.
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
 
     /// Words on the way: stderr, one line, unless quiet.
     pub fn note(&self, text: &str) {
-        if !self.quiet {
-            let _closed = writeln!(std::io::stderr().lock(), "modrace: {text}");
+        if self.quiet {
+            return;
         }
+        // A closed pipe is no reason to stop.
+        let print = || {
+            let _ = writeln!(std::io::stderr().lock(), "modrace: {text}");
+        };
+        match &*self.progress.borrow() {
+            Some(progress) => progress.aside(print),
+            None => print(),
+        }
+    }
+
+    /// Shows an event of a session.
+    pub fn hear(&self, event: Event) {
+        match event {
+            Event::RunStarted { name, trials } => {
+                let with_bar = self.terminal && !self.quiet;
+                *self.progress.borrow_mut() = Some(Progress::new(with_bar, &name, trials));
+            }
+            Event::RunEnded => self.end_progress(),
+            Event::Of { kernel, event } => self.hear_of(&format!("{kernel} "), &event),
+            event => self.hear_of("", &event),
+        }
+    }
+
+    fn hear_of(&self, which: &str, event: &Event) {
+        let line = match &mut *self.progress.borrow_mut() {
+            Some(progress) => progress.hear(which, event),
+            None => match event {
+                Event::Note(text) => Some(text.clone()),
+                _ => None,
+            },
+        };
+        if let Some(line) = line {
+            self.note(&line);
+        }
+    }
+
+    fn end_progress(&self) {
+        self.progress.borrow_mut().take();
+    }
+
+    /// Shows the summary or the report of a session and closes it. Returns the
+    /// process's exit code.
+    pub fn finished(&self, finished: Finished, json: bool) -> Result<ExitCode, Failure> {
+        let (report, exit, advice) = (&finished.report, finished.exit, finished.advice);
+        if json || finished.is_to_stdout() {
+            self.result(&String::from_utf8_lossy(&to_json(report)?));
+        } else {
+            // Two kernels want a table.
+            self.result(&match &report.baseline {
+                Some(_) => report::show(report),
+                None if report.prove.is_some() => report::proof_text(report),
+                None => summary::text(report),
+            });
+        }
+        if let Some(path) = finished.close()? {
+            self.note(&format!("report: {}", path.display()));
+        }
+        if let Some(advice) = advice {
+            self.note(advice);
+        }
+        Ok(exit)
     }
 
     /// A failure, causes and hint: stderr. Returns its exit code.
     pub fn failure(&self, failure: &Failure) -> ExitCode {
+        self.end_progress();
         let mut err = std::io::stderr().lock();
         let mut told = failure.error.to_string();
-        let _closed = write!(err, "modrace: {told}");
+        let _ = write!(err, "modrace: {told}");
         for cause in failure.error.chain().skip(1) {
             let cause = cause.to_string();
             // Some libraries repeat their cause in their own text.
             if !told.contains(&cause) {
-                let _closed = write!(err, ": {cause}");
+                let _ = write!(err, ": {cause}");
                 told = cause;
             }
         }
-        let _closed = writeln!(err);
+        let _ = writeln!(err);
         if let Some(hint) = &failure.hint {
-            let _closed = writeln!(err, "  hint: {hint}");
+            let _ = writeln!(err, "  hint: {hint}");
         }
         failure.code
     }
@@ -90,7 +162,7 @@ impl Ui {
 /// Prints what clap has to say: help and version are results, the rest is a
 /// usage error.
 pub fn usage(error: &clap::Error) -> ExitCode {
-    let _closed = error.print();
+    let _ = error.print();
     if error.use_stderr() {
         ExitCode::Usage
     } else {

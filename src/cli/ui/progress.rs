@@ -4,8 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::Ui;
-use crate::model::{Outcome, Trial};
+use crate::model::{Outcome, Sightings, Trial};
 use crate::recorder::Phase;
 use crate::trial::Event;
 use crate::verdict::format::seconds;
@@ -13,20 +12,19 @@ use crate::verdict::format::seconds;
 /// Time between two lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(15);
 
-/// Shows what a run says.
+/// Where a run is.
 #[derive(Debug)]
-pub struct Progress<'a> {
-    ui: &'a Ui,
+pub(super) struct Progress {
     bar: Option<ProgressBar>,
     trials: u32,
     done: u32,
     last_line: Instant,
 }
 
-impl<'a> Progress<'a> {
+impl Progress {
     /// Progress of a run of `trials` trials, called `name`.
-    pub fn new(ui: &'a Ui, name: &str, trials: u32) -> Self {
-        let bar = (ui.is_terminal() && !ui.is_quiet()).then(|| {
+    pub(super) fn new(with_bar: bool, name: &str, trials: u32) -> Self {
+        let bar = with_bar.then(|| {
             let bar = ProgressBar::new(u64::from(trials));
             // How many trials there will be is not always known.
             let style = match trials {
@@ -41,7 +39,6 @@ impl<'a> Progress<'a> {
             bar
         });
         Self {
-            ui,
             bar,
             trials,
             done: 0,
@@ -49,88 +46,95 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Shows an event of the only kernel there is.
-    pub fn hear(&mut self, event: &Event) {
-        self.hear_of("", event);
-    }
-
-    /// Shows an event of the kernel called `which`.
-    pub fn hear_of(&mut self, which: &str, event: &Event) {
-        let which = if which.is_empty() {
-            String::new()
-        } else {
-            format!("{which} ")
-        };
+    /// Hears an event of the kernel called `which`. Returns a line to print, if
+    /// it is worth one.
+    pub(super) fn hear(&mut self, which: &str, event: &Event) -> Option<String> {
         match event {
-            Event::Started { .. } => {}
             Event::Progress {
                 index,
                 phase,
                 raced_s,
                 cycles,
                 reads,
+                sightings,
             } => {
                 let text = match phase {
-                    Phase::Boot | Phase::Setup => "booting".to_owned(),
-                    _ => format!("{raced_s:.1} s raced, {cycles} cycles, {reads} reads"),
+                    Phase::Boot => "starting".to_owned(),
+                    Phase::Setup => "setting up".to_owned(),
+                    _ => rates(*raced_s, *cycles, *reads, sightings),
                 };
-                self.on_the_way(&format!("{which}trial {}: {text}", index + 1));
+                self.on_the_way(format!("{which}trial {}: {text}", index + 1))
             }
-            Event::Finished(trial) => self.finished(&which, trial),
-            Event::Note(text) => self.line(text),
+            Event::Finished(trial) => Some(self.finished(which, trial)),
+            Event::Kernel(text) => Some(format!("kernel: {text}")),
+            Event::Note(text) => Some(text.clone()),
+            _ => None,
         }
     }
 
-    /// Shows where it is: on the bar, or in a line now and then.
-    pub fn status(&mut self, text: &str) {
-        self.on_the_way(text);
-    }
-
-    /// Takes the bar away.
-    pub fn end(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
+    /// Does something while the bar is out of the way.
+    pub(super) fn aside(&self, print: impl FnOnce()) {
+        match &self.bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
         }
     }
 
-    fn on_the_way(&mut self, text: &str) {
+    fn on_the_way(&mut self, text: String) -> Option<String> {
         if let Some(bar) = &self.bar {
-            bar.set_message(text.to_owned());
-        } else if self.last_line.elapsed() > LINE_EVERY {
+            bar.set_message(text);
+            return None;
+        }
+        (self.last_line.elapsed() > LINE_EVERY).then(|| {
             self.last_line = Instant::now();
-            self.ui.note(text);
-        }
+            text
+        })
     }
 
-    fn finished(&mut self, which: &str, trial: &Trial) {
+    fn finished(&mut self, which: &str, trial: &Trial) -> String {
         self.done += 1;
         self.last_line = Instant::now();
+        if let Some(bar) = &self.bar {
+            bar.set_position(u64::from(self.done));
+            bar.set_message("");
+        }
         let when = match (trial.outcome, trial.time_to_crash_s, trial.cycles_to_crash) {
             (Outcome::Crashed, Some(time_s), Some(cycles)) => {
                 format!(" after {} of race, in cycle {cycles}", seconds(time_s))
             }
             _ => String::new(),
         };
-        let of = if self.trials == 0 {
-            String::new()
-        } else {
-            format!("/{}", self.trials)
+        let of = match self.trials {
+            0 => String::new(),
+            trials => format!("/{trials}"),
         };
         let (number, outcome) = (trial.index + 1, trial.outcome.as_str());
-        self.line(&format!(
+        format!(
             "{which}trial {number}{of}: {outcome}{when}: {}",
             trial.reason
-        ));
-        if let Some(bar) = &self.bar {
-            bar.set_position(u64::from(self.done));
-            bar.set_message("");
-        }
+        )
     }
+}
 
-    fn line(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| self.ui.note(text)),
-            None => self.ui.note(text),
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
         }
     }
+}
+
+fn rates(raced_s: f64, cycles: u64, reads: u64, seen: &Sightings) -> String {
+    if raced_s <= 0.0 {
+        return "setting up".to_owned();
+    }
+    format!(
+        "{raced_s:.1} s raced, {:.0} cycles/s, {:.0} reads/s; seen: {} Live, {} Loading, \
+         {} Unloading",
+        cycles as f64 / raced_s,
+        reads as f64 / raced_s,
+        seen.live,
+        seen.loading,
+        seen.unloading
+    )
 }

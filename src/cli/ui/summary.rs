@@ -6,10 +6,11 @@ use crate::model::{Environment, Outcome, Report, Summary};
 use crate::verdict::format::seconds;
 
 /// The summary's text.
-pub fn text(report: &Report) -> String {
+pub(super) fn text(report: &Report) -> String {
     let mut out = String::new();
     let mut row = |name: &str, value: String| {
-        let _to_memory = writeln!(out, "{name:<16} {value}");
+        // Into memory: it cannot fail.
+        let _ = writeln!(out, "{name:<16} {value}");
     };
     row("kernel", kernel(&report.environment));
     row("machine", machine(report));

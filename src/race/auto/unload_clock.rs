@@ -185,7 +185,8 @@ impl UnloadClock {
     /// Gives the readers that it wakes a priority.
     pub(in crate::race) fn raise_readers(&self, priority: i32) {
         for sleeper in self.sleepers().iter() {
-            let _goes_on_without = sys::set_priority(sleeper.tid, Some(priority));
+            // Without the right to it the race goes on at the old priority.
+            let _ = sys::set_priority(sleeper.tid, Some(priority));
         }
     }
 

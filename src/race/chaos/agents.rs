@@ -79,7 +79,8 @@ impl Agents {
                         .and_then(|()| set_up(agent));
                     match round {
                         Ok(mut round) => {
-                            let _nobody_listens = say.send(Ok(()));
+                            // The starter may have given up.
+                            let _ = say.send(Ok(()));
                             while !stop.load(Ordering::Relaxed) {
                                 round();
                             }

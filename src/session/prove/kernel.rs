@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use object::{Object, ObjectSection};
 
-use super::{ProveError, Subject};
+use super::bench::{ProveError, Subject};
 use crate::interleave::arch::Arch;
 use crate::interleave::machine::{Layout, Machine, MachineError, switch_in};
 use crate::interleave::sides::SidesRow;

@@ -1,220 +1,106 @@
-//! `prove`: every interleaving of a race's two sides on one kernel, forced one
-//! after another, until one crashes or all are decided.
+//! `modrace prove`: every interleaving of a race's two sides on one kernel,
+//! forced one after another, until one crashes or all are decided.
+//!
+//! - `bench`: the kernel, and guests of it in lock-step
+//! - `kernel`: where its functions are
+//! - `sweep`: the rounds: undisturbed, every schedule, the crash reduced
+//! - `record`: addresses become the report's words
 
+mod bench;
 mod kernel;
 mod record;
 mod sweep;
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use super::events::Events;
+use super::exit::Failure;
+use super::finished::Finished;
+use super::kernel_arg;
+use super::prepared_kernel::{Preparation, adopt};
+use super::record as report_record;
+use super::request::Request;
+use crate::model::{Accel, Proof, Report, Who};
+use crate::report::write::ReportFile;
+use crate::verdict::verdict_of_proof;
+use crate::vm::Qemu;
+pub use bench::ProveError;
+use bench::{Bench, FEWEST_CPUS, Proved, Subject};
 
-use thiserror::Error;
+/// A schedule by its points: the side that stops first, the loader's point and
+/// the reader's, both from 1.
+pub type OneSchedule = (Who, usize, usize);
 
-use crate::build::module_image::{ModuleImage, ModuleImageError};
-use crate::interleave::arch::{Arch, X86_64};
-use crate::interleave::guest::LockStepPlan;
-use crate::interleave::machine::{Machine, MachineError};
-use crate::interleave::round::Driver;
-use crate::interleave::sides::{SIDES, SidesRow};
-use crate::model::{Crash, Environment, Proof, Settings, Who};
-use crate::vm::contents::{self, PackError};
-use crate::vm::protocol::{LOCK_STEP_PATH, MODULE_PATH, Task, TrialPlan};
-use crate::vm::{Qemu, VmSpec};
-use kernel::Known;
-
-/// Where the guest finds the module without its parameters.
-const WITHOUT_PARAMETERS: &str = "/modrace/without-parameters.ko";
-/// The fewest virtual CPUs: one for each side.
-pub const FEWEST_CPUS: u32 = 2;
-
-/// What is to be proved, and with what.
-#[derive(Debug)]
-pub struct Subject<'a> {
-    /// QEMU.
-    pub qemu: &'a Qemu,
-    /// The machine.
-    pub spec: &'a VmSpec,
-    /// The initramfs without a plan.
-    pub base: &'a [u8],
-    /// The kernel's build tree: vmlinux or System.map of it are its symbols.
-    pub kdir: Option<&'a Path>,
-    /// The module.
-    pub module: &'a ModuleImage,
-    /// Settings of the machine.
-    pub settings: &'a Settings,
-    /// Only this schedule: who stops first, and both points, from 1.
-    pub only: Option<(Who, usize, usize)>,
-    /// Set by signals.
-    pub cancel: &'a AtomicBool,
-}
-
-/// Why nothing could be proved.
-#[derive(Debug, Error)]
-pub enum ProveError {
-    /// The guest could not be driven.
-    #[error(transparent)]
-    Machine(#[from] MachineError),
-    /// The initramfs could not be packed.
-    #[error("packing the guest's files")]
-    Pack(#[from] PackError),
-    /// The plan could not be written.
-    #[error("writing the guest's plan")]
-    Plan(#[from] serde_json::Error),
-    /// The module is not usable.
-    #[error("the module's other form")]
-    Module(#[from] ModuleImageError),
-    /// A file of the kernel could not be read.
-    #[error("{}: {why}", .path.display())]
-    Symbols {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        why: String,
-    },
-    /// There is no such point.
-    #[error("there is no point {0}: the points are L1 to L{1} and R1 to R{2}")]
-    NoPoint(String, usize, usize),
-}
-
-/// Something on the way.
-#[derive(Clone, Debug)]
-pub enum Progress {
-    /// A first boot shows where the kernel's functions are.
-    LookingForSymbols,
-    /// The guest is up; its points are known.
-    Points {
-        /// The loader's.
-        loader: usize,
-        /// The reader's.
-        reader: usize,
-        /// Schedules to be forced.
-        planned: u64,
-    },
-    /// So many schedules are decided.
-    Schedules {
-        /// So many.
-        done: u64,
-        /// Of so many.
-        planned: u64,
-    },
-    /// One crashed; it is tried again with fewer stops.
-    Reducing,
-}
-
-/// What came of it.
-#[derive(Debug)]
-pub struct Proved {
-    /// The record.
-    pub proof: Proof,
-    /// False if it was cut short.
-    pub complete: bool,
-    /// What the guest said of itself.
-    pub environment: Option<Environment>,
-    /// The console of the guest that crashed, or of the last one.
-    pub console: Vec<u8>,
-    /// What the kernel reported before the first schedule.
-    pub before: Vec<Crash>,
-}
-
-/// Forces every schedule.
-pub fn prove(subject: &Subject<'_>, tell: &mut dyn FnMut(Progress)) -> Result<Proved, ProveError> {
-    let bench = Bench::new(subject, tell)?;
-    sweep::run(&bench, tell)
-}
-
-/// All that it takes to boot guests in lock-step, again and again.
-struct Bench<'a> {
-    subject: &'a Subject<'a>,
-    arch: &'static Arch,
-    row: &'static SidesRow,
-    known: Known,
-    spec: VmSpec,
-    parts: Vec<Vec<u8>>,
-    forms: Vec<&'static str>,
-}
-
-impl<'a> Bench<'a> {
-    fn new(subject: &'a Subject<'a>, tell: &mut dyn FnMut(Progress)) -> Result<Self, ProveError> {
-        let arch = &X86_64;
-        let row = &SIDES[0];
-        // Addresses must be the same in every boot; grace periods that are
-        // hurried make the rounds short and change no code of the two sides.
-        let spec = VmSpec {
-            append: format!("nokaslr rcupdate.rcu_expedited=1 {}", subject.spec.append)
-                .trim_end()
-                .to_owned(),
-            ..subject.spec.clone()
-        };
-        let mut forms = vec!["as built"];
-        let mut paths: Vec<PathBuf> = vec![MODULE_PATH.into()];
-        let mut files: Vec<(&str, Vec<u8>)> = Vec::new();
-        if let Some(bytes) = subject.module.without_parameters()? {
-            forms.push("without parameters");
-            paths.push(WITHOUT_PARAMETERS.into());
-            files.push((WITHOUT_PARAMETERS, bytes));
-        }
-        let plan = |symbols| LockStepPlan {
-            loader_cpu: 0,
-            reader_cpu: 1,
-            // Work that the kernel leaves for after a load can keep its CPU
-            // busy: best a CPU of its own.
-            setup_cpu: if spec.smp > FEWEST_CPUS { 2 } else { 0 },
-            forms: paths.clone(),
-            name: subject.module.name().to_owned(),
-            symbols,
-        };
-        let pack = |plan: &LockStepPlan| -> Result<Vec<Vec<u8>>, ProveError> {
-            let trial = contents::plan(&TrialPlan {
-                settings: subject.settings.clone(),
-                seed: 0,
-                probe: false,
-                task: Task::LockStep,
-            })?;
-            let plan = serde_json::to_vec(plan)?;
-            let all = files
-                .iter()
-                .map(|(path, bytes)| (*path, bytes.as_slice()))
-                .chain([(LOCK_STEP_PATH, plan.as_slice())]);
-            Ok(vec![trial, contents::files(all)?])
-        };
-        let known = match kernel::of_tree(arch, row, subject.kdir)? {
-            Some(known) => known,
-            None => {
-                tell(Progress::LookingForSymbols);
-                let parts = pack(&plan(true))?;
-                kernel::of_first_boot(arch, row, subject, &spec, &parts)?
-            }
-        };
-        Ok(Self {
-            subject,
-            arch,
-            row,
-            known,
-            parts: pack(&plan(false))?,
-            spec,
-            forms,
-        })
+/// Forces every schedule, or `only` one, on the kernel that an argument names.
+pub fn run(
+    mut request: Request,
+    kernel: &str,
+    only: Option<OneSchedule>,
+    events: Events<'_>,
+) -> Result<Finished, Failure> {
+    let settings = &mut request.settings;
+    if settings.smp < FEWEST_CPUS {
+        let error = format!("--smp {}: each side needs a virtual CPU", settings.smp);
+        return Err(Failure::usage(error).hint("--smp 2, or more"));
     }
-
-    /// A guest that is ready for its first round.
-    fn boot(&self) -> Result<Driver<'_>, MachineError> {
-        let mut initramfs = vec![self.subject.base];
-        initramfs.extend(self.parts.iter().map(Vec::as_slice));
-        let machine = Machine::boot(
-            self.subject.qemu,
-            &self.spec,
-            &initramfs,
-            self.arch,
-            Some(&self.known.layout),
-            self.subject.cancel,
-        )?;
-        Ok(Driver {
-            machine,
-            arch: self.arch,
-            layout: &self.known.layout,
-            cpus: [0, 1],
-            state_offset: self.row.state_offset,
-            cancel: self.subject.cancel,
-        })
+    if settings.accel == Accel::Kvm {
+        let error = "--accel kvm: a virtual CPU can be stopped at an instruction under TCG alone";
+        return Err(Failure::usage(error));
     }
+    settings.accel = Accel::Tcg;
+    settings.trials = 1;
+    let mut preparation = Preparation::new(request, events)?;
+    preparation.request.settings.trials = 0;
+    // Said before anything is built or booted.
+    Qemu::find(preparation.request.qemu.as_deref())?.loads_plugins()?;
+    let file = preparation.report_file(kernel)?;
+    let mut prepared = preparation.prepare(kernel, None)?;
+    let found = kernel_arg::resolve(kernel, &preparation.cache)?;
+    let subject = Subject {
+        qemu: &prepared.trials.qemu,
+        spec: &prepared.trials.spec,
+        base: &prepared.trials.base,
+        kdir: found.kdir.as_deref(),
+        module: &prepared.module,
+        settings: &preparation.request.settings,
+        only,
+        cancel: &preparation.stop,
+    };
+    let bench = Bench::new(&subject, events)?;
+    let Proved {
+        proof,
+        complete,
+        environment,
+        console,
+        before,
+    } = sweep::run(&bench, events)?;
+    drop(bench);
+    if let Some(guest) = environment {
+        adopt(&mut prepared.environment, guest);
+    }
+    for crash in before {
+        let title = crash.title;
+        events.note(format!(
+            "the kernel reported before the first schedule: {title}"
+        ));
+    }
+    let mut report = preparation.report(&prepared);
+    conclude(&mut report, proof, complete);
+    if let Some(file) = &file {
+        keep_console(file, &console)?;
+    }
+    let exit = report_record::exit_code(&report);
+    Ok(Finished::new(report, exit, file))
+}
+
+/// Brings the proof and what follows from it into the report.
+fn conclude(report: &mut Report, proof: Proof, complete: bool) {
+    (report.verdict, report.verdict_reason) = verdict_of_proof(&proof, complete);
+    report.complete = complete;
+    report.updated = report_record::now();
+    report.prove = Some(proof);
+}
+
+fn keep_console(file: &ReportFile, console: &[u8]) -> Result<(), Failure> {
+    let folder = file.logs();
+    std::fs::create_dir_all(&folder)?;
+    Ok(std::fs::write(folder.join("prove.console.log"), console)?)
 }

@@ -1,7 +1,7 @@
 //! From what was seen to the report's record: addresses become functions with
 //! offsets, and file:line where there is debug information.
 
-use super::Bench;
+use super::bench::Bench;
 use super::sweep::{Found, Reduced, index_of, who};
 use crate::interleave::coverage::{Coverage, Looked};
 use crate::interleave::machine::{LOADER, READER};

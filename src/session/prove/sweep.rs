@@ -2,10 +2,10 @@
 //! schedule, then the one that crashed again with fewer stops.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::bench::{Bench, ProveError, Proved};
 use super::record::{self, Seen};
-use super::{Bench, Progress, ProveError, Proved};
 use crate::interleave::arch::WaitKind;
 use crate::interleave::coverage::Coverage;
 use crate::interleave::decode::Instruction;
@@ -15,6 +15,7 @@ use crate::interleave::round::{At, Driver, Order, Round, Wait};
 use crate::interleave::schedule::{Pair, pairs};
 use crate::interleave::standing::Standing;
 use crate::model::{Blocked, Crash, Schedule, ScheduleOutcome, Who};
+use crate::session::events::Events;
 use crate::vm::instrument::lock_step::{NAMES_MODULE, NAMES_NOTHING};
 
 /// Undisturbed rounds of each form: what one of them ran is a point.
@@ -23,8 +24,8 @@ const UNDISTURBED: u32 = 2;
 const TRIES: u32 = 3;
 /// The same where another task held up the side's CPU, which is chance.
 const TRIES_HELD_UP: u32 = 20;
-/// Schedules between two words on the way.
-const TELL_EVERY: usize = 20;
+/// Between two words on the way.
+const TELL_EVERY: Duration = Duration::from_secs(15);
 
 /// What the undisturbed rounds showed.
 pub(super) struct Found {
@@ -52,8 +53,8 @@ struct Decided {
     blocked: Option<Blocked>,
 }
 
-pub(super) fn run(bench: &Bench<'_>, tell: &mut dyn FnMut(Progress)) -> Result<Proved, ProveError> {
-    match all(bench, tell) {
+pub(super) fn run(bench: &Bench<'_>, events: Events<'_>) -> Result<Proved, ProveError> {
+    match all(bench, events) {
         Err(ProveError::Machine(MachineError::Undisturbed { title, crash })) => Ok(Proved {
             proof: record::without_schedules(bench, &title, crash.map(|crash| *crash)),
             complete: true,
@@ -65,18 +66,19 @@ pub(super) fn run(bench: &Bench<'_>, tell: &mut dyn FnMut(Progress)) -> Result<P
     }
 }
 
-fn all(bench: &Bench<'_>, tell: &mut dyn FnMut(Progress)) -> Result<Proved, ProveError> {
+fn all(bench: &Bench<'_>, events: Events<'_>) -> Result<Proved, ProveError> {
     let mut driver = bench.boot()?;
     let before = driver.machine.forget_reports();
     let boot_s = driver.machine.started.elapsed().as_secs_f64();
     let mut coverage = [Coverage::default(), Coverage::default()];
     let found = undisturbed(bench, &mut driver, &mut coverage)?;
     let items = queue(bench, &found)?;
-    tell(Progress::Points {
-        loader: found.points[0][LOADER].len(),
-        reader: found.points[0][READER].len(),
-        planned: items.len() as u64,
-    });
+    events.note(format!(
+        "{} points of the unload, {} of the read: {} schedules",
+        found.points[0][LOADER].len(),
+        found.points[0][READER].len(),
+        items.len()
+    ));
     let mut sweep = Sweep {
         found: &found,
         coverage,
@@ -84,7 +86,7 @@ fn all(bench: &Bench<'_>, tell: &mut dyn FnMut(Progress)) -> Result<Proved, Prov
         decided: HashMap::new(),
         started: Instant::now(),
     };
-    let complete = match sweep.all(&mut driver, &items, tell) {
+    let complete = match sweep.all(&mut driver, &items, events) {
         Ok(()) => true,
         Err(MachineError::Interrupted) => false,
         Err(error) => return Err(error.into()),
@@ -102,7 +104,7 @@ fn all(bench: &Bench<'_>, tell: &mut dyn FnMut(Progress)) -> Result<Proved, Prov
     drop(driver);
     let failure = match crashed {
         Some(number) => {
-            tell(Progress::Reducing);
+            events.note("one crashed; again on a new guest, with fewer stops");
             let item = items[number];
             let reduced = reduce(bench, &found, item)?;
             let schedule = &sweep.schedules[number];
@@ -288,8 +290,9 @@ impl Sweep<'_> {
         &mut self,
         driver: &mut Driver<'_>,
         items: &[Item],
-        tell: &mut dyn FnMut(Progress),
+        events: Events<'_>,
     ) -> Result<(), MachineError> {
+        let mut told = Instant::now();
         for (index, item) in items.iter().enumerate() {
             let schedule = match self.same(*item) {
                 Some(schedule) => schedule,
@@ -297,11 +300,10 @@ impl Sweep<'_> {
             };
             let crashed = is_crash(schedule.outcome);
             self.schedules.push(schedule);
-            if index % TELL_EVERY == 0 || index + 1 == items.len() {
-                tell(Progress::Schedules {
-                    done: index as u64 + 1,
-                    planned: items.len() as u64,
-                });
+            if told.elapsed() >= TELL_EVERY {
+                told = Instant::now();
+                let (done, planned) = (index + 1, items.len());
+                events.note(format!("{done} of {planned} schedules"));
             }
             if crashed {
                 return Ok(());

@@ -15,7 +15,7 @@ pub mod worker_process;
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
@@ -29,10 +29,10 @@ use self::worker_process::{WorkerPlan, WorkerProcess};
 use crate::kernel::kmsg::Kmsg;
 use crate::kernel::preflight::taint;
 use crate::kernel::pstore::{self, Pstore};
+use crate::kernel::uname::boot_id;
 use crate::model::{Trial, trial_seed};
-use crate::recorder::Snapshot;
-use crate::trial::record;
-use crate::vm::protocol::{Racing, Task, TrialPlan};
+use crate::trial::{Event, record};
+use crate::vm::protocol::{Task, TrialPlan};
 
 /// Why a trial could not be made or kept.
 #[derive(Debug, Error)]
@@ -46,22 +46,6 @@ pub enum BareError {
     /// The journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
-}
-
-/// What is told on the way.
-#[derive(Debug)]
-pub enum Told {
-    /// The module was loaded once; its taint letters.
-    Module(String),
-    /// The race is on.
-    Racing(Racing),
-    /// Where it is.
-    Progress(Box<Snapshot>),
-    /// A message of the kernel's.
-    Kernel(String),
-    /// The first line of a crash. The journal has it; the report must follow
-    /// at once, since the machine may be gone any moment.
-    Crashed(Box<Trial>),
 }
 
 /// How a trial ended.
@@ -92,7 +76,7 @@ impl BareTrials<'_> {
         &mut self,
         index: u32,
         stop: &AtomicBool,
-        tell: &mut dyn FnMut(Told),
+        tell: &mut dyn FnMut(Event),
     ) -> Result<Done, BareError> {
         let start = Instant::now();
         let seed = trial_seed(self.begin.report.seed, index);
@@ -167,11 +151,4 @@ impl BareTrials<'_> {
             reboot_needed,
         })
     }
-}
-
-/// The boot that this is: it changes with each.
-pub fn boot_id() -> String {
-    fs::read_to_string(Path::new("/proc/sys/kernel/random/boot_id"))
-        .map(|text| text.trim().to_owned())
-        .unwrap_or_default()
 }

@@ -335,10 +335,6 @@ impl OpenTrial {
         let seen = self.sign.as_ref().map(|sign| &sign.beat);
         let beat = seen.or(self.last.as_ref()).cloned().unwrap_or_default();
         Trial {
-            index: self.start.index,
-            seed: self.start.seed,
-            outcome,
-            reason,
             exposure_s: setup.exposure_s,
             cycles: beat.cycles,
             reads: beat.reads,
@@ -356,14 +352,13 @@ impl OpenTrial {
                 .as_ref()
                 .map(|word| word.bad_lines.clone())
                 .unwrap_or_default(),
-            aim: None,
             chaos: self
                 .racing
                 .as_ref()
                 .map(|mark| mark.racing.techniques.clone())
                 .unwrap_or_default(),
-            console: None,
             wall_s: beat.unix_ms.saturating_sub(self.start.unix_ms) as f64 / 1e3,
+            ..Trial::new(self.start.index, self.start.seed, outcome, reason)
         }
     }
 }

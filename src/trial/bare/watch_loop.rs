@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::BareError;
 use super::monitor::{Ended, Monitor};
 use super::stall_detector::StallDetector;
-use super::{BareError, Told};
 use crate::crash::{Sign, scan};
 use crate::kernel::kmsg::{Entry, Kmsg};
 use crate::kernel::preflight::{TAINT_DIE, taint};
@@ -19,8 +19,8 @@ use crate::model::Outcome;
 use crate::recorder::Snapshot;
 use crate::trial::bare::journal::{Beat, Journal, RacingMark, Record, SignRecord, unix_ms};
 use crate::trial::bare::worker_process::WorkerProcess;
-use crate::trial::record;
 use crate::trial::watch::Conclusion;
+use crate::trial::{Event, record};
 use crate::vm::protocol::{GuestMessage, Racing};
 
 /// Longest wait for something to happen before the counts are looked at.
@@ -53,7 +53,7 @@ impl WatchLoop<'_> {
         &mut self,
         duration: Duration,
         stop: &AtomicBool,
-        tell: &mut dyn FnMut(Told),
+        tell: &mut dyn FnMut(Event),
     ) -> Result<Ended, BareError> {
         loop {
             self.wait();
@@ -97,7 +97,7 @@ impl WatchLoop<'_> {
             }
             if self.pace.told.elapsed() >= PROGRESS {
                 self.pace.told = Instant::now();
-                tell(Told::Progress(Box::new(seen)));
+                tell(Event::progress(self.index, &seen));
             }
         }
     }
@@ -106,7 +106,7 @@ impl WatchLoop<'_> {
     pub(super) fn let_it_finish(
         &mut self,
         ended: &Ended,
-        tell: &mut dyn FnMut(Told),
+        tell: &mut dyn FnMut(Event),
     ) -> Result<(), BareError> {
         let start = Instant::now();
         loop {
@@ -132,7 +132,7 @@ impl WatchLoop<'_> {
     }
 
     /// Takes what the racer and the kernel have said. True if a crash begins.
-    fn listen(&mut self, tell: &mut dyn FnMut(Told)) -> Result<bool, BareError> {
+    fn listen(&mut self, tell: &mut dyn FnMut(Event)) -> Result<bool, BareError> {
         // In this order: the racer marks the log before its race starts, so
         // that the mark has been read when the start is looked at.
         let start_ns = self.racer.snapshot().race_start_ns;
@@ -161,13 +161,13 @@ impl WatchLoop<'_> {
     }
 
     /// True if a crash begins that had not begun before.
-    fn read_log(&mut self, tell: &mut dyn FnMut(Told)) -> Result<bool, BareError> {
+    fn read_log(&mut self, tell: &mut dyn FnMut(Event)) -> Result<bool, BareError> {
         let mut begins = false;
         for entry in self.kmsg.read().map_err(BareError::Kmsg)? {
             match entry {
                 Entry::Lost(records) => {
                     self.witness.on_lost(records);
-                    tell(Told::Kernel(format!(
+                    tell(Event::Kernel(format!(
                         "({records} messages were overwritten before they could be read)"
                     )));
                 }
@@ -182,7 +182,7 @@ impl WatchLoop<'_> {
                         begins = true;
                     }
                     if let Some(message) = shown {
-                        tell(Told::Kernel(message));
+                        tell(Event::Kernel(message));
                     }
                 }
             }
@@ -196,7 +196,7 @@ impl WatchLoop<'_> {
         &mut self,
         sign: &Sign,
         record: &[u8],
-        tell: &mut dyn FnMut(Told),
+        tell: &mut dyn FnMut(Event),
     ) -> Result<(), BareError> {
         self.racer.kill();
         let seen = self.racer.snapshot();
@@ -224,19 +224,19 @@ impl WatchLoop<'_> {
             signals: vec![format!("kmsg: {}", sign.text)],
             notes: vec!["written at the first line of the crash".to_owned()],
         };
-        tell(Told::Crashed(Box::new(record::trial(
+        tell(Event::Crashed(Box::new(record::trial(
             self.index, self.seed, conclusion, &seen,
         ))));
         Ok(())
     }
 
-    fn hear_racer(&mut self, bytes: &[u8], tell: &mut dyn FnMut(Told)) -> Result<(), BareError> {
+    fn hear_racer(&mut self, bytes: &[u8], tell: &mut dyn FnMut(Event)) -> Result<(), BareError> {
         for message in self.witness.on_racer(bytes) {
             match message {
-                GuestMessage::Module { taints } => tell(Told::Module(taints)),
+                GuestMessage::Module { taints } => tell(Event::Module(taints)),
                 GuestMessage::Racing(racing) => {
                     self.unmarked = Some(racing.clone());
-                    tell(Told::Racing(racing));
+                    tell(Event::Racing(racing));
                 }
                 GuestMessage::Finished(finished) => {
                     self.journal.append(&Record::Result(finished))?

@@ -7,25 +7,14 @@ fn trial(outcome: Outcome, exposure_s: f64) -> Trial {
     let mut counters = Counters::default();
     counters.sightings.unloading = 1;
     Trial {
-        index: 0,
-        seed: 1,
-        outcome,
-        reason: "as it was".to_owned(),
         exposure_s,
         cycles: 100,
         reads: 1000,
         time_to_crash_s: (outcome == Outcome::Crashed).then_some(exposure_s),
-        time_to_crash_bounds_s: None,
         cycles_to_crash: (outcome == Outcome::Crashed).then_some(101),
-        crash: None,
         counters,
-        bad_lines: Vec::new(),
-        aim: None,
-        chaos: Vec::new(),
-        signals: Vec::new(),
-        notes: Vec::new(),
-        console: None,
         wall_s: exposure_s,
+        ..Trial::new(0, 1, outcome, "as it was")
     }
 }
 
@@ -50,6 +39,28 @@ fn only_a_whole_clean_run_passes() {
     assert_eq!(alone(&clean, 4, true).0, Verdict::Inconclusive);
     assert_eq!(alone(&clean, 3, false).0, Verdict::Inconclusive);
     assert_eq!(alone(&[], 0, true).0, Verdict::Inconclusive);
+}
+
+#[test]
+fn a_crash_before_the_race_fails_the_kernel_and_is_no_event_of_the_race() {
+    let mut early = Trial {
+        phase: crate::model::TrialPhase::Setup,
+        crash: Some(crate::model::Crash {
+            class: CrashClass::Target,
+            ..crate::model::Crash::default()
+        }),
+        ..trial(Outcome::Crashed, 0.0)
+    };
+    (early.time_to_crash_s, early.cycles_to_crash) = (None, None);
+    let trials = [trial(Outcome::Survived, 10.0), early];
+    let (verdict, reason) = alone(&trials, 2, true);
+    assert_eq!(verdict, Verdict::Fail);
+    assert!(
+        reason.contains("but not in the race under test"),
+        "{reason}"
+    );
+    let stats = run_stats(&trials);
+    assert_eq!((stats.crashes, stats.time_to_crash_s), (1, None));
 }
 
 #[test]

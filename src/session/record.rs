@@ -1,22 +1,15 @@
-//! What every command that races does alike: the report from blank to final,
-//! where it goes, what is shown at the end, and the module that is raced.
+//! The report of a run, from blank to final, and where it goes.
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::path::Path;
 use std::time::SystemTime;
 
-use super::args::RaceArgs;
-use super::ui::{Ui, summary};
-use super::{Failure, OrFail, kernel_arg};
-use crate::build::cache::Cache;
-use crate::build::kbuild;
+use super::exit::Failure;
+use super::request::Destination;
 use crate::build::module_image::ModuleImage;
 use crate::model::{
-    Environment, ExitCode, ModuleRecord, Oracle, Outcome, Report, RunStats, SCHEMA, Settings, Tool,
-    Trial,
+    Environment, ExitCode, ModuleRecord, Outcome, Report, RunStats, SCHEMA, Settings, Tool, Trial,
 };
-use crate::report;
-use crate::report::write::{ReportFile, to_json};
+use crate::report::write::ReportFile;
 use crate::verdict::{run_stats, verdict_of_run};
 
 /// A report before the first trial.
@@ -101,85 +94,20 @@ pub(super) fn exit_code(report: &Report) -> ExitCode {
     )
 }
 
-/// Prints the summary or the report, and gives the file its final name.
-pub(super) fn show(
-    race: &RaceArgs,
-    report: &Report,
-    file: Option<ReportFile>,
-    ui: &Ui,
-) -> Result<(), Failure> {
-    show_as(race.json, report, file, ui)
-}
-
-/// The same, as JSON or as a summary.
-pub(super) fn show_as(
-    json: bool,
-    report: &Report,
-    file: Option<ReportFile>,
-    ui: &Ui,
-) -> Result<(), Failure> {
-    if json || file.is_none() {
-        let json = to_json(report).or_fail(ExitCode::Broken)?;
-        ui.result(&String::from_utf8_lossy(&json));
-    } else {
-        // Two kernels want a table.
-        ui.result(&match &report.baseline {
-            Some(_) => report::show(report),
-            None if report.prove.is_some() => report::proof_text(report),
-            None => summary::text(report),
-        });
-    }
-    if let Some(file) = file {
-        let path = file.finish(report).or_fail(ExitCode::Broken)?;
-        ui.note(&format!("report: {}", path.display()));
-    }
-    Ok(())
-}
-
 /// Where the report goes; none for stdout.
 pub(super) fn report_file(
-    race: &RaceArgs,
+    destination: &Destination,
     kernel: &str,
     started: SystemTime,
 ) -> Result<Option<ReportFile>, Failure> {
-    let file = match &race.report {
-        Some(path) if path == Path::new("-") => return Ok(None),
-        Some(path) => ReportFile::at(path.clone()),
-        None => ReportFile::named(Path::new("reports"), kernel, started),
+    let file = match destination {
+        Destination::Stdout => return Ok(None),
+        Destination::File(path) => ReportFile::at(path.clone()),
+        Destination::Named => ReportFile::named(Path::new("reports"), kernel, started),
     };
-    file.check().or_fail(ExitCode::Usage)?;
+    file.check()
+        .map_err(|error| Failure::from(error).code(ExitCode::Usage))?;
     Ok(Some(file))
-}
-
-/// The module to race: the one named, or the dummy module built for the kernel.
-pub(super) fn module(
-    named: Option<&Path>,
-    oracle: Oracle,
-    kdir: Option<&Path>,
-    kernel: &str,
-    cache: &Cache,
-    stop: &AtomicBool,
-) -> Result<ModuleImage, Failure> {
-    let variant = match oracle {
-        Oracle::Crash => kbuild::Variant::Dummy,
-        Oracle::NearMiss => kbuild::Variant::Twin,
-    };
-    let path: PathBuf = match (named, kdir) {
-        (Some(path), _) => path.to_owned(),
-        (None, Some(kdir)) => {
-            kbuild::build_variant(kdir, variant, cache, stop).map_err(kernel_arg::kbuild_failure)?
-        }
-        (None, None) => {
-            let error = format!("{kernel}: no build tree to build the dummy module against");
-            return Err(Failure::message(ExitCode::Usage, error)
-                .hint("name it as BZIMAGE,KDIR, or give a module with --module"));
-        }
-    };
-    ModuleImage::open(&path).or_fail(if named.is_some() {
-        ExitCode::Usage
-    } else {
-        ExitCode::Broken
-    })
 }
 
 /// Now, RFC 3339, UTC.

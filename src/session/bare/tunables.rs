@@ -4,8 +4,6 @@
 
 use std::fs;
 
-use clap::ValueEnum;
-
 use crate::model::Tunable;
 use crate::race::chaos::TECHNIQUES;
 
@@ -13,12 +11,13 @@ const PANIC_ON_OOPS: &str = "/proc/sys/kernel/panic_on_oops";
 const PANIC: &str = "/proc/sys/kernel/panic";
 /// Seconds from a panic to the reboot, where the machine would stay down.
 const REBOOT_AFTER_S: &str = "10";
+
 /// What the kernel does at an oops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum OnCrash {
-    /// Panic, and reboot
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnCrash {
+    /// It panics, and reboots.
     Panic,
-    /// Stay up, damaged
+    /// It stays up, damaged.
     Stay,
 }
 
@@ -56,7 +55,7 @@ pub(super) fn apply(tunables: &[Tunable]) -> std::io::Result<()> {
 }
 
 /// Puts everything back that is not as it was. Returns what could not be.
-pub(in crate::cli) fn put_back(tunables: &[Tunable]) -> Vec<String> {
+pub(in crate::session) fn put_back(tunables: &[Tunable]) -> Vec<String> {
     tunables
         .iter()
         .filter(|tunable| read(&tunable.path).is_some_and(|now| now != tunable.before))

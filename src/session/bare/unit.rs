@@ -5,8 +5,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use crate::cli::{Failure, OrFail};
-use crate::model::ExitCode;
+use crate::session::exit::Failure;
 use crate::trial::bare::journal::JOURNAL_FOLDER;
 
 /// The unit as it is shipped, for a modrace and a journal in their usual places.
@@ -16,7 +15,7 @@ const FOLDER: &str = "/etc/systemd/system";
 const WANTED_BY: &str = "multi-user.target.wants";
 
 /// The unit's text.
-pub(in crate::cli) fn text(journal: &Path) -> String {
+pub fn text(journal: &Path) -> String {
     let program = std::env::current_exe().unwrap_or_else(|_| "/usr/local/bin/modrace".into());
     EXAMPLE
         .replace("/usr/local/bin/modrace", &program.display().to_string())
@@ -26,25 +25,27 @@ pub(in crate::cli) fn text(journal: &Path) -> String {
 /// Installs and enables it.
 pub(super) fn install(journal: &Path) -> Result<(), Failure> {
     if !Path::new("/run/systemd/system").exists() {
-        return Err(Failure::message(
-            ExitCode::Unsupported,
-            "--install-unit: this machine was not booted by systemd",
-        )
-        .hint("let its init run `modrace recover --resume` at boot, and leave the option away"));
+        return Err(
+            Failure::unsupported("--install-unit: this machine was not booted by systemd").hint(
+                "let its init run `modrace recover --resume` at boot, and leave the option away",
+            ),
+        );
     }
     let (unit, link) = places();
     let wants = Path::new(FOLDER).join(WANTED_BY);
-    fs::write(&unit, text(journal)).or_fail(ExitCode::Broken)?;
-    fs::create_dir_all(wants).or_fail(ExitCode::Broken)?;
-    let _from_an_earlier_run = fs::remove_file(&link);
-    symlink(&unit, &link).or_fail(ExitCode::Broken)
+    fs::write(&unit, text(journal))?;
+    fs::create_dir_all(wants)?;
+    // One that an earlier run has left.
+    let _ = fs::remove_file(&link);
+    Ok(symlink(&unit, &link)?)
 }
 
 /// Removes it, if it is there.
 pub(super) fn remove() {
     let (unit, link) = places();
     for path in [link, unit] {
-        let _absent = fs::remove_file(path);
+        // It may not be there.
+        let _ = fs::remove_file(path);
     }
 }
 

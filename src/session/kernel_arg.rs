@@ -4,12 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Failure, OrFail};
+use super::exit::Failure;
 use crate::build::boot_image::BootImage;
 use crate::build::cache::Cache;
-use crate::build::kbuild::{KbuildError, Kdir};
-use crate::lab::{LabKernelRow, Store, package_of};
-use crate::model::ExitCode;
+use crate::build::kbuild::Kdir;
+use crate::lab::{LabKernelRow, Store};
 
 /// What KERNEL may be, for help texts.
 pub const KERNEL_HELP: &str = "lab:NAME, a kernel build tree, an installed release such as \
@@ -29,32 +28,6 @@ pub struct KernelUnderTest {
     pub config: Option<PathBuf>,
     /// For a lab kernel: what it was built from.
     pub provenance: Option<String>,
-}
-
-/// A module that could not be built, with its exit code and its way out.
-pub fn kbuild_failure(error: KbuildError) -> Failure {
-    let missing = error.missing();
-    let (code, hint) = match &error {
-        KbuildError::Interrupted => (ExitCode::Interrupted, None),
-        KbuildError::NotAKdir { .. } | KbuildError::Path(_) => (ExitCode::Usage, None),
-        KbuildError::Option { .. } => (
-            ExitCode::Unsupported,
-            Some("build the kernel with this option".to_owned()),
-        ),
-        _ => match missing {
-            Some(missing) => {
-                let package = package_of(&missing);
-                let hint = format!("{missing} is missing: apt-get install {package}");
-                (ExitCode::Unsupported, Some(hint))
-            }
-            None => (ExitCode::Broken, None),
-        },
-    };
-    let failure = Failure::new(code, error);
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
 }
 
 /// Finds the kernel that an argument names.
@@ -84,7 +57,7 @@ fn lab_kernel(text: &str, name: &str, cache: &Cache) -> Result<KernelUnderTest, 
             .any(|kernel| kernel.manifest.name == name);
         if LabKernelRow::find(name).is_none() {
             let error = format!("{text}: there is no lab kernel `{name}`");
-            return Err(Failure::message(ExitCode::Usage, error).hint(
+            return Err(Failure::usage(error).hint(
                 "modrace lab list shows which there are; modrace lab build --name builds more",
             ));
         }
@@ -94,8 +67,7 @@ fn lab_kernel(text: &str, name: &str, cache: &Cache) -> Result<KernelUnderTest, 
             "is not built"
         };
         let error = format!("{text}: the lab kernel `{name}` {state}");
-        return Err(Failure::message(ExitCode::Unsupported, error)
-            .hint(format!("modrace lab build {name}")));
+        return Err(Failure::unsupported(error).hint(format!("modrace lab build {name}")));
     };
     let mut found = image_and_kdir(text, &kernel.image(), Some(&kernel.kdir()))?;
     found.provenance = Some(kernel.manifest.provenance());
@@ -109,7 +81,7 @@ fn build_tree(text: &str, tree: &Path) -> Result<KernelUnderTest, Failure> {
         .find(|path| path.is_file());
     let Some(image) = image else {
         let error = format!("{text}: no arch/x86/boot/bzImage in it");
-        return Err(Failure::message(ExitCode::Usage, error)
+        return Err(Failure::usage(error)
             .hint("build it with `make bzImage modules`, or name BZIMAGE,KDIR"));
     };
     image_and_kdir(text, &image, Some(tree))
@@ -136,14 +108,14 @@ fn installed(release: &str, root: &Path, cache: &Cache) -> Result<KernelUnderTes
         } else {
             format!("installed here: {}", known.join(", "))
         };
-        return Err(Failure::message(ExitCode::Usage, error).hint(format!(
+        return Err(Failure::usage(error).hint(format!(
             "{known}; on Debian: apt-get install linux-image-{release} linux-headers-{release}; \
              otherwise give {KERNEL_HELP}"
         )));
     }
     if !kdir.is_dir() {
         let error = format!("{release}: its headers are missing ({})", kdir.display());
-        return Err(Failure::message(ExitCode::Unsupported, error).hint(format!(
+        return Err(Failure::unsupported(error).hint(format!(
             "on Debian: apt-get install linux-headers-{release}"
         )));
     }
@@ -176,12 +148,8 @@ fn image_and_kdir(
     image: &Path,
     kdir: Option<&Path>,
 ) -> Result<KernelUnderTest, Failure> {
-    let header = BootImage::open(image)
-        .or_fail(ExitCode::Usage)
-        .map_err(|failure| failure.hint(format!("KERNEL is {KERNEL_HELP}")))?;
-    let kdir = kdir.map(Kdir::open).transpose().or_fail(ExitCode::Usage).map_err(|failure| {
-        failure.hint("KDIR is the folder where the kernel was built, after `make modules`, or its headers package's /lib/modules/RELEASE/build")
-    })?;
+    let header = BootImage::open(image)?;
+    let kdir = kdir.map(Kdir::open).transpose()?;
     if let (Some(kdir), Some(release)) = (&kdir, &header.release)
         && kdir.release() != release
     {
@@ -191,11 +159,11 @@ fn image_and_kdir(
             kdir.path().display(),
             kdir.release()
         );
-        return Err(Failure::message(ExitCode::Usage, error)
+        return Err(Failure::usage(error)
             .hint("give the KDIR of this very kernel, or build the tree again"));
     }
     // QEMU is started in another folder.
-    let image = fs::canonicalize(image).or_fail(ExitCode::Usage)?;
+    let image = fs::canonicalize(image)?;
     Ok(KernelUnderTest {
         name: text.to_owned(),
         image,

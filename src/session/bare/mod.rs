@@ -1,0 +1,253 @@
+//! `modrace run` and what goes on with it: races the kernel that it runs on.
+//! Here a run begins: the guard rails, and what is said before anything is done;
+//! `run_loop` makes the trials.
+
+mod candidate;
+pub(super) mod run_loop;
+pub(super) mod tunables;
+pub mod unit;
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use self::candidate::Candidate;
+pub use self::run_loop::OpenRun;
+use self::run_loop::RunLoop;
+pub use self::tunables::OnCrash;
+use super::control::ControlRequest;
+use super::events::Events;
+use super::exit::Failure;
+use super::finished::Finished;
+use super::request::Request;
+use super::{record, stop};
+use crate::kernel::preflight::{Facts, running_config};
+use crate::kernel::{affinity, uname};
+use crate::model::{Environment, ExitCode, Strategy};
+use crate::report::write::ReportFile;
+pub use crate::trial::bare::journal::JOURNAL_FOLDER;
+use crate::trial::bare::journal::{self, Begin, FORMAT, Journal, Record};
+
+/// What to race on this machine, and what may be done to it.
+#[derive(Clone, Debug)]
+pub struct BareRequest {
+    /// How to race.
+    pub request: Request,
+    /// The positive control, if there is one.
+    pub control: ControlRequest,
+    /// This machine may crash and lose what is not on its disk.
+    pub disposable: bool,
+    /// The running kernel's build tree; none: where its headers belong.
+    pub kdir: Option<PathBuf>,
+    /// An installed module to race.
+    pub module_name: Option<String>,
+    /// What the kernel does at an oops; none: as the machine has it.
+    pub on_crash: Option<OnCrash>,
+    /// Make the remaining trials after each reboot.
+    pub rearm: bool,
+    /// Install the systemd unit that does so.
+    pub install_unit: bool,
+    /// Where the journal is kept.
+    pub journal: PathBuf,
+    /// Time between two heartbeats in the journal, seconds.
+    pub heartbeat_s: f64,
+}
+
+impl Default for BareRequest {
+    fn default() -> Self {
+        let mut request = Request::default();
+        // A trial may cost the machine; more of them are asked for.
+        request.settings.trials = 1;
+        Self {
+            request,
+            control: ControlRequest::default(),
+            disposable: false,
+            kdir: None,
+            module_name: None,
+            on_crash: None,
+            rearm: false,
+            install_unit: false,
+            journal: JOURNAL_FOLDER.into(),
+            heartbeat_s: 1.0,
+        }
+    }
+}
+
+/// Races the kernel that this machine runs.
+pub fn run(asked: &BareRequest, events: Events<'_>) -> Result<Finished, Failure> {
+    let stop = stop::on_signals()?;
+    let facts = Facts::gather(asked.disposable);
+    // Who may not race need not be told what is wrong with the module.
+    if facts.root && facts.disposable {
+        on_this_machine(asked, 0)?;
+    }
+    refuse(&facts, true)?;
+    nothing_unfinished(&asked.journal)?;
+    let machine = uname::environment("");
+    let release = machine.kernel.release.clone().unwrap_or_default();
+    let named = candidate::named(asked, &release)?;
+    let signed = named.as_ref().is_some_and(|named| named.image.signed());
+    refuse(&facts, signed)?;
+    let candidate = match named {
+        Some(candidate) => candidate,
+        None => candidate::dummy(asked, &release, &stop)?,
+    };
+    let begin = begin(asked, &release, machine, &candidate)?;
+    let control = asked.control.read(&begin.report.settings)?;
+    announce(&begin, asked, events);
+    if asked.install_unit {
+        unit::install(&asked.journal)?;
+    } else if asked.rearm {
+        events.note(format!(
+            "after each reboot run `modrace recover --resume --journal {}`; a systemd unit that \
+             does it: modrace recover --print-unit",
+            asked.journal.display()
+        ));
+    }
+    let mut journal = Journal::create(&asked.journal)?;
+    let file = begin.report_path.clone().map(ReportFile::resume);
+    if let Some(file) = &file {
+        // An unwritable place is found now, not after an hour of racing.
+        file.save(&begin.report)?;
+    }
+    journal.append(&Record::Begin(Box::new(begin.clone())))?;
+    RunLoop {
+        report: begin.report.clone(),
+        begin,
+        journal,
+        file,
+        control,
+        events,
+    }
+    .run(0, &stop)
+}
+
+fn refuse(facts: &Facts, signed: bool) -> Result<(), Failure> {
+    facts
+        .refusal(signed)
+        .map_or(Ok(()), |refusal| Err(refusal.into()))
+}
+
+/// Nothing measured may be lost: what an earlier run has left is seen to first.
+fn nothing_unfinished(folder: &Path) -> Result<(), Failure> {
+    match journal::list(folder)?.first() {
+        None => Ok(()),
+        Some(path) => Err(Failure::unsupported(format!(
+            "an earlier run has not ended: {}",
+            path.display()
+        ))
+        .hint(format!(
+            "complete its report first: modrace recover --journal {}",
+            folder.display()
+        ))),
+    }
+}
+
+fn on_this_machine(asked: &BareRequest, mem_mib: u32) -> Result<Request, Failure> {
+    let allowed = affinity::allowed_cpus()?;
+    asked.request.clone().for_this_machine(&allowed, mem_mib)
+}
+
+fn begin(
+    asked: &BareRequest,
+    release: &str,
+    machine: Environment,
+    candidate: &Candidate,
+) -> Result<Begin, Failure> {
+    let heartbeat_s = asked.heartbeat_s;
+    if !(0.05..=60.0).contains(&heartbeat_s) {
+        return Err(Failure::usage(format!(
+            "--heartbeat {heartbeat_s} s: between 50ms and 60s, please"
+        )));
+    }
+    let started = SystemTime::now();
+    let request = on_this_machine(asked, machine.mem_mib.unwrap_or_default())?;
+    let tunables = tunables::plan(asked.on_crash);
+    let report = record::blank(
+        environment(release, machine),
+        &candidate.image,
+        request.settings,
+        request.seed,
+        started,
+    );
+    let report_path = record::report_file(&request.report, release, started)?
+        .map(|file| std::path::absolute(file.path()))
+        .transpose()
+        .map_err(|error| Failure::from(error).code(ExitCode::Usage))?;
+    Ok(Begin {
+        format: FORMAT.to_owned(),
+        report,
+        report_path,
+        module: candidate.path.clone(),
+        dependencies: candidate.dependencies.clone(),
+        rearm: asked.rearm,
+        heartbeat_s,
+        tunables,
+    })
+}
+
+fn environment(release: &str, mut machine: Environment) -> Environment {
+    let config = running_config();
+    release.clone_into(&mut machine.kernel.name);
+    machine.accel = Some("none".to_owned());
+    machine.host_cpus = machine.cpus;
+    if let Some(config) = config {
+        machine.kernel.config_sha256 = Some(config.sha256().to_owned());
+        if let Some(word) = config.preemption() {
+            machine.preemption = Some(word.to_owned());
+        }
+    }
+    machine
+}
+
+/// What will happen, what will be changed, and how the result is found again.
+fn announce(begin: &Begin, asked: &BareRequest, events: Events<'_>) {
+    let report = &begin.report;
+    let settings = &report.settings;
+    events.note(format!(
+        "this run is meant to crash this machine ({}): {} trial(s) of at most {} s, on {} CPUs",
+        report.environment.kernel.name, settings.trials, settings.duration_s, settings.smp
+    ));
+    if let Some(crowding) = settings.crowding() {
+        events.note(crowding);
+    }
+    events.note(format!(
+        "if the kernel has the bug: {}",
+        tunables::prospect(&begin.tunables)
+    ));
+    let module = begin.module.file_stem().unwrap_or_default();
+    let changed: Vec<&str> = begin
+        .tunables
+        .iter()
+        .filter(|tunable| tunable.during != tunable.before)
+        .map(|tunable| tunable.path.as_str())
+        .collect();
+    events.note(format!(
+        "it loads and unloads {} (which taints the kernel until the next boot){}{}; unless the \
+         machine dies, all else is put back",
+        module.to_string_lossy(),
+        if changed.is_empty() {
+            String::new()
+        } else {
+            format!(", sets {}", changed.join(" and "))
+        },
+        match settings.strategy {
+            Strategy::AsReported => "",
+            _ => ", and sets what the chaos techniques need (modrace list chaos)",
+        }
+    ));
+    let report_at = begin
+        .report_path
+        .as_ref()
+        .map_or("stdout".to_owned(), |path| path.display().to_string());
+    events.note(format!(
+        "the report goes to {report_at}, the journal to {} every {} s; if the machine dies, \
+         after the reboot: modrace recover{}",
+        asked.journal.display(),
+        begin.heartbeat_s,
+        if asked.journal == Path::new(JOURNAL_FOLDER) {
+            String::new()
+        } else {
+            format!(" --journal {}", asked.journal.display())
+        }
+    ));
+}

@@ -1,0 +1,238 @@
+//! `modrace recover`: after a machine died in a run, finds what is left of it,
+//! works out what happened, completes the report, and goes on if told to.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::killpg;
+use nix::unistd::{Pid, geteuid};
+
+use super::bare::run_loop::{self, RunLoop, copies};
+use super::bare::tunables;
+use super::events::Events;
+use super::exit::Failure;
+use super::finished::Finished;
+use super::{record, stop};
+use crate::kernel::module;
+use crate::kernel::preflight::{TAINT_DIE, taint};
+use crate::kernel::pstore::{self, FoundLog};
+use crate::kernel::uname::boot_id;
+use crate::model::{ExitCode, Outcome};
+use crate::report::write::ReportFile;
+use crate::trial::bare::journal::{self, Journal, Record};
+use crate::trial::bare::recovery::{Evidence, Machine, OpenTrial, Recovery};
+
+/// Completes each run that has left a journal in `folder`, and hands it to
+/// `show`. With `resume`, makes the trials that are left. Returns the worst of
+/// their exit codes. A journal that cannot be recovered keeps none of the others
+/// from it; the first such failure is the result.
+pub fn each(
+    folder: &Path,
+    resume: bool,
+    events: Events<'_>,
+    show: &mut dyn FnMut(Finished) -> Result<(), Failure>,
+) -> Result<ExitCode, Failure> {
+    if !geteuid().is_root() {
+        return Err(
+            Failure::unsupported("not root: what a run leaves behind is root's")
+                .hint("sudo modrace recover"),
+        );
+    }
+    let left = journal::list(folder)?;
+    if left.is_empty() {
+        events.note(format!(
+            "nothing to recover: no journal in {}",
+            folder.display()
+        ));
+    }
+    let mut worst = ExitCode::Survived;
+    let mut failed: Option<Failure> = None;
+    for path in left {
+        let done = one(&path, resume, events).and_then(|finished| {
+            let Some(finished) = finished else {
+                return Ok(());
+            };
+            worst = worst.worse(finished.exit);
+            show(finished)
+        });
+        match (done, &failed) {
+            (Ok(()), _) => {}
+            (Err(failure), None) => failed = Some(failure),
+            (Err(failure), Some(_)) => events.note(format!("{:#}", failure.error)),
+        }
+    }
+    failed.map_or(Ok(worst), Err)
+}
+
+/// Completes one run; none if nothing is missing.
+fn one(path: &Path, resume: bool, events: Events<'_>) -> Result<Option<Finished>, Failure> {
+    let (journal, found) = Journal::resume(path)?;
+    if found.torn_bytes > 0 {
+        events.note(format!(
+            "{}: the last {} bytes were torn off and are left out",
+            path.display(),
+            found.torn_bytes
+        ));
+    }
+    let recovery = Recovery::read(found.records);
+    let Some(mut recovery) = recovery.filter(|recovery| !recovery.ended) else {
+        // Either nothing had begun, or all is in the report.
+        events.note(format!("{}: nothing is missing", path.display()));
+        journal.remove()?;
+        return Ok(None);
+    };
+    let mut report = recovery.begin.report.clone();
+    report.trials = std::mem::take(&mut recovery.trials);
+    let next =
+        u32::try_from(report.trials.len()).unwrap_or(u32::MAX) + u32::from(recovery.open.is_some());
+    let file = match &recovery.begin.report_path {
+        Some(path) => ReportFile::resume(path.clone()),
+        // It was to go to stdout, which is gone.
+        None => ReportFile::at(path.with_extension("json")),
+    };
+    let mut run = RunLoop {
+        begin: recovery.begin,
+        report,
+        journal,
+        file: Some(file),
+        // Whoever resumes a run sets it against its control by
+        // `report compare`.
+        control: None,
+        events,
+    };
+    if let Some(open) = recovery.open {
+        settle(&mut run, &open)?;
+    }
+    let asked = run.report.settings.trials;
+    let goes_on = run
+        .report
+        .trials
+        .iter()
+        .all(|trial| matches!(trial.outcome, Outcome::Survived | Outcome::Crashed));
+    if resume && run.begin.rearm && next < asked && goes_on {
+        if taint() & TAINT_DIE != 0 {
+            return Err(
+                Failure::unsupported("this kernel has crashed since it booted (taint D)")
+                    .hint("reboot, then: modrace recover --resume"),
+            );
+        }
+        events.note(format!("going on with trial {} of {asked}", next + 1));
+        let stop = stop::on_signals()?;
+        return run.run(next, &stop).map(Some);
+    }
+    run.conclude(false).map(Some)
+}
+
+/// Gives the open trial its outcome, on the evidence there is.
+fn settle(run: &mut RunLoop<'_>, open: &OpenTrial) -> Result<(), Failure> {
+    let same_boot = open.start.boot_id == boot_id();
+    let died = taint() & TAINT_DIE != 0;
+    let (machine, logs) = if same_boot {
+        if !died {
+            put_back(run, open)?;
+        }
+        // The log of this boot is still in the kernel.
+        (Machine::SameBoot { died }, this_boot())
+    } else {
+        let mut logs = pstore::new_logs(open.old_logs());
+        logs.extend(pstore::journald(&open.start.boot_id));
+        (Machine::Rebooted, logs)
+    };
+    let evidence: Vec<Evidence<'_>> = logs
+        .iter()
+        .map(|log| Evidence {
+            source: &log.source,
+            bytes: &log.bytes,
+        })
+        .collect();
+    let (mut trial, showing) = open.decide(run.begin.heartbeat_s, &evidence, machine);
+    trial.notes.extend(run.report.settings.crowding());
+    let showing: Vec<&FoundLog> = showing.into_iter().map(|index| &logs[index]).collect();
+    if !showing.is_empty() {
+        trial.console = keep(run, open.start.index, &showing)?;
+    }
+    run.events.note(format!(
+        "trial {}: {}: {}",
+        trial.index + 1,
+        trial.outcome.as_str(),
+        trial.reason
+    ));
+    run_loop::replace(&mut run.report.trials, trial.clone());
+    record::update(&mut run.report);
+    if let Some(file) = &run.file {
+        file.save(&run.report)?;
+    }
+    run.journal.append(&Record::Outcome(Box::new(trial)))?;
+    // Only now is the text safe elsewhere.
+    for log in showing {
+        if let Err(error) = pstore::remove(&log.records) {
+            run.events
+                .note(format!("a pstore record could not be removed: {error}"));
+        }
+    }
+    // They may be gone.
+    let _ = fs::remove_dir_all(copies(run.journal.path()));
+    Ok(())
+}
+
+/// What is still in the kernel's own buffer.
+fn this_boot() -> Vec<FoundLog> {
+    let text = crate::kernel::kmsg::everything();
+    text.ok()
+        .map(|bytes| FoundLog {
+            source: "kmsg".to_owned(),
+            bytes,
+            records: Vec::new(),
+        })
+        .into_iter()
+        .collect()
+}
+
+/// Keeps the logs that show the crash beside the report, in one file, the one
+/// that decided first. Returns its name there.
+fn keep(run: &RunLoop<'_>, index: u32, logs: &[&FoundLog]) -> Result<Option<String>, Failure> {
+    let Some(file) = &run.file else {
+        return Ok(None);
+    };
+    let folder = file.logs();
+    let path = folder.join(format!("trial-{index:04}.console.log"));
+    let write = || {
+        fs::create_dir_all(&folder)?;
+        let mut file = File::create(&path)?;
+        for log in logs {
+            writeln!(file, "# {}", log.source)?;
+            file.write_all(&log.bytes)?;
+        }
+        file.sync_all()?;
+        File::open(&folder)?.sync_all()
+    };
+    write()?;
+    let folder = folder.file_name().map(PathBuf::from).unwrap_or_default();
+    let name = folder.join(path.file_name().unwrap_or_default());
+    Ok(Some(name.display().to_string()))
+}
+
+/// Puts back what a run that was killed left changed. The kernel is in order.
+fn put_back(run: &RunLoop<'_>, open: &OpenTrial) -> Result<(), Failure> {
+    if let Ok(group) = i32::try_from(open.start.racer) {
+        // It dies with its watcher; this waits for it.
+        for _ in 0..100 {
+            if killpg(Pid::from_raw(group), None).is_err() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    }
+    let raced = run.report.module.as_ref().map(|module| &*module.name);
+    for name in module::left_loaded(raced.unwrap_or_default())? {
+        match module::unload_by_name(&name) {
+            Ok(()) => run.events.note(format!("unloaded {name}")),
+            Err(errno) => run.events.note(format!("{name} is still loaded: {errno}")),
+        }
+    }
+    for path in tunables::put_back(&run.begin.tunables) {
+        run.events.note(format!("{path} could not be put back"));
+    }
+    Ok(())
+}

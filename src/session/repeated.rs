@@ -1,0 +1,117 @@
+//! `modrace vm`: trials of one kernel inside disposable virtual machines, the
+//! same again and again.
+
+use std::sync::atomic::Ordering;
+
+use super::control::ControlRequest;
+use super::events::Events;
+use super::exit::Failure;
+use super::finished::Finished;
+use super::prepared_kernel::{Preparation, PreparedKernel};
+use super::record;
+use super::request::Request;
+use crate::model::Report;
+use crate::report::write::ReportFile;
+use crate::trial::{Event, Schedule, Turn, VmTrial, campaign};
+
+/// Races the kernel that an argument names. The report is saved after each
+/// trial.
+pub fn run(
+    mut request: Request,
+    kernel: &str,
+    control: &ControlRequest,
+    events: Events<'_>,
+) -> Result<Finished, Failure> {
+    request.check_for_vms()?;
+    let settings = &mut request.settings;
+    settings.jobs = settings.jobs.min(settings.trials);
+    let control = control.read(settings)?;
+    let preparation = Preparation::new(request, events)?;
+    let file = preparation.report_file(kernel)?;
+    let logs = file.as_ref().map(ReportFile::logs);
+    let prepared = preparation.prepare(kernel, logs)?;
+    let mut report = preparation.report(&prepared);
+    if let Some(file) = &file {
+        // An unwritable place is found now, not after an hour of racing.
+        file.save(&report)?;
+    }
+    let interrupted = race(&preparation, &prepared, &mut report, file.as_ref())?;
+    let mut exit = record::conclude(&mut report, interrupted);
+    if let Some(control) = control.filter(|_| !interrupted) {
+        report = control.apply(report)?;
+        exit = record::exit_code(&report);
+    }
+    Ok(Finished::new(report, exit, file))
+}
+
+/// Performs the trials. True if a signal ended it early.
+fn race(
+    preparation: &Preparation<'_>,
+    prepared: &PreparedKernel,
+    report: &mut Report,
+    file: Option<&ReportFile>,
+) -> Result<bool, Failure> {
+    let (trials, jobs) = (report.settings.trials, report.settings.jobs);
+    let (stop, events) = (&*preparation.stop, preparation.events);
+    events.emit(Event::RunStarted {
+        name: report.environment.kernel.name.clone(),
+        trials,
+    });
+    let mut schedule = Repeated {
+        prepared,
+        report,
+        file,
+        events,
+        started: 0,
+        trials,
+        failed: None,
+    };
+    campaign::run(jobs, stop, &mut schedule, |index, give_up, tell| {
+        prepared.trials.run(VmTrial { index }, give_up, tell)
+    })?;
+    events.emit(Event::RunEnded);
+    match schedule.failed {
+        Some(failure) => Err(failure.hint("the report of the trials before this one is intact")),
+        None => Ok(stop.load(Ordering::Relaxed)),
+    }
+}
+
+/// The schedule: the same trial again and again.
+struct Repeated<'a> {
+    prepared: &'a PreparedKernel,
+    report: &'a mut Report,
+    file: Option<&'a ReportFile>,
+    events: Events<'a>,
+    started: u32,
+    trials: u32,
+    /// Why the report could not be saved, the first time.
+    failed: Option<Failure>,
+}
+
+impl Schedule for Repeated<'_> {
+    type Key = u32;
+
+    fn next(&mut self) -> Turn<u32> {
+        if self.started == self.trials || self.failed.is_some() {
+            return Turn::Stop;
+        }
+        self.started += 1;
+        Turn::Start(self.started - 1)
+    }
+
+    fn hear(&mut self, _: u32, event: Event) -> bool {
+        self.events.emit(event.clone());
+        let Event::Finished(trial) = event else {
+            return self.failed.is_none();
+        };
+        self.report.trials.push(*trial);
+        self.report.trials.sort_by_key(|trial| trial.index);
+        self.prepared
+            .learn(&mut self.report.environment, &mut self.report.module);
+        record::update(self.report);
+        if let Some(Err(error)) = self.file.map(|file| file.save(self.report)) {
+            self.failed.get_or_insert_with(|| error.into());
+        }
+        self.failed.is_none()
+    }
+}

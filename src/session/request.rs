@@ -1,0 +1,220 @@
+//! What a command is asked to do: plain values with their defaults, whoever
+//! asks. Every limit is checked here, once, before anything is built or booted.
+
+use std::path::PathBuf;
+
+use super::exit::Failure;
+use crate::model::{Accel, ChaosChoice, DEFAULT_TARGET, MAX_SEED, Oracle, Settings, Strategy};
+use crate::procfs::cpus::CpuList;
+use crate::race::targets;
+use crate::recorder::MAX_WORKERS;
+
+/// Trials of a run.
+pub const DEFAULT_TRIALS: u32 = 5;
+/// Longest trial, seconds.
+pub const DEFAULT_DURATION_S: f64 = 60.0;
+/// Virtual CPUs of a guest.
+pub const DEFAULT_SMP: u32 = 4;
+/// Memory of a guest, MiB.
+pub const DEFAULT_MEM_MIB: u32 = 512;
+/// How sure to be of a comparison.
+pub const DEFAULT_CONFIDENCE: f64 = 0.999;
+/// Other modules that a guest may have loaded.
+const MAX_BACKGROUND: u32 = 4000;
+/// Longest race: beyond a year a typing error is likelier.
+const MAX_DURATION_S: f64 = 366.0 * 86400.0;
+
+/// What to race and how.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// How to race, and on what machine.
+    pub settings: Settings,
+    /// The run's seed.
+    pub seed: u64,
+    /// A module file to race; none: the dummy module, built for the kernel.
+    pub module: Option<PathBuf>,
+    /// Where the report goes.
+    pub report: Destination,
+    /// The QEMU program; none: the one on `PATH`.
+    pub qemu: Option<PathBuf>,
+    /// Keep what is needed to boot a trial again by hand.
+    pub keep: bool,
+}
+
+/// Where a report goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Destination {
+    /// A file below `reports/`, named after the moment, the kernel and the
+    /// verdict.
+    #[default]
+    Named,
+    /// This file.
+    File(PathBuf),
+    /// Standard output, as JSON.
+    Stdout,
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Self {
+            settings: Settings {
+                trials: DEFAULT_TRIALS,
+                duration_s: DEFAULT_DURATION_S,
+                jobs: 1,
+                smp: DEFAULT_SMP,
+                cpus: Vec::new(),
+                mem_mib: DEFAULT_MEM_MIB,
+                accel: Accel::Auto,
+                loaders: 1,
+                readers: 1,
+                strategy: Strategy::Auto,
+                chaos: ChaosChoice::Auto,
+                arms: Vec::new(),
+                background_modules: 0,
+                append: String::new(),
+                oracle: Oracle::Crash,
+                target: DEFAULT_TARGET.to_owned(),
+            },
+            seed: 0,
+            module: None,
+            report: Destination::Named,
+            qemu: None,
+            keep: false,
+        }
+    }
+}
+
+impl Request {
+    /// Checks the request for disposable VMs.
+    pub fn check_for_vms(&self) -> Result<(), Failure> {
+        let settings = &self.settings;
+        self.check_race()?;
+        at_least_one(&[("--smp", settings.smp), ("--jobs", settings.jobs)])?;
+        if settings.smp > 255 {
+            return usage(format!(
+                "--smp {}: QEMU's pc machine has at most 255",
+                settings.smp
+            ));
+        }
+        if settings.mem_mib < 64 {
+            return usage(format!(
+                "--mem-mib {}: a guest needs at least 64",
+                settings.mem_mib
+            ));
+        }
+        let guests: Vec<usize> = (0..settings.smp as usize).collect();
+        self.check_cpus(&guests, "the guest has", "--smp gives it more")
+    }
+
+    /// Checks the request for this machine, of whose CPUs this process may use
+    /// those `allowed`, and notes what it is raced on.
+    pub fn for_this_machine(mut self, allowed: &[usize], mem_mib: u32) -> Result<Self, Failure> {
+        self.check_race()?;
+        let way_out = "cgroups and taskset decide about that";
+        self.check_cpus(allowed, "this process may use", way_out)?;
+        let settings = &mut self.settings;
+        let cpus = match settings.cpus.len() {
+            0 => allowed.len(),
+            asked => asked,
+        };
+        settings.smp = u32::try_from(cpus).unwrap_or(u32::MAX);
+        settings.mem_mib = mem_mib;
+        settings.jobs = 1;
+        settings.accel = Accel::None;
+        settings.append.clear();
+        Ok(self)
+    }
+
+    /// Checks how to race, wherever that is.
+    fn check_race(&self) -> Result<(), Failure> {
+        let settings = &self.settings;
+        at_least_one(&[
+            ("--trials", settings.trials),
+            ("--loaders", settings.loaders),
+            ("--readers", settings.readers),
+        ])?;
+        let duration_s = settings.duration_s;
+        if !(0.1..=MAX_DURATION_S).contains(&duration_s) {
+            return usage(format!(
+                "--duration {duration_s} s: between 100ms and a year, please"
+            ));
+        }
+        let workers = u64::from(settings.loaders) + u64::from(settings.readers);
+        if workers > MAX_WORKERS as u64 {
+            return usage(format!(
+                "--loaders {} and --readers {}: at most {MAX_WORKERS} workers in all",
+                settings.loaders, settings.readers
+            ));
+        }
+        if settings.background_modules > MAX_BACKGROUND {
+            return usage(format!(
+                "--background-modules {}: at most {MAX_BACKGROUND}",
+                settings.background_modules
+            ));
+        }
+        if self.seed > MAX_SEED {
+            return usage(format!(
+                "--seed: at most {MAX_SEED} (2^53 - 1), so that JSON keeps it whole"
+            ));
+        }
+        let shows_lines =
+            targets::named(&settings.target).is_some_and(|target| target.prints_m_show);
+        if settings.oracle == Oracle::NearMiss && !shows_lines {
+            return usage(format!(
+                "--oracle near-miss with --target {}: near misses are read off the lines that \
+                 m_show() prints, and only {DEFAULT_TARGET} has them",
+                settings.target
+            ));
+        }
+        Ok(())
+    }
+
+    /// Checks the CPUs asked for against those that there are.
+    fn check_cpus(&self, there_are: &[usize], whose: &str, way_out: &str) -> Result<(), Failure> {
+        let asked = &self.settings.cpus;
+        match asked.iter().find(|cpu| !there_are.contains(cpu)) {
+            None => Ok(()),
+            Some(cpu) => Err(Failure::usage(format!(
+                "--cpus {}: there is no CPU {cpu}, {whose} CPUs {}",
+                CpuList::from(asked.as_slice()),
+                CpuList::from(there_are)
+            ))
+            .hint(way_out)),
+        }
+    }
+}
+
+fn usage<T>(text: String) -> Result<T, Failure> {
+    Err(Failure::usage(text))
+}
+
+fn at_least_one(options: &[(&str, u32)]) -> Result<(), Failure> {
+    match options.iter().find(|(_, value)| *value == 0) {
+        Some((option, _)) => usage(format!("{option} 0: at least 1 is needed")),
+        None => Ok(()),
+    }
+}
+
+/// Checks how sure to be of a comparison.
+pub fn check_confidence(confidence: f64) -> Result<(), Failure> {
+    if (0.5..1.0).contains(&confidence) {
+        return Ok(());
+    }
+    usage(format!(
+        "--confidence {confidence}: between 0.5 and 1, 1 not included"
+    ))
+}
+
+/// Trials at once that give each virtual CPU a host CPU, at least one.
+pub fn default_jobs(smp: u32) -> u32 {
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
+    cpus.checked_div(smp).unwrap_or(1).max(1)
+}
+
+/// A seed that no other run has.
+pub fn new_seed() -> Result<u64, Failure> {
+    let random = getrandom::u64()
+        .map_err(|error| Failure::broken(format!("no random numbers for a seed: {error}")))?;
+    Ok(random & MAX_SEED)
+}

@@ -47,7 +47,8 @@ pub struct Instruction {
     pub text: String,
     /// Where control goes.
     pub flow: Flow,
-    /// What it writes to memory itself; a call's return address is no write.
+    /// What it writes to memory itself: not a call's return address, nor what
+    /// it writes under the bus lock.
     pub write: Option<Write>,
 }
 
@@ -97,7 +98,8 @@ fn flow(iced: &Iced) -> Flow {
 
 fn write(iced: &Iced, factory: &mut InstructionInfoFactory) -> Option<Write> {
     let stack = |register| matches!(register, Register::RSP | Register::ESP);
-    if matches!(flow(iced), Flow::Call(_)) {
+    // A locked read-modify-write is a counter or a lock, no store of a state.
+    if matches!(flow(iced), Flow::Call(_)) || iced.has_lock_prefix() {
         return None;
     }
     let info = factory.info(iced);

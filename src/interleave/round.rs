@@ -312,9 +312,10 @@ impl Driver<'_> {
                 }
                 self.check()?;
                 let look = self.machine.look(side);
-                if last.as_ref() != Some(&look) {
+                let seen_here = self.same_wait(&look);
+                if last.as_ref() != Some(&seen_here) {
                     changed = Instant::now();
-                    last = Some(look.clone());
+                    last = Some(seen_here);
                 }
                 if let Some(other) = stopped {
                     let seen = self.see(side, other, &look, changed);
@@ -338,6 +339,15 @@ impl Driver<'_> {
             }
             Machine::nap();
         }
+    }
+
+    /// A look at a side in which turns of a loop that waits are no change.
+    fn same_wait(&self, look: &Look) -> Look {
+        let mut same = look.clone();
+        if look.running && waits_for_every_cpu(look.block, self.arch, &self.layout.symbols) {
+            (same.block, same.progress) = (0, 0);
+        }
+        same
     }
 
     fn see(&self, side: usize, other: usize, look: &Look, changed: Instant) -> Seen {

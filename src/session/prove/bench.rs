@@ -21,7 +21,7 @@ use crate::vm::{Qemu, VmSpec};
 /// Where the guest finds the module without its parameters.
 const WITHOUT_PARAMETERS: &str = "/modrace/without-parameters.ko";
 /// The fewest virtual CPUs: one for each side.
-pub const FEWEST_CPUS: u32 = 2;
+pub(super) const FEWEST_CPUS: u32 = 2;
 
 /// What is to be proved, and with what.
 #[derive(Debug)]

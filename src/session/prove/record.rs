@@ -4,6 +4,7 @@
 use super::bench::Bench;
 use super::sweep::{Found, Reduced, index_of, who};
 use crate::interleave::coverage::{Coverage, Looked};
+use crate::interleave::decode::{Flow, Instruction, find};
 use crate::interleave::machine::{LOADER, READER};
 use crate::interleave::points::Point;
 use crate::interleave::round::{Moment, Wait};
@@ -132,19 +133,22 @@ fn side(bench: &Bench<'_>, found: &Found, side: usize, lines: &Lines) -> ProofSi
         if form > 0 && !found.differs[form] {
             continue;
         }
-        points.extend(of_form[side].iter().map(|one| ProofPoint {
-            place: layout.symbols.show(one.address),
-            source: lines.at(one.address),
-            instruction: instruction(bench, one),
-            state: one.state.map(|written| {
-                if written {
-                    StateTouch::Write
-                } else {
-                    StateTouch::Read
-                }
-            }),
-            lock: takes_lock(bench, one),
-            form: form as u64,
+        points.extend(of_form[side].iter().map(|one| {
+            ProofPoint {
+                place: layout.symbols.show(one.address),
+                source: lines.at(one.address),
+                instruction: find(&found.code[side], one.address)
+                    .map_or_else(String::new, |code| told(bench, code)),
+                state: one.state.map(|written| {
+                    if written {
+                        StateTouch::Write
+                    } else {
+                        StateTouch::Read
+                    }
+                }),
+                lock: takes_lock(bench, one),
+                form: form as u64,
+            }
         }));
     }
     ProofSide {
@@ -159,10 +163,10 @@ fn side(bench: &Bench<'_>, found: &Found, side: usize, lines: &Lines) -> ProofSi
 }
 
 /// An instruction; a call by the name of what it calls.
-fn instruction(bench: &Bench<'_>, point: &Point) -> String {
-    match point.calls {
-        Some(target) => format!("call {}", bench.known.layout.symbols.show(target)),
-        None => squeezed(&point.text),
+fn told(bench: &Bench<'_>, one: &Instruction) -> String {
+    match one.flow {
+        Flow::Call(Some(target)) => format!("call {}", bench.known.layout.symbols.show(target)),
+        _ => squeezed(&one.text),
     }
 }
 
@@ -186,7 +190,7 @@ fn never_ran(
     for side in [LOADER, READER] {
         let mut offsets = vec![row.state_offset];
         for point in found.points.iter().flat_map(|points| &points[side]) {
-            let code = crate::interleave::decode::find(&found.code[side], point.address);
+            let code = find(&found.code[side], point.address);
             if point.state == Some(true)
                 && let Some(write) = code.and_then(|one| one.write)
                 && !offsets.contains(&write.offset)
@@ -222,6 +226,7 @@ fn never_ran(
 /// What crashed, told by its steps.
 pub(super) fn failure(
     bench: &Bench<'_>,
+    found: &Found,
     schedule: &Schedule,
     number: usize,
     found_after_s: f64,
@@ -238,7 +243,7 @@ pub(super) fn failure(
     let mut steps: Vec<ProofStep> = Vec::new();
     for moment in moments {
         let again = steps.iter().any(|step| step.side == who(moment.side));
-        steps.push(step(bench, moment, again, &lines));
+        steps.push(step(bench, found, moment, again, &lines));
     }
     if let Some(last) = last_step(&reduced, crash.as_ref()) {
         steps.push(last);
@@ -264,14 +269,24 @@ pub(super) fn failure(
     }
 }
 
-fn step(bench: &Bench<'_>, moment: &Moment, again: bool, lines: &Lines) -> ProofStep {
+fn step(
+    bench: &Bench<'_>,
+    found: &Found,
+    moment: &Moment,
+    again: bool,
+    lines: &Lines,
+) -> ProofStep {
+    let here = || {
+        let code = &found.code[moment.side];
+        find(code, moment.at).map_or_else(String::new, |one| told(bench, one))
+    };
     let begun = match (again, index_of(who(moment.side)) == LOADER) {
         (true, _) => "goes on",
         (false, true) => "calls delete_module()",
         (false, false) => "reads /proc/modules",
     };
     let text = match &moment.wait {
-        Wait::Stopped => format!("{begun}, stands before"),
+        Wait::Stopped => format!("{begun}, stands before `{}`", here()),
         Wait::Ended => format!("{begun}; its call comes back, after"),
         Wait::Standing(standing) => format!(
             "{begun}, waits in {}{} for {}, after",

@@ -24,6 +24,8 @@ const UNDISTURBED: u32 = 2;
 const TRIES: u32 = 3;
 /// The same where another task held up the side's CPU, which is chance.
 const TRIES_HELD_UP: u32 = 20;
+/// Undecided schedules after which no more are forced.
+const MOST_UNDECIDED: usize = 10;
 /// Between two words on the way.
 const TELL_EVERY: Duration = Duration::from_secs(15);
 
@@ -110,6 +112,7 @@ fn all(bench: &Bench<'_>, events: Events<'_>) -> Result<Proved, ProveError> {
             let schedule = &sweep.schedules[number];
             Some(record::failure(
                 bench,
+                &found,
                 schedule,
                 number,
                 schedules_s,
@@ -308,8 +311,17 @@ impl Sweep<'_> {
             if crashed {
                 return Ok(());
             }
+            // What cannot be decided again and again cannot at all here.
+            if self.undecided() >= MOST_UNDECIDED {
+                return Ok(());
+            }
         }
         Ok(())
+    }
+
+    fn undecided(&self) -> usize {
+        let undecided = |one: &&Schedule| one.outcome == ScheduleOutcome::NotDecided;
+        self.schedules.iter().filter(undecided).count()
     }
 
     fn crashed_at(&self) -> Option<usize> {

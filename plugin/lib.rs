@@ -13,6 +13,10 @@
 //! build.rs, with rustc alone.
 #![no_std]
 #![deny(clippy::undocumented_unsafe_blocks)]
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "indices of sides, CPUs and events, which are small"
+)]
 
 mod page;
 
@@ -20,7 +24,7 @@ use core::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-use page::{BEGINS, CPUS, EVENTS, Page, RANGES, RECENT, SIDES, Side, call, event, kind, stop};
+use page::{BEGINS, EVENTS, Page, RANGES, RECENT, SIDES, Side, call, event, kind, stop};
 
 #[repr(C)]
 struct Block {
@@ -80,8 +84,7 @@ unsafe extern "C" {
         offset: i64,
     ) -> *mut c_void;
     fn clock_gettime(clock: c_int, time: *mut Timespec) -> c_int;
-    fn nanosleep(time: *const Timespec, left: *mut Timespec) -> c_int;
-    fn prctl(option: c_int, ...) -> c_int;
+    fn syscall(number: c_long, ...) -> c_long;
     fn abort() -> !;
 }
 
@@ -90,9 +93,17 @@ const O_CLOEXEC: c_int = 0o2_000_000;
 const PROT_READ_WRITE: c_int = 3;
 const MAP_SHARED: c_int = 1;
 const CLOCK_MONOTONIC: c_int = 1;
-const PR_SET_TIMERSLACK: c_int = 29;
-/// Between two looks of a side that is stopped, ns.
-const NAP_NS: c_long = 5_000;
+#[cfg(target_arch = "x86_64")]
+const SYS_FUTEX: c_long = 202;
+#[cfg(target_arch = "aarch64")]
+const SYS_FUTEX: c_long = 98;
+/// Not the private one: the host wakes from another process.
+const FUTEX_WAIT: c_int = 0;
+/// Between two looks of a side that is stopped and was not woken.
+static LOOK_EVERY: Timespec = Timespec {
+    seconds: 0,
+    nanoseconds: 20_000_000,
+};
 
 /// The version of the plugin API that this is written for.
 #[unsafe(no_mangle)]
@@ -110,17 +121,17 @@ fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
 /// Called by QEMU when it has loaded the plugin. Other than 0: QEMU ends.
 ///
 /// # Safety
-/// QEMU hands over `argc` strings in `argv`.
+/// QEMU hands over `count` strings in `arguments`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qemu_plugin_install(
     id: PluginId,
     _info: *const c_void,
-    argc: c_int,
-    argv: *const *const c_char,
+    count: c_int,
+    arguments: *const *const c_char,
 ) -> c_int {
-    for index in 0..usize::try_from(argc).unwrap_or(0) {
-        // SAFETY: QEMU hands over `argc` strings that end in NUL.
-        let argument = unsafe { CStr::from_ptr(*argv.add(index)) };
+    for index in 0..usize::try_from(count).unwrap_or(0) {
+        // SAFETY: QEMU hands over `count` strings that end in NUL.
+        let argument = unsafe { CStr::from_ptr(*arguments.add(index)) };
         let Some(path) = argument.to_bytes_with_nul().strip_prefix(b"page=") else {
             continue;
         };
@@ -444,9 +455,6 @@ fn stop_at(page: &Page, side: &Side, address: u64, after: u32) {
     if asked.passes.load(Ordering::Relaxed) != asked.pass.load(Ordering::Relaxed) {
         return;
     }
-    // The default slack of 50 us would be ten naps. Best effort.
-    // SAFETY: plain system call on the calling thread.
-    let _slack = unsafe { prctl(PR_SET_TIMERSLACK, 1 as core::ffi::c_ulong) };
     let deadline = now_ns().saturating_add(page.limit_ns.load(Ordering::Relaxed));
     asked.state.store(stop::STOPPED, Ordering::Release);
     while asked.state.load(Ordering::Acquire) == stop::STOPPED {
@@ -459,12 +467,19 @@ fn stop_at(page: &Page, side: &Side, address: u64, after: u32) {
             );
             return;
         }
-        let nap = Timespec {
-            seconds: 0,
-            nanoseconds: NAP_NS,
+        // SAFETY: the word and the time are valid for the call. Woken early or
+        // not at all, the loop looks again.
+        let _woken = unsafe {
+            syscall(
+                SYS_FUTEX,
+                asked.state.as_ptr(),
+                FUTEX_WAIT,
+                stop::STOPPED,
+                &raw const LOOK_EVERY,
+                ptr::null::<u32>(),
+                0,
+            )
         };
-        // SAFETY: the pointer is valid for the call.
-        let _interrupted = unsafe { nanosleep(&raw const nap, ptr::null_mut()) };
     }
 }
 
@@ -472,5 +487,3 @@ fn stop_at(page: &Page, side: &Side, address: u64, after: u32) {
 fn add(counter: &core::sync::atomic::AtomicU64) {
     counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
 }
-
-const _: () = assert!(CPUS <= u32::MAX as usize && SIDES < u32::MAX as usize);

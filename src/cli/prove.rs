@@ -19,6 +19,9 @@ pub(super) struct Args {
     /// named first stops first, such as L22,R18 or 22,18
     #[arg(long, value_name = "J,K", value_parser = schedule)]
     schedule: Option<OneSchedule>,
+    /// Stop the guest where that schedule stands, for a debugger to attach
+    #[arg(long, requires = "schedule")]
+    gdb: bool,
     /// Unload this module (.ko), not the dummy module; it must taint the kernel
     #[arg(long, value_name = "FILE")]
     module: Option<PathBuf>,
@@ -73,6 +76,10 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
     };
     args.machine.add_to(&mut request);
     let listener = |event| ui.hear(event);
+    if let (true, Some(schedule)) = (args.gdb, args.schedule) {
+        prove::debug(request, &args.kernel, schedule, Events::to(&listener))?;
+        return Ok(ExitCode::Survived);
+    }
     let finished = prove::run(request, &args.kernel, args.schedule, Events::to(&listener))?;
     ui.finished(finished, args.json)
 }

@@ -61,7 +61,7 @@ pub fn serve(plan: &LockStepPlan, page: &'static LockStep) -> io::Result<()> {
     page.magic.store(LOCK_STEP_MAGIC, Ordering::Release);
     let mut round = 0;
     loop {
-        round = patiently(&page.round, round + 1);
+        round = wait_for(&page.round, round + 1);
         set_up(page, round, &forms);
     }
 }
@@ -78,7 +78,7 @@ fn set_up(page: &LockStep, round: u64, forms: &[ModuleFile]) {
     page.module.store(address, Ordering::Relaxed);
     page.loaded.store(round, Ordering::Release);
     for ended in &page.ended {
-        patiently(ended, round);
+        wait_for(ended, round);
     }
     while unload_by_name(module.name()).is_err() {
         thread::sleep(Duration::from_millis(1));
@@ -91,9 +91,9 @@ fn unload_on(cpu: usize, page: &LockStep, name: &CStr) {
     let _best_effort = affinity::pin_to(cpu);
     let mut round = 0;
     loop {
-        round = at_once(&page.loaded, round + 1);
+        round = wait_for(&page.loaded, round + 1);
         page.ready[0].store(round, Ordering::Release);
-        at_once(&page.begin[0], round);
+        wait_for(&page.begin[0], round);
         let name = if page.names.load(Ordering::Acquire) == NAMES_NOTHING {
             NOTHING
         } else {
@@ -110,10 +110,10 @@ fn read_on(cpu: usize, page: &LockStep) {
     let _best_effort = affinity::pin_to(cpu);
     let mut round = 0;
     loop {
-        round = at_once(&page.loaded, round + 1);
+        round = wait_for(&page.loaded, round + 1);
         let file = File::open(READ);
         page.ready[1].store(round, Ordering::Release);
-        at_once(&page.begin[1], round);
+        wait_for(&page.begin[1], round);
         let mut byte = [0];
         // One byte at offset 0: seq_file shows the first record, no other.
         let read = file.and_then(|file| file.read_at(&mut byte, 0));
@@ -126,25 +126,16 @@ fn read_on(cpu: usize, page: &LockStep) {
     }
 }
 
-/// Waits for a round, looking again and again: a side must begin at once.
-fn at_once(word: &AtomicU64, round: u64) -> u64 {
+/// Waits for a round, asleep between two looks: the host decides the order, so
+/// nothing has to be fast here, and a loop would take CPU time from the side
+/// that is on.
+fn wait_for(word: &AtomicU64, round: u64) -> u64 {
     loop {
         let now = word.load(Ordering::Acquire);
         if now >= round {
             return now;
         }
-        thread::yield_now();
-    }
-}
-
-/// Waits for a round and leaves the CPU to others.
-fn patiently(word: &AtomicU64, round: u64) -> u64 {
-    loop {
-        let now = word.load(Ordering::Acquire);
-        if now >= round {
-            return now;
-        }
-        thread::sleep(Duration::from_micros(100));
+        thread::sleep(Duration::from_micros(50));
     }
 }
 

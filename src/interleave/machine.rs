@@ -21,7 +21,7 @@ use crate::vm::instrument::lock_step::LOCK_STEP_MAGIC;
 use crate::vm::instrument::page::{EVENTS, Page, RANGES, RECENT, call, event, kind, stop};
 use crate::vm::instrument::{self, Instrument};
 use crate::vm::protocol::{GuestMessage, MessageReader};
-use crate::vm::{Qemu, QmpEvent, Shutdown, Vm, VmError, VmEvent, VmSpec};
+use crate::vm::{Qemu, QmpEvent, RunState, Shutdown, Vm, VmError, VmEvent, VmSpec};
 
 /// The side that unloads.
 pub const LOADER: usize = 0;
@@ -33,11 +33,13 @@ const BOOT: Duration = Duration::from_secs(120);
 /// Longest stop of a side; the host lets go long before.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// Between two looks.
-const NAP: Duration = Duration::from_micros(20);
+const NAP: Duration = Duration::from_micros(60);
 /// From a crash's first line to the end of its report.
 const LINGER: Duration = Duration::from_secs(10);
 /// Bytes of a sleeper's stack that are looked through.
 const STACK_BYTES: usize = 2048;
+/// For QEMU to act on a command.
+const FREEZE: Duration = Duration::from_millis(100);
 /// Return addresses that are kept of it.
 const FRAMES: usize = 24;
 
@@ -81,6 +83,9 @@ pub enum MachineError {
         /// The crash.
         crash: Option<Box<Crash>>,
     },
+    /// The CPUs did not stop for a debugger.
+    #[error("QEMU did not stop the CPUs for a debugger")]
+    NotFrozen,
     /// Told to stop.
     #[error("interrupted")]
     Interrupted,
@@ -274,10 +279,12 @@ impl Machine {
         initramfs: &[&[u8]],
         arch: &Arch,
         layout: Option<&Layout>,
+        debugger: Option<u16>,
         cancel: &AtomicBool,
     ) -> Result<Self, MachineError> {
         sys::exact_timers();
-        let (files, ends) = instrument::files(spec.mem_mib)?;
+        let (mut files, ends) = instrument::files(spec.mem_mib)?;
+        files.debugger = debugger;
         configure(&ends.page, arch, layout);
         let vm = qemu.boot_instrumented(spec, initramfs, &files)?;
         drop(files);
@@ -492,6 +499,35 @@ impl Machine {
     pub fn release(&self, side: usize) {
         let asked = &self.ends.page.sides[side].stop;
         asked.state.store(stop::RELEASED, Ordering::Release);
+        sys::wake(&asked.state);
+    }
+
+    /// Stops all CPUs for a debugger: those that stand at a point are let go and
+    /// stop after the instruction there. False if they do not stop.
+    pub fn freeze(&mut self) -> bool {
+        if self.vm.stop_cpus().is_err() {
+            return false;
+        }
+        // QEMU's main thread asks each CPU first, then waits for all.
+        thread::sleep(FREEZE);
+        self.release(LOADER);
+        self.release(READER);
+        let deadline = Instant::now() + LINGER;
+        while Instant::now() < deadline {
+            let _asked_again = self.vm.query_status();
+            match self.vm.next_event(FREEZE) {
+                Some(VmEvent::Qmp(QmpEvent::Status(RunState::Stopped))) => return true,
+                Some(_) => {}
+                None if self.vm.exited().is_some() => return false,
+                None => {}
+            }
+        }
+        false
+    }
+
+    /// Whether QEMU has ended.
+    pub fn gone(&mut self) -> bool {
+        self.vm.exited().is_some()
     }
 
     /// Whether a side stands where it was asked to.
@@ -506,13 +542,6 @@ impl Machine {
     /// Whether a side's call came back.
     pub fn ended(&self, side: usize) -> bool {
         self.ends.lock_step.ended[side].load(Ordering::Acquire) >= self.round
-    }
-
-    /// What a side's call returned.
-    pub fn result(&self, side: usize) -> i64 {
-        self.ends.lock_step.result[side]
-            .load(Ordering::Acquire)
-            .cast_signed()
     }
 
     /// A side at this moment.

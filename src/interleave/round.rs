@@ -92,17 +92,26 @@ pub struct Round {
     pub hung: Option<String>,
     /// What each side ran.
     pub traces: [Vec<Ran>; 2],
-    /// What each side's call returned.
-    pub results: [i64; 2],
     /// Address of the module that was loaded.
     pub module: Option<u64>,
     /// After each side's turn.
     pub moments: Vec<Moment>,
-    /// From the first begin to the end, seconds.
-    pub took_s: f64,
 }
 
 impl Round {
+    fn new(module: Option<u64>) -> Self {
+        Self {
+            first: Wait::Ended,
+            second: None,
+            resumed: None,
+            crashed: false,
+            hung: None,
+            traces: [Vec::new(), Vec::new()],
+            module,
+            moments: Vec::new(),
+        }
+    }
+
     fn waits(&self) -> impl Iterator<Item = &Wait> {
         [
             Some(&self.first),
@@ -146,34 +155,30 @@ pub struct Driver<'a> {
 }
 
 impl Driver<'_> {
-    /// One round.
+    /// One round, to its end.
     pub fn force(&mut self, order: &Order) -> Result<Round, MachineError> {
+        let mut round = self.stand(order)?;
+        self.let_go(&mut round)?;
+        round.traces = [self.machine.trace(LOADER), self.machine.trace(READER)];
+        Ok(round)
+    }
+
+    /// One round as far as it goes before the last stop is let go.
+    pub fn stand(&mut self, order: &Order) -> Result<Round, MachineError> {
         self.machine.prepare(order.form, order.names, self.cpus);
-        self.until(PREPARE, |machine| machine.prepared())?;
+        self.until(PREPARE, Machine::prepared)?;
         if let Some(error) = self.machine.load_error() {
             let errno = i32::try_from(error).unwrap_or(0);
             let error = std::io::Error::from_raw_os_error(errno);
             return Err(MachineError::Load(error.to_string()));
         }
-        let started = Instant::now();
         for (side, stop) in order.stops.iter().enumerate() {
             if let Some(at) = stop {
                 self.machine.arm(side, at.address, at.pass);
             }
         }
         let (first, second) = (order.first, 1 - order.first);
-        let mut round = Round {
-            first: Wait::Ended,
-            second: None,
-            resumed: None,
-            crashed: false,
-            hung: None,
-            traces: [Vec::new(), Vec::new()],
-            results: [0; 2],
-            module: self.machine.module(),
-            moments: Vec::new(),
-            took_s: 0.0,
-        };
+        let mut round = Round::new(self.machine.module());
         self.machine.begin(first);
         round.first = self.turn(first, None, order, &mut round.moments, round.module)?;
         if round.first == Wait::Stopped {
@@ -188,10 +193,6 @@ impl Driver<'_> {
         } else if round.first == Wait::Ended {
             self.machine.begin(second);
         }
-        self.let_go(&mut round)?;
-        round.traces = [self.machine.trace(LOADER), self.machine.trace(READER)];
-        round.results = [self.machine.result(LOADER), self.machine.result(READER)];
-        round.took_s = started.elapsed().as_secs_f64();
         Ok(round)
     }
 

@@ -133,7 +133,7 @@ pub(super) fn plugin_probe_arguments() -> Vec<String> {
 
 /// What an instrumented machine has besides: the plugin with its page, memory
 /// that the host can read, and the page of the lock-step.
-pub(super) fn instrument_arguments(spec: &VmSpec) -> Vec<String> {
+pub(super) fn instrument_arguments(spec: &VmSpec, debugger: Option<u16>) -> Vec<String> {
     let memory = format!(
         "memory-backend-file,id=memory,share=on,size={}M,mem-path=/proc/self/fd/{}",
         spec.mem_mib,
@@ -143,6 +143,11 @@ pub(super) fn instrument_arguments(spec: &VmSpec) -> Vec<String> {
         "memory-backend-file,id=lockstep,share=on,size={LOCK_STEP_BYTES},mem-path=/proc/self/fd/{}",
         fd::LOCK_STEP
     );
+    let debugger = debugger.map(|port| {
+        // One instruction in a block: a CPU that is let go stops after it.
+        let listen = format!("tcp:127.0.0.1:{port}");
+        ["-gdb".to_owned(), listen, "-singlestep".to_owned()]
+    });
     [
         ("-object", memory),
         ("-machine", "memory-backend=memory".to_owned()),
@@ -152,6 +157,7 @@ pub(super) fn instrument_arguments(spec: &VmSpec) -> Vec<String> {
     ]
     .into_iter()
     .flat_map(|(option, value)| [option.to_owned(), value])
+    .chain(debugger.into_iter().flatten())
     .collect()
 }
 

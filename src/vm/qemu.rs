@@ -193,7 +193,7 @@ impl Qemu {
             inherit(page.into(), fd::RECORDER),
         ];
         if let Some(files) = instrument {
-            command.args(instrument_arguments(spec));
+            command.args(instrument_arguments(spec, files.debugger));
             for (file, child_fd) in [
                 (&files.plugin, fd::PLUGIN),
                 (&files.page, fd::PLUGIN_PAGE),
@@ -278,6 +278,11 @@ impl Vm {
     /// The flight recorder.
     pub fn recorder(&self) -> &MappedRecorder {
         &self.recorder
+    }
+
+    /// Asks QEMU to stop the CPUs.
+    pub fn stop_cpus(&mut self) -> io::Result<()> {
+        self.qmp.stop()
     }
 
     /// Asks QEMU whether the CPUs run; the answer is an event.

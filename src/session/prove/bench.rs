@@ -40,6 +40,8 @@ pub(super) struct Subject<'a> {
     pub settings: &'a Settings,
     /// Only this schedule: who stops first, and both points, from 1.
     pub only: Option<(Who, usize, usize)>,
+    /// The port at which a debugger may attach.
+    pub debugger: Option<u16>,
     /// Set by signals.
     pub cancel: &'a AtomicBool,
 }
@@ -171,6 +173,7 @@ impl<'a> Bench<'a> {
             &initramfs,
             self.arch,
             Some(&self.known.layout),
+            self.subject.debugger,
             self.subject.cancel,
         )?;
         Ok(Driver {

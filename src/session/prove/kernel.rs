@@ -69,7 +69,15 @@ pub(super) fn of_first_boot(
 ) -> Result<Known, ProveError> {
     let mut initramfs = vec![subject.base];
     initramfs.extend(parts.iter().map(Vec::as_slice));
-    let machine = Machine::boot(subject.qemu, spec, &initramfs, arch, None, subject.cancel)?;
+    let machine = Machine::boot(
+        subject.qemu,
+        spec,
+        &initramfs,
+        arch,
+        None,
+        None,
+        subject.cancel,
+    )?;
     let symbols = Symbols::of_text(&String::from_utf8_lossy(&machine.text()));
     let switch = machine.learn_switch(arch, &symbols)?;
     Ok(Known {

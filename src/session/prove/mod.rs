@@ -11,11 +11,14 @@ mod kernel;
 mod record;
 mod sweep;
 
+use std::net::TcpListener;
+
 use super::events::Events;
 use super::exit::Failure;
 use super::finished::Finished;
 use super::kernel_arg;
-use super::prepared_kernel::{Preparation, adopt};
+use super::kernel_arg::KernelUnderTest;
+use super::prepared_kernel::{Preparation, PreparedKernel, adopt};
 use super::record as report_record;
 use super::request::Request;
 use crate::model::{Accel, Proof, Report, Who};
@@ -31,39 +34,16 @@ pub type OneSchedule = (Who, usize, usize);
 
 /// Forces every schedule, or `only` one, on the kernel that an argument names.
 pub fn run(
-    mut request: Request,
+    request: Request,
     kernel: &str,
     only: Option<OneSchedule>,
     events: Events<'_>,
 ) -> Result<Finished, Failure> {
-    let settings = &mut request.settings;
-    if settings.smp < FEWEST_CPUS {
-        let error = format!("--smp {}: each side needs a virtual CPU", settings.smp);
-        return Err(Failure::usage(error).hint("--smp 2, or more"));
-    }
-    if settings.accel == Accel::Kvm {
-        let error = "--accel kvm: a virtual CPU can be stopped at an instruction under TCG alone";
-        return Err(Failure::usage(error));
-    }
-    settings.accel = Accel::Tcg;
-    settings.trials = 1;
-    let mut preparation = Preparation::new(request, events)?;
-    preparation.request.settings.trials = 0;
-    // Said before anything is built or booted.
-    Qemu::find(preparation.request.qemu.as_deref())?.loads_plugins()?;
+    let preparation = prepare(request, events)?;
     let file = preparation.report_file(kernel)?;
     let mut prepared = preparation.prepare(kernel, None)?;
     let found = kernel_arg::resolve(kernel, &preparation.cache)?;
-    let subject = Subject {
-        qemu: &prepared.trials.qemu,
-        spec: &prepared.trials.spec,
-        base: &prepared.trials.base,
-        kdir: found.kdir.as_deref(),
-        module: &prepared.module,
-        settings: &preparation.request.settings,
-        only,
-        cancel: &preparation.stop,
-    };
+    let subject = subject(&preparation, &prepared, &found, only);
     let bench = Bench::new(&subject, events)?;
     let Proved {
         proof,
@@ -89,6 +69,65 @@ pub fn run(
     }
     let exit = report_record::exit_code(&report);
     Ok(Finished::new(report, exit, file))
+}
+
+/// Brings a guest to where one schedule stands, stops it there for a debugger,
+/// and comes back when it was ended.
+pub fn debug(
+    request: Request,
+    kernel: &str,
+    schedule: OneSchedule,
+    events: Events<'_>,
+) -> Result<(), Failure> {
+    let preparation = prepare(request, events)?;
+    let prepared = preparation.prepare(kernel, None)?;
+    let found = kernel_arg::resolve(kernel, &preparation.cache)?;
+    // Free now; QEMU says so if somebody else takes it meanwhile.
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let subject = Subject {
+        debugger: Some(port),
+        ..subject(&preparation, &prepared, &found, Some(schedule))
+    };
+    let bench = Bench::new(&subject, events)?;
+    Ok(sweep::hold(&bench, events, port)?)
+}
+
+/// Checks what is asked for, and that QEMU can do it: before anything is built
+/// or booted.
+fn prepare(mut request: Request, events: Events<'_>) -> Result<Preparation<'_>, Failure> {
+    let settings = &mut request.settings;
+    if settings.smp < FEWEST_CPUS {
+        let error = format!("--smp {}: each side needs a virtual CPU", settings.smp);
+        return Err(Failure::usage(error).hint("--smp 2, or more"));
+    }
+    if settings.accel == Accel::Kvm {
+        let error = "--accel kvm: a virtual CPU can be stopped at an instruction under TCG alone";
+        return Err(Failure::usage(error));
+    }
+    settings.accel = Accel::Tcg;
+    let mut preparation = Preparation::new(request, events)?;
+    preparation.request.settings.trials = 0;
+    Qemu::find(preparation.request.qemu.as_deref())?.loads_plugins()?;
+    Ok(preparation)
+}
+
+fn subject<'a>(
+    preparation: &'a Preparation<'_>,
+    prepared: &'a PreparedKernel,
+    kernel: &'a KernelUnderTest,
+    only: Option<OneSchedule>,
+) -> Subject<'a> {
+    Subject {
+        qemu: &prepared.trials.qemu,
+        spec: &prepared.trials.spec,
+        base: &prepared.trials.base,
+        kdir: kernel.kdir.as_deref(),
+        module: &prepared.module,
+        settings: &preparation.request.settings,
+        only,
+        debugger: None,
+        cancel: &preparation.stop,
+    }
 }
 
 /// Brings the proof and what follows from it into the report.

@@ -7,7 +7,7 @@ use crate::interleave::coverage::{Coverage, Looked};
 use crate::interleave::decode::{Flow, Instruction, find};
 use crate::interleave::machine::{LOADER, READER};
 use crate::interleave::points::Point;
-use crate::interleave::round::{Moment, Wait};
+use crate::interleave::round::{Moment, Round, Wait};
 use crate::interleave::sides::STATES;
 use crate::model::{
     Crash, NeverRan, Proof, ProofFailure, ProofForm, ProofPoint, ProofSide, ProofStep, Schedule,
@@ -318,6 +318,30 @@ fn step(
             .map(|state| (*state).to_owned()),
         holder,
     }
+}
+
+/// Where both sides stand, a line for each turn.
+pub(super) fn moments(bench: &Bench<'_>, found: &Found, round: &Round) -> Vec<String> {
+    let lines = Lines::new(bench);
+    let mut told: Vec<Who> = Vec::new();
+    round
+        .moments
+        .iter()
+        .map(|moment| {
+            let side = who(moment.side);
+            let step = step(bench, found, moment, told.contains(&side), &lines);
+            told.push(side);
+            format!(
+                "CPU {}, {}: {} {} [state {}, mutex held by {}]",
+                step.cpu,
+                side.as_str(),
+                step.text,
+                step.place.unwrap_or_default(),
+                step.state.unwrap_or_else(|| "unknown".to_owned()),
+                step.holder.unwrap_or_else(|| "unknown".to_owned())
+            )
+        })
+        .collect()
 }
 
 /// What the side that stood last comes to.

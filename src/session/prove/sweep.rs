@@ -2,6 +2,7 @@
 //! schedule, then the one that crashed again with fewer stops.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::bench::{Bench, ProveError, Proved};
@@ -467,6 +468,49 @@ fn judge(item: Item, round: &Round) -> Schedule {
         }
     };
     schedule
+}
+
+/// Brings a guest to where the one schedule stands, stops its CPUs there, and
+/// waits until it is ended.
+pub(super) fn hold(bench: &Bench<'_>, events: Events<'_>, port: u16) -> Result<(), ProveError> {
+    let mut driver = bench.boot()?;
+    driver.machine.forget_reports();
+    let mut coverage = [Coverage::default(), Coverage::default()];
+    let found = undisturbed(bench, &mut driver, &mut coverage)?;
+    let Some(item) = queue(bench, &found)?.first().copied() else {
+        return Ok(());
+    };
+    let at = |side: usize| {
+        let points = &found.points[item.form][side];
+        Some(At {
+            address: points[item.pair.points[side]].address,
+            pass: 1,
+        })
+    };
+    let round = driver.stand(&Order {
+        first: item.pair.first,
+        stops: [at(LOADER), at(READER)],
+        form: item.form as u64,
+        names: NAMES_MODULE,
+    })?;
+    for text in record::moments(bench, &found, &round) {
+        events.note(text);
+    }
+    if !driver.machine.freeze() {
+        return Err(MachineError::NotFrozen.into());
+    }
+    let symbols = bench.known.vmlinux.as_ref();
+    let vmlinux = symbols.map_or_else(String::new, |path| format!(" {}", path.display()));
+    events.note(
+        "the CPUs stand within an instruction of these places; a thread of the debugger is a CPU",
+    );
+    events.note(format!(
+        "attach with: gdb{vmlinux} -ex 'target remote 127.0.0.1:{port}'; Ctrl-C here ends the guest"
+    ));
+    while !bench.subject.cancel.load(Ordering::Relaxed) && !driver.machine.gone() {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
 }
 
 /// The schedule again, on a guest booted anew: with each stop alone, then with

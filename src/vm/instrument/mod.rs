@@ -32,6 +32,8 @@ pub struct InstrumentFiles {
     pub(super) page: File,
     pub(super) memory: File,
     pub(super) lock_step: File,
+    /// The port at which a debugger may attach.
+    pub debugger: Option<u16>,
 }
 
 /// The host's ends of an instrumented machine.
@@ -63,6 +65,7 @@ fn make(mem_mib: u32) -> io::Result<(InstrumentFiles, Instrument)> {
         page: sized(c"modrace-plugin-page", PAGE_BYTES)?,
         memory: sized(c"modrace-guest-memory", (mem_mib as usize) << 20)?,
         lock_step: sized(c"modrace-lock-step", LOCK_STEP_BYTES)?,
+        debugger: None,
     };
     let ends = Instrument {
         page: MappedPage::map(&files.page, PAGE_BYTES)?,

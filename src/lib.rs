@@ -6,10 +6,10 @@
 //!
 //! ```text
 //! room       imports
-//! cli        build crash kernel lab model procfs race recorder report session trial verdict vm
+//! cli        crash lab model procfs race report session
 //! session    build crash interleave kernel lab model procfs race recorder report states stats trial verdict vm
 //! report     build model procfs stats verdict
-//! states     build crash kernel model procfs vm
+//! states     build crash kernel model procfs trial vm
 //! trial      build console crash kernel model procfs race recorder vm
 //! interleave build crash kernel model vm
 //! lab        build

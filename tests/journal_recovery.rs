@@ -9,11 +9,11 @@
 
 mod common;
 
-use modrace::model::{Interval, Outcome};
-use modrace::trial::bare::journal::{
-    Beat, Begin, FORMAT, RacingMark, Record, SignRecord, TrialStart,
+use modrace::kernel::pstore::FoundLog;
+use modrace::model::{Interval, Outcome, TrialPhase};
+use modrace::trial::bare::{
+    Beat, Begin, FORMAT, Machine, RacingMark, Record, Recovery, SignRecord, TrialStart,
 };
-use modrace::trial::bare::recovery::{Evidence, Machine, Recovery};
 use modrace::vm::protocol::Racing;
 use proptest::prelude::*;
 
@@ -45,7 +45,7 @@ fn start(index: u32) -> Record {
         taint: 0,
         old_logs: Vec::new(),
         pstore: None,
-        racer: 7,
+        worker: 7,
     })
 }
 
@@ -87,14 +87,15 @@ fn log(mark_s: Option<f64>, at: Option<f64>) -> Vec<u8> {
 fn decide(records: Vec<Record>, logs: &[Vec<u8>], machine: Machine) -> modrace::model::Trial {
     let recovery = Recovery::read(records).expect("a recovery");
     let open = recovery.open.expect("an open trial");
-    let evidence: Vec<Evidence<'_>> = logs
+    let logs: Vec<FoundLog> = logs
         .iter()
-        .map(|bytes| Evidence {
-            source: "pstore: Panic#1",
-            bytes,
+        .map(|bytes| FoundLog {
+            source: "pstore: Panic#1".to_owned(),
+            bytes: bytes.clone(),
+            records: Vec::new(),
         })
         .collect();
-    open.decide(HEARTBEAT_S, &evidence, machine).0
+    open.decide(HEARTBEAT_S, &logs, machine).0
 }
 
 fn raced(raced_s: f64, idle_s: f64) -> Vec<Record> {
@@ -117,8 +118,12 @@ fn a_log_with_our_mark_tells_the_time_exactly() {
     assert_eq!(trial.outcome, Outcome::Crashed);
     assert!(close(trial.time_to_crash_s.unwrap(), 3.25), "{trial:?}");
     assert_eq!(trial.time_to_crash_bounds_s, None);
-    // The counts are older than the crash: which cycle it was, nobody knows.
+    // The counts are older than the crash: which cycle it was, nobody knows. At
+    // 100 cycles a second so far, and a quarter of a second more, 50 is safe.
     assert_eq!(trial.cycles_to_crash, None);
+    let bounds = trial.cycles_to_crash_bounds.unwrap();
+    assert!(close(bounds.low, 301.0), "{bounds:?}");
+    assert!(close(bounds.high.unwrap(), 351.0), "{bounds:?}");
 }
 
 #[test]
@@ -197,8 +202,37 @@ fn a_race_that_had_stopped_before_the_reboot_hung() {
 }
 
 #[test]
+fn a_kernel_that_died_unseen_by_any_log_crashed() {
+    let died = Machine::SameBoot { taint: 1 << 7 };
+    let trial = decide(raced(3.0, 0.0), &[], died);
+    assert_eq!(trial.outcome, Outcome::Crashed, "{trial:?}");
+    assert!(trial.reason.contains("tainted"), "{trial:?}");
+    assert!(trial.time_to_crash_bounds_s.is_some());
+}
+
+#[test]
+fn a_crash_before_the_race_has_no_time_and_says_where() {
+    let logs = [log(None, None)];
+    let trial = decide(vec![begin(1), start(0)], &logs, Machine::Rebooted);
+    assert_eq!(trial.outcome, Outcome::Crashed);
+    assert_eq!(trial.phase, TrialPhase::Setup);
+    assert_eq!(trial.time_to_crash_s, None);
+}
+
+#[test]
+fn without_a_single_heartbeat_the_cycles_are_bounded_by_what_no_machine_reaches() {
+    let logs = [log(Some(10.0), Some(10.02))];
+    let trial = decide(vec![begin(1), start(0), racing()], &logs, Machine::Rebooted);
+    let bounds = trial.cycles_to_crash_bounds.unwrap();
+    assert!(
+        close(bounds.low, 1.0) && bounds.high.unwrap() >= 21.0,
+        "{bounds:?}"
+    );
+}
+
+#[test]
 fn a_run_that_was_killed_is_told_from_a_machine_that_died() {
-    let alive = Machine::SameBoot { died: false };
+    let alive = Machine::SameBoot { taint: 0 };
     let trial = decide(raced(3.0, 0.0), &[], alive);
     assert_eq!(trial.outcome, Outcome::Broken);
     assert!(trial.reason.contains("killed"), "{trial:?}");
@@ -254,13 +288,14 @@ proptest! {
             });
         }
         let logs = if has_log { vec![log(mark, crash_at)] } else { Vec::new() };
-        let machine = if rebooted { Machine::Rebooted } else { Machine::SameBoot { died } };
+        let taint = if died { 1 << 7 } else { 0 };
+        let machine = if rebooted { Machine::Rebooted } else { Machine::SameBoot { taint } };
         let trial = decide(records, &logs, machine);
         prop_assert_ne!(trial.outcome, Outcome::Survived);
         prop_assert_ne!(trial.outcome, Outcome::Unsupported);
         if trial.outcome == Outcome::Crashed {
             prop_assert!(trial.crash.is_some());
-            prop_assert!(trial.time_to_crash_s.is_some());
+            prop_assert!(trial.time_to_crash_s.is_some() || trial.phase.is_before_race());
         }
     }
 }

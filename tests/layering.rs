@@ -77,6 +77,75 @@ fn faults(room: &str, source: &str, table: &[(String, Vec<String>)]) -> Vec<Stri
         .collect()
 }
 
+/// What a file of `cli`, `depth` folders below it, takes from `cli/mod.rs`, which
+/// only dispatches: names reached by `super::` or `crate::cli::` that are no
+/// module of `cli`.
+fn taken_from_cli_mod(source: &str, depth: usize, modules: &[String]) -> Vec<String> {
+    let up = "super::".repeat(depth + 1);
+    let code = source
+        .lines()
+        .map(str::trim_start)
+        .filter(|line| !line.starts_with("//"));
+    let mut taken = Vec::new();
+    for line in code {
+        for path in [up.as_str(), "crate::cli::"] {
+            // Not the tail of a longer `super::super::`.
+            let starts = line
+                .match_indices(path)
+                .filter(|(at, _)| !line[..*at].ends_with("super::"));
+            for (at, _) in starts {
+                let rest = &line[at + path.len()..];
+                let names = rest.strip_prefix('{').map_or_else(
+                    || vec![rest],
+                    |list| list.split('}').next().unwrap_or("").split(',').collect(),
+                );
+                for name in names {
+                    let name: String = name
+                        .trim()
+                        .chars()
+                        .take_while(|c| c.is_alphanumeric() || *c == '_')
+                        .collect();
+                    if !modules.contains(&name) {
+                        taken.push(name);
+                    }
+                }
+            }
+        }
+    }
+    taken
+}
+
+#[test]
+fn nobody_inside_cli_imports_its_mod_rs() {
+    let cli = source_root().join("cli");
+    let mut files = Vec::new();
+    rust_files(&cli, &mut files);
+    let stem = |path: &Path| {
+        let stem = path.file_stem().expect("a name");
+        stem.to_str().expect("UTF-8").to_owned()
+    };
+    let modules: Vec<String> = fs::read_dir(&cli)
+        .expect("cli")
+        .map(|entry| stem(&entry.expect("an entry").path()))
+        .filter(|name| name != "mod")
+        .collect();
+    for file in files.iter().filter(|file| **file != cli.join("mod.rs")) {
+        let inside = file.strip_prefix(&cli).expect("below cli");
+        // `ui/mod.rs` stands where `ui.rs` would.
+        let depth = inside.components().count() - 1 - usize::from(stem(file) == "mod");
+        let source = fs::read_to_string(file).expect("a source file");
+        // A test module stands one level deeper and names its own file.
+        let source = source.split("#[cfg(test)]").next().expect("a first part");
+        let taken = taken_from_cli_mod(source, depth, &modules);
+        assert!(taken.is_empty(), "{}: takes {taken:?}", inside.display());
+    }
+    let taken = |source, depth| taken_from_cli_mod(source, depth, &modules);
+    assert_eq!(taken("use super::{Cli, ui::Ui};", 0), ["Cli"]);
+    assert_eq!(taken("use crate::cli::Cli;", 1), ["Cli"]);
+    assert_eq!(taken("use super::super::Cli;", 1), ["Cli"]);
+    assert_eq!(taken("use super::Ui;", 1), [""; 0]);
+}
+
 #[test]
 fn every_import_is_in_the_table() {
     let src = source_root();
@@ -152,4 +221,21 @@ fn the_check_sees_an_import() {
     assert_eq!(imports("use crate::trial::watch;"), ["trial"]);
     assert_eq!(imports("use crate::{vm, model::Crash};"), ["vm", "model"]);
     assert_eq!(imports("// use crate::cli;"), Vec::<String>::new());
+}
+
+/// Who looks for a place in docs/architecture.md finds it.
+#[test]
+fn the_map_names_only_places_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let map = fs::read_to_string(root.join("docs/architecture.md")).expect("the map");
+    let places: Vec<&str> = map
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| word.starts_with("src/") || word.starts_with("fixtures/"))
+        .collect();
+    assert!(places.len() >= 10, "{places:?}");
+    for place in places {
+        assert!(root.join(place).exists(), "there is no {place}");
+    }
 }

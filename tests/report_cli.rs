@@ -7,6 +7,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+mod common;
+
+use common::{TIMES, clean, crashes, report, trial};
+use modrace::model::{Outcome, Report, Warning};
 use modrace::report::FORMATS;
 
 fn modrace() -> Command {
@@ -108,45 +112,116 @@ fn github_gets_its_summary_in_a_file_of_its_own() {
     assert!(written.starts_with("before\n# ") && written.contains("## Result"));
 }
 
-#[test]
-fn compare_ends_as_its_conclusion_says() {
-    let folder = tempfile::tempdir().unwrap();
-    // The runs of a comparison, taken apart again.
-    let part = |case: &str| {
-        let text = fs::read_to_string(fixture(&format!("{case}.json"))).unwrap();
-        let mut candidate: serde_json::Value = serde_json::from_str(&text).unwrap();
-        let fields = candidate.as_object_mut().unwrap();
-        let baseline = fields.remove("baseline").unwrap();
-        fields.remove("comparison");
-        let mut control = candidate.clone();
-        for field in ["environment", "module", "settings", "trials", "stats"] {
-            control[field] = baseline[field].clone();
-        }
-        control["verdict"] = "fail".into();
-        let paths = (
-            folder.path().join("old.json"),
-            folder.path().join("new.json"),
-        );
-        fs::write(&paths.0, control.to_string()).unwrap();
-        fs::write(&paths.1, candidate.to_string()).unwrap();
-        paths
-    };
-    for (case, code) in [
-        ("fix-confirmed", 0),
-        ("candidate-crashed", 1),
-        ("not-enough-exposure", 5),
-        ("baseline-never-crashed", 5),
-    ] {
-        let (old, new) = part(case);
-        let (out, _) = ends(modrace().arg("compare").args([&old, &new]), code);
-        assert!(out.contains("Evidence"), "{case}: {out}");
-    }
+/// Writes a report as a run would, and gives back where it is.
+fn saved(folder: &Path, name: &str, report: &Report) -> PathBuf {
+    let path = folder.join(name);
+    fs::write(&path, serde_json::to_vec(report).unwrap()).unwrap();
+    path
+}
+
+/// A run of its own beside those that the helpers make.
+fn another_run(mut report: Report) -> Report {
+    report.run_id = "cd".repeat(16);
+    report
 }
 
 #[test]
-fn a_confidence_outside_of_0_to_1_is_a_usage_error() {
+fn compare_ends_as_the_verdict_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let bad = |outcome| {
+        let mut trials = clean(50, 5.0);
+        trials.push(trial(50, outcome, 1.0, 100));
+        trials
+    };
+    let mut warned = clean(12, 5.0);
+    warned[0].warnings = vec![Warning {
+        title: "WARNING in m_show".to_owned(),
+        count: 1,
+        first_line: "WARNING: CPU: 1".to_owned(),
+    }];
+    for (name, old, new, code, headline) in [
+        (
+            "confirmed",
+            crashes(&TIMES),
+            clean(12, 5.0),
+            0,
+            "PASS (fix confirmed at 99.9 %)",
+        ),
+        (
+            "crashed",
+            crashes(&TIMES),
+            bad(Outcome::Crashed),
+            1,
+            "FAIL (candidate crashed)",
+        ),
+        ("short", crashes(&TIMES), clean(1, 3.0), 5, "INCONCLUSIVE"),
+        (
+            "no control",
+            clean(10, 5.0),
+            clean(10, 5.0),
+            5,
+            "INCONCLUSIVE",
+        ),
+        // Confirmed by the comparison alone, and no pass.
+        ("hung", crashes(&TIMES), bad(Outcome::Hung), 1, "FAIL"),
+        ("broken", crashes(&TIMES), bad(Outcome::Broken), 3, "BROKEN"),
+        (
+            "unsupported",
+            crashes(&TIMES),
+            bad(Outcome::Unsupported),
+            4,
+            "INCONCLUSIVE",
+        ),
+        ("warned", crashes(&TIMES), warned, 1, "FAIL, with warnings"),
+    ] {
+        let old = saved(
+            folder.path(),
+            "old.json",
+            &report("lab:vulnerable", old, 5.0),
+        );
+        let new = another_run(report("lab:fixed", new, 5.0));
+        let new = saved(folder.path(), "new.json", &new);
+        let (out, _) = ends(modrace().arg("compare").args([&old, &new]), code);
+        assert!(out.contains("Evidence"), "{name}: {out}");
+        assert!(
+            out.contains(&format!("Verdict: {headline}\n")),
+            "{name}: {out}"
+        );
+    }
+}
+
+/// What the candidate's file says of its own statistics is not believed.
+#[test]
+fn compare_makes_the_candidates_statistics_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = saved(
+        folder.path(),
+        "old.json",
+        &report("lab:vulnerable", crashes(&TIMES), 5.0),
+    );
+    let mut stale = another_run(report("lab:fixed", clean(12, 5.0), 5.0));
+    stale.stats.cycles = 777_666_555;
+    stale.stats.survived = 1;
+    let new = saved(folder.path(), "new.json", &stale);
+    let (out, _) = ends(modrace().arg("compare").args([&old, &new]), 0);
+    assert!(!out.contains("777666555") && out.contains("6000"), "{out}");
+}
+
+/// One range for every command: a comparison that is right half of the time says
+/// nothing, and one beyond six digits cannot be told from certainty.
+#[test]
+fn a_confidence_outside_of_its_range_is_a_usage_error() {
     let file = fixture("crashed.json");
-    for wrong in ["1", "99.9", "0", "NaN", "much"] {
+    for wrong in [
+        "1",
+        "99.9",
+        "0",
+        "1e-12",
+        "0.49",
+        "0.9999999",
+        "NaN",
+        "much",
+    ] {
         ends(
             modrace()
                 .args(["compare", "--confidence", wrong])
@@ -160,13 +235,16 @@ fn a_confidence_outside_of_0_to_1_is_a_usage_error() {
 fn merging_a_run_with_itself_is_refused() {
     let file = fixture("crashed.json");
     let (out, err) = ends(modrace().arg("merge").args([&file, &file]), 4);
-    assert!(out.is_empty() && err.contains("the same run as"), "{err}");
+    assert!(
+        out.is_empty() && err.contains("the same trial of the same run"),
+        "{err}"
+    );
     ends(modrace().arg("merge").arg(&file), 2);
 }
 
 #[test]
 fn validate_tells_sound_from_edited() {
-    let sound = fixture("candidate-crashed.json");
+    let sound = fixture("crashed.json");
     ends(modrace().arg("validate").arg(&sound), 0);
     let folder = tempfile::tempdir().unwrap();
     let edited = folder.path().join("edited.json");

@@ -10,8 +10,12 @@
 mod common;
 
 use common::{TIMES, clean, comparison, crashes, report};
-use modrace::model::{Conclusion, Outcome, Report, Source, Tool, Verdict, trial_seed};
+use modrace::model::{
+    Assurance, Conclusion, Held, Oracle, Outcome, Report, Source, StateCheck, StateSource, Tool,
+    Trial, Verdict, Warning, trial_seed,
+};
 use modrace::report::{Format, merge, read, schema, validate, with_control};
+use modrace::verdict::settle;
 use serde_json::{Value, json};
 
 fn sound() -> Value {
@@ -219,18 +223,168 @@ fn validate_sees_trials_that_were_dropped_or_made_longer() {
 }
 
 #[test]
-fn validate_sees_a_verdict_that_the_trials_do_not_bear() {
+fn validate_recomputes_verdict_reason_and_assurance_exactly() {
+    for (field, lie) in [
+        ("verdict", json!("inconclusive")),
+        ("verdict", json!("broken")),
+        ("verdict_reason", json!("no crash in a million years")),
+        ("assurance", json!("control")),
+    ] {
+        let mut value = serde_json::to_value(enough()).unwrap();
+        value[field] = lie;
+        let report = read("edited.json", value.to_string().as_bytes()).unwrap();
+        let found = validate(&report);
+        assert_eq!(found.len(), 1, "{field}: {found:?}");
+        assert_eq!(found[0].field, field);
+    }
     let mut made = report("lab:vulnerable", crashes(&TIMES), 10.0);
-    made.verdict = Verdict::Pass;
-    assert_eq!(validate(&made)[0].field, "verdict");
     made.verdict = Verdict::Inconclusive;
     assert_eq!(validate(&made)[0].recomputed, "fail");
-    let mut unfinished = report("lab:fixed", clean(3, 5.0), 5.0);
-    unfinished.settings.trials = 10;
-    assert_eq!(validate(&unfinished)[0].field, "verdict");
-    let mut short = comparison(crashes(&TIMES), clean(1, 1.0));
-    short.verdict = Verdict::Pass;
-    assert_eq!(validate(&short)[0].field, "verdict");
+}
+
+/// A comparison that is confirmed.
+fn enough() -> Report {
+    comparison(crashes(&TIMES), clean(12, 5.0))
+}
+
+fn fields_of(report: &Report) -> Vec<String> {
+    validate(report)
+        .into_iter()
+        .map(|wrong| wrong.field)
+        .collect()
+}
+
+#[test]
+fn validate_misses_a_comparison_that_was_taken_out() {
+    let mut made = enough();
+    made.comparison = None;
+    assert_eq!(fields_of(&made), ["comparison"]);
+}
+
+#[test]
+fn validate_sees_what_no_trial_can_be() {
+    let with = |edit: fn(&mut Report)| {
+        let mut made = enough();
+        edit(&mut made);
+        fields_of(&made)
+    };
+    assert_eq!(with(|_| {}), Vec::<String>::new());
+    let crash = with(|r| r.trials[2].crash = r.baseline.as_ref().unwrap().trials[0].crash.clone());
+    assert_eq!(crash, ["trials[2].crash"]);
+    let long = with(|r| r.trials[0].exposure_s = 1000.0);
+    let times = long.iter().filter(|field| *field == "trials[0].exposure_s");
+    assert_eq!(
+        times.count(),
+        2,
+        "beyond the duration and the wall time: {long:?}"
+    );
+    let unread = with(|r| r.trials[1].reads = 0);
+    assert!(unread.contains(&"trials[1].reads".to_owned()), "{unread:?}");
+    let late = with(|r| r.baseline.as_mut().unwrap().trials[3].time_to_crash_s = Some(9.0));
+    assert!(
+        late.contains(&"baseline.trials[3].time_to_crash_s".to_owned()),
+        "{late:?}"
+    );
+}
+
+fn state(expected: &str, seen: &str, ok: bool) -> StateCheck {
+    StateCheck {
+        held: Held::Exit,
+        source: StateSource::ProcModules,
+        what: "state".to_owned(),
+        expected: expected.to_owned(),
+        seen: seen.to_owned(),
+        line: None,
+        ok,
+    }
+}
+
+#[test]
+fn validate_sees_states_that_were_edited_or_taken_out() {
+    let with = |states: Vec<StateCheck>, made: u32| {
+        let mut report = enough();
+        report.states = states;
+        report.terms.states_checked = Some(made);
+        settle(&mut report);
+        fields_of(&report)
+    };
+    let none = Vec::<String>::new();
+    for (expected, seen) in [
+        ("Unloading", "Unloading"),
+        ("more than 16384, its size when live", "28672"),
+        (
+            "a page in 0xffffffffa0000000..0xffffffffff600000",
+            "0xffffffffa0000000",
+        ),
+        (
+            "0x0000000000000000, since kptr_restrict is 2",
+            "0x0000000000000000",
+        ),
+        ("a page, not 0", "0x00000000c0001000"),
+    ] {
+        assert_eq!(
+            with(vec![state(expected, seen, true)], 1),
+            none,
+            "{expected}"
+        );
+    }
+    for (expected, seen) in [
+        ("Unloading", "Loading"),
+        ("more than 16384, its size when live", "16384"),
+        (
+            "a page in 0xffffffffa0000000..0xffffffffff600000",
+            "0xffffffffa0000001",
+        ),
+        ("a page, not 0", "0x0000000000000000"),
+    ] {
+        assert_eq!(
+            with(vec![state(expected, seen, true)], 1),
+            ["states[0].ok"],
+            "{expected}"
+        );
+    }
+    assert_eq!(
+        with(vec![state("Live", "Live", false)], 1),
+        ["states[0].ok"]
+    );
+    assert_eq!(with(Vec::new(), 77), ["states"]);
+}
+
+/// Counts that no trial can have are refused before their sum begins anew at 0.
+#[test]
+fn a_count_beyond_all_counting_is_named() {
+    let large = json!(u64::MAX - 5);
+    for field in ["cycles", "reads"] {
+        names(
+            &refused_with(|r| r["trials"][1][field] = large.clone()),
+            &["trials[1].", field, "more than any trial can count"],
+        );
+    }
+    let confidence = refused_with(|r| r["comparison"]["confidence"] = json!(1e-12));
+    names(
+        &confidence,
+        &["comparison.confidence", "between 0.5 and 0.999999"],
+    );
+}
+
+/// The tests on rates must not add up one near miss after another.
+#[test]
+fn a_thousand_million_near_misses_are_validated_at_once() {
+    let hit = |runs: u32, cycles: u64, near_misses: u64| -> Vec<Trial> {
+        let mut trials = clean(runs, 5.0);
+        for trial in &mut trials {
+            (trial.cycles, trial.reads) = (cycles, cycles);
+            trial.counters.lines.near_misses = near_misses;
+        }
+        trials
+    };
+    for candidate in [0, 1_000_000_000] {
+        let baseline = hit(3, 4_000_000_000, 1_000_000_000);
+        let mut made = comparison(baseline, hit(2, 4_000_000_000, candidate));
+        made.settings.oracle = Oracle::NearMiss;
+        settle(&mut made);
+        assert_eq!(validate(&made), []);
+    }
 }
 
 /// Reseeds a run, so that it is another run of the same experiment.
@@ -247,6 +401,7 @@ fn source(report: &Report) -> Source {
         started: report.started.clone(),
         command: report.command.clone(),
         seed: report.seed,
+        run_id: report.run_id.clone(),
         sha256: "0".repeat(64),
     }
 }
@@ -263,10 +418,17 @@ fn merged(reports: Vec<Report>) -> Result<Report, String> {
     merge(named.collect(), tool, vec!["modrace".to_owned()]).map_err(|error| error.to_string())
 }
 
+/// Another run of the same experiment.
+fn another(report: Report, seed: u64) -> Report {
+    let mut report = reseeded(report, seed);
+    report.run_id = format!("{seed:032x}");
+    report
+}
+
 #[test]
 fn merging_pools_trials_and_stays_sound() {
     let first = report("lab:fixed", clean(3, 5.0), 5.0);
-    let second = reseeded(report("lab:fixed", clean(4, 5.0), 5.0), 99);
+    let second = another(report("lab:fixed", clean(4, 5.0), 5.0), 99);
     let pooled = merged(vec![first, second]).unwrap();
     assert_eq!(pooled.trials.len(), 7);
     assert!((pooled.stats.exposure_s - 35.0).abs() < 1e-9);
@@ -279,10 +441,89 @@ fn merging_pools_trials_and_stays_sound() {
 }
 
 #[test]
+fn a_trial_counts_once_however_often_its_report_is_pooled() {
+    let (x, y, z) = (
+        report("lab:fixed", clean(3, 5.0), 5.0),
+        another(report("lab:fixed", clean(4, 5.0), 5.0), 99),
+        another(report("lab:fixed", clean(2, 5.0), 5.0), 100),
+    );
+    let xy = merged(vec![x.clone(), y.clone()]).unwrap();
+    for twice in [
+        vec![x.clone(), x.clone()],
+        vec![xy.clone(), y.clone()],
+        vec![y.clone(), xy.clone()],
+        vec![xy.clone(), merged(vec![y.clone(), z.clone()]).unwrap()],
+    ] {
+        let refused = merged(twice).unwrap_err();
+        assert!(
+            refused.contains("the same trial of the same run"),
+            "{refused}"
+        );
+    }
+    let all = merged(vec![xy, z.clone()]).unwrap();
+    assert_eq!((all.trials.len(), all.merged_from.len()), (9, 3));
+    assert_eq!(validate(&all), []);
+    // Of reports that have no name of their own, start and seed are the name.
+    let unnamed = |mut report: Report| {
+        report.run_id = String::new();
+        report
+    };
+    let old = merged(vec![unnamed(x.clone()), unnamed(y.clone())]).unwrap();
+    assert!(merged(vec![old, unnamed(y.clone())]).is_err());
+    let mut nameless = merged(vec![x, y]).unwrap();
+    for trial in &mut nameless.trials {
+        trial.origin = None;
+    }
+    let refused = merged(vec![nameless, z]).unwrap_err();
+    assert!(refused.contains("did not note which run"), "{refused}");
+}
+
+#[test]
+fn pooled_trials_keep_the_seeds_of_their_runs() {
+    let second = another(report("lab:fixed", clean(4, 5.0), 5.0), 99);
+    let mut pooled = merged(vec![report("lab:fixed", clean(3, 5.0), 5.0), second]).unwrap();
+    pooled.trials[5].seed ^= 1;
+    assert_eq!(fields_of(&pooled), ["trials[5].seed"]);
+    pooled.trials[5].seed ^= 1;
+    pooled.trials[2].origin.as_mut().unwrap().run_id = "0".repeat(32);
+    assert_eq!(fields_of(&pooled), ["trials[2].origin.run_id"]);
+}
+
+/// Failed checks and warnings of every run stay, whichever comes first.
+#[test]
+fn merging_keeps_the_states_and_the_warnings_of_all() {
+    let mut failed = report("lab:fixed", clean(3, 5.0), 5.0);
+    failed.states = vec![
+        state("Unloading", "Loading", false),
+        state("Live", "Live", true),
+    ];
+    let mut warned = another(report("lab:fixed", clean(4, 5.0), 5.0), 99);
+    warned.states = vec![state("Live", "Live", true)];
+    warned.trials[2].warnings = vec![Warning {
+        title: "WARNING in m_show".to_owned(),
+        count: 3,
+        first_line: "WARNING: CPU: 1".to_owned(),
+    }];
+    for both in [vec![failed.clone(), warned.clone()], vec![warned, failed]] {
+        let pooled = merged(both).unwrap();
+        assert_eq!(pooled.states.len(), 2);
+        assert_eq!(pooled.verdict, Verdict::Fail);
+        assert!(
+            pooled.verdict_reason.contains("1 of 2 checks"),
+            "{}",
+            pooled.verdict_reason
+        );
+        let warnings = pooled.trials.iter().flat_map(|trial| &trial.warnings);
+        assert_eq!(warnings.count(), 1);
+        assert_eq!(validate(&pooled), []);
+    }
+}
+
+#[test]
 fn merging_refuses_other_experiments_and_names_the_field() {
     let first = || report("lab:fixed", clean(3, 5.0), 5.0);
     let with = |edit: fn(&mut Report)| {
-        let mut second = reseeded(first(), 99);
+        let mut second = another(first(), 99);
         edit(&mut second);
         merged(vec![first(), second]).unwrap_err()
     };
@@ -298,8 +539,11 @@ fn merging_refuses_other_experiments_and_names_the_field() {
     );
     let module = with(|r| r.module.as_mut().unwrap().taints = String::new());
     assert!(module.contains("module.taints"), "{module}");
-    let twice = merged(vec![first(), first()]).unwrap_err();
-    assert!(twice.contains("the same run as 0.json"), "{twice}");
+    let chaos = with(|r| r.trials[0].chaos = vec!["offline".to_owned()]);
+    assert!(
+        chaos.contains("1.json: trials[].chaos: offline, but 0.json has none"),
+        "{chaos}"
+    );
     let both = merged(vec![first(), comparison(crashes(&TIMES), clean(3, 5.0))]).unwrap_err();
     assert!(both.contains("1.json: baseline"), "{both}");
     assert!(merged(Vec::new()).is_err());
@@ -313,10 +557,11 @@ fn controlled(candidate: Report, control: Report) -> Result<Report, String> {
 
 #[test]
 fn a_control_earns_a_pass_or_takes_it_away() {
-    let control = || report("lab:vulnerable", crashes(&TIMES), 5.0);
-    let earned = controlled(report("lab:fixed", clean(3, 5.0), 5.0), control()).unwrap();
+    let control = || another(report("lab:vulnerable", crashes(&TIMES), 5.0), 7);
+    let earned = controlled(report("lab:fixed", clean(8, 5.0), 5.0), control()).unwrap();
     assert_eq!(earned.verdict, Verdict::Pass);
-    assert!(earned.verdict_reason.starts_with("no crash in 15.0 s"));
+    assert_eq!(earned.assurance, Assurance::Control);
+    assert!(earned.verdict_reason.starts_with("no crash in 40.0 s"));
     assert_eq!(validate(&earned), []);
     let one = report("lab:fixed", clean(1, 1.0), 5.0);
     assert_eq!(one.verdict, Verdict::Pass, "alone it survived");
@@ -326,9 +571,88 @@ fn a_control_earns_a_pass_or_takes_it_away() {
     );
 }
 
+/// Two runs that differ in what matters to the race are two experiments; each
+/// refusal names the field.
+#[test]
+fn a_control_of_another_machine_module_or_chaos_is_refused_by_name() {
+    type Edit = fn(&mut Report);
+    let edits: [(&str, Edit); 11] = [
+        ("environment.cpus", |r| r.environment.cpus = Some(8)),
+        ("environment.mem_mib", |r| r.environment.mem_mib = Some(512)),
+        ("environment.accel", |r| {
+            r.environment.accel = Some("kvm".to_owned())
+        }),
+        ("environment.cpu_model", |r| r.environment.cpu_model = None),
+        ("environment.host_cpus", |r| {
+            r.environment.host_cpus = Some(64)
+        }),
+        ("environment.qemu", |r| {
+            r.environment.qemu = Some("9.0".to_owned())
+        }),
+        ("environment.preemption", |r| {
+            r.environment.preemption = Some("full".to_owned())
+        }),
+        ("environment.cmdline", |r| {
+            r.environment.cmdline = Some("maxcpus=1".to_owned())
+        }),
+        ("module.srcversion", |r| {
+            r.module.as_mut().unwrap().srcversion = Some("AB".to_owned())
+        }),
+        ("module.taints", |r| {
+            r.module.as_mut().unwrap().taints = "OE".to_owned()
+        }),
+        ("trials[].chaos", |r| {
+            r.trials[0].chaos = vec!["offline".to_owned()]
+        }),
+    ];
+    for (field, edit) in edits {
+        let mut control = another(report("lab:vulnerable", crashes(&TIMES), 5.0), 7);
+        edit(&mut control);
+        let refused = controlled(report("lab:fixed", clean(8, 5.0), 5.0), control).unwrap_err();
+        assert!(
+            refused.starts_with(&format!("new.json: {field}: ")),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
+fn what_may_matter_is_told_and_what_a_boot_loader_writes_is_not() {
+    let mut control = another(report("lab:vulnerable", crashes(&TIMES), 5.0), 7);
+    control.environment.kernel.config_sha256 = Some("9e".repeat(32));
+    control.environment.mem_mib = Some(257);
+    let boot = |kernel: &str| Some(format!("BOOT_IMAGE=/boot/{kernel} ro quiet"));
+    control.environment.cmdline = boot("vmlinuz-1");
+    let mut run = report("lab:fixed", clean(8, 5.0), 5.0);
+    run.environment.cmdline = boot("vmlinuz-2");
+    let made = controlled(run, control).unwrap();
+    assert_eq!(made.verdict, Verdict::Pass, "{}", made.verdict_reason);
+    let text = Format::named("markdown").unwrap().render(&made).unwrap();
+    let text = text.replace('\\', "");
+    assert!(
+        text.contains("environment.kernel.config_sha256 is 9e9e9e9e9e9e... on the control"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_run_is_no_control_of_itself_or_of_its_own_kernel() {
+    let crashed = report("lab:vulnerable", crashes(&TIMES), 5.0);
+    let itself = controlled(crashed.clone(), crashed.clone()).unwrap_err();
+    assert!(
+        itself.contains("the same trial of the same run"),
+        "{itself}"
+    );
+    let again = controlled(another(crashed.clone(), 7), crashed).unwrap_err();
+    assert!(
+        again.contains("environment.kernel.image_sha256: the same kernel as old.json"),
+        "{again}"
+    );
+}
+
 #[test]
 fn a_control_makes_no_pass_of_a_run_that_never_visited_the_window() {
-    let control = report("lab:vulnerable", crashes(&TIMES), 5.0);
+    let control = another(report("lab:vulnerable", crashes(&TIMES), 5.0), 7);
     let mut run = report("lab:fixed", clean(3, 5.0), 5.0);
     for trial in &mut run.trials {
         trial.counters.sightings.unloading = 0;
@@ -342,7 +666,7 @@ fn a_control_makes_no_pass_of_a_run_that_never_visited_the_window() {
 
 #[test]
 fn a_control_mends_no_run_that_hung_or_broke() {
-    let control = || report("lab:vulnerable", crashes(&TIMES), 5.0);
+    let control = || another(report("lab:vulnerable", crashes(&TIMES), 5.0), 7);
     for (outcome, verdict) in [
         (Outcome::Hung, Verdict::Fail),
         (Outcome::Broken, Verdict::Broken),
@@ -358,11 +682,11 @@ fn a_control_mends_no_run_that_hung_or_broke() {
 
 #[test]
 fn a_control_on_other_settings_is_none() {
-    let mut control = report("lab:vulnerable", crashes(&TIMES), 5.0);
-    control.environment.cpus = Some(8);
+    let mut control = another(report("lab:vulnerable", crashes(&TIMES), 5.0), 7);
+    control.settings.readers = 3;
     let refused = controlled(report("lab:fixed", clean(3, 5.0), 5.0), control).unwrap_err();
     assert!(
-        refused.contains("new.json: environment.cpus: 4, but old.json has 8"),
+        refused.contains("new.json: settings.readers: 2, but old.json has 3"),
         "{refused}"
     );
 }

@@ -153,7 +153,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
     );
     for row in rows {
         let told = |ratio: &Option<Ratio>| ratio.as_ref().map_or("-".to_owned(), Ratio::to_string);
-        let _to_memory = writeln!(
+        let _ = writeln!(
             text,
             "| {} | {} | {} | {} | {:.3} | {} | {:.0} | {:.1} | {} | {} |",
             row.cell,

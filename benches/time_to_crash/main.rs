@@ -261,11 +261,12 @@ fn run(
         let program = args.program.clone().unwrap_or_else(built);
         std::thread::spawn(move || {
             if let Some(share) = share {
-                let _the_host_decides_then = affinity::restrict_to(&share);
+                // Where that fails, the host decides.
+                let _ = affinity::restrict_to(&share);
             }
             while let Some(&(cell, way)) = plan.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let outcome = race(&program, &cells[cell], &ways[way], &args);
-                let _one_line_at_a_time = said.lock().unwrap_or_else(PoisonError::into_inner);
+                let _guard = said.lock().unwrap_or_else(PoisonError::into_inner);
                 let (cell_name, way_name) = (&cells[cell].name, &ways[way].name);
                 match outcome {
                     Ok(trial) => {
@@ -276,7 +277,8 @@ fn run(
                             trial.exposure_s,
                             trial.reason
                         );
-                        let _nobody_waits = send.send(((cell, way), trial));
+                        // The receiver is gone once all are in.
+                        let _ = send.send(((cell, way), trial));
                     }
                     Err(error) => eprintln!("{cell_name} {way_name}: {error}"),
                 }

@@ -7,19 +7,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::AtomicBool;
 
-use modrace::build::cache::Cache;
-use modrace::build::kbuild;
 use modrace::build::module_image::ModuleImage;
-use modrace::model::{
-    Accel, ChaosChoice, DEFAULT_TARGET, Oracle, Outcome, Settings, Strategy, Trial,
-};
-use modrace::session::kernel_arg;
-use modrace::trial::{VmTrial, VmTrials};
-use modrace::vm::contents;
+use modrace::build::programs;
+use modrace::model::{ChaosChoice, Outcome, Settings, Strategy, Trial};
+use modrace::session::{Events, Preparation, Request};
+use modrace::trial::VmTrial;
 use modrace::vm::initramfs::Initramfs;
-use modrace::vm::{Qemu, VmSpec, accel};
 
 use crate::{Cell, Failure};
 
@@ -49,15 +43,10 @@ impl StressNg {
         let (root, program) = match named {
             Some(root) if root.is_dir() => (root.to_owned(), root.join("usr/bin/stress-ng")),
             Some(program) => (PathBuf::from("/"), program.to_owned()),
-            None => {
-                let path = std::env::var_os("PATH").unwrap_or_default();
-                let on_path = std::env::split_paths(&path).map(|folder| folder.join("stress-ng"));
-                let program = on_path.into_iter().find(|program| program.is_file());
-                (
-                    PathBuf::from("/"),
-                    program.ok_or("stress-ng is not installed")?,
-                )
-            }
+            None => (
+                PathBuf::from("/"),
+                programs::find("stress-ng").ok_or("stress-ng is not installed")?,
+            ),
         };
         if !program.is_file() {
             return Err("stress-ng is not where --stress-ng points".to_owned());
@@ -108,29 +97,23 @@ impl StressNg {
         duration: u32,
         consoles: Option<&Path>,
     ) -> Result<Trial, Failure> {
-        let cache = Cache::from_env()?;
-        let stop = AtomicBool::new(false);
-        let kernel = kernel_arg::resolve(&cell.kernel, &cache).map_err(|found| found.error)?;
-        let kdir = kernel.kdir.ok_or("no build tree")?;
-        let module = ModuleImage::open(&kbuild::build_dummy(&kdir, &cache, &stop)?)?;
-        let mut base = contents::base(init, module.bytes(), true)?;
-        base.extend(self.pack(&module)?);
-        let settings = settings(cell, duration)?;
-        let spec = VmSpec {
-            kernel: kernel.image,
-            accel: settings.accel,
-            smp: settings.smp,
-            mem_mib: settings.mem_mib,
-            append: String::new(),
+        let request = Request {
+            settings: settings(cell, duration)?,
+            program: Some(init.to_owned()),
+            ..Request::default()
         };
-        let mut trials = VmTrials::new(Qemu::find(None)?, spec, base, settings, 0);
-        let initramfs: [&[u8]; 2] = [&trials.base, &trials.probe_plan()?];
-        let kept = cache.dir("accel")?;
-        trials.spec.accel = accel::probe(&trials.qemu, &trials.spec, &initramfs, Some(&kept)).accel;
+        let silent = |_| {};
+        let preparation =
+            Preparation::new(request, Events::to(&silent)).map_err(|failure| failure.error)?;
         let logs = tempfile::tempdir()?;
-        trials.logs = Some(logs.path().to_owned());
-        let trial = trials
-            .run(VmTrial { index: 0 }, &stop, &|_| {})
+        let mut kernel = preparation
+            .prepare(&cell.kernel, Some(logs.path().to_owned()))
+            .map_err(|failure| failure.error)?;
+        let stress_ng = self.pack(&kernel.module)?;
+        kernel.trials.base.extend(stress_ng);
+        let trial = kernel
+            .trials
+            .run(VmTrial { index: 0 }, &preparation.stop, &silent)
             .map_err(|_| "interrupted")?;
         let console = std::fs::read(logs.path().join("trial-0000.console.log"))?;
         if let Some(folder) = consoles {
@@ -196,20 +179,11 @@ fn settings(cell: &Cell, duration: u32) -> Result<Settings, Failure> {
     Ok(Settings {
         trials: 1,
         duration_s: f64::from(duration),
-        jobs: 1,
-        cpus: Vec::new(),
-        target: DEFAULT_TARGET.to_owned(),
         smp: cell.smp.parse()?,
-        mem_mib: 512,
-        accel: Accel::Auto,
-        loaders: 1,
-        readers: 1,
         strategy: Strategy::AsReported,
         chaos: ChaosChoice::None,
-        arms: Vec::new(),
         background_modules: cell.background.parse()?,
-        append: String::new(),
-        oracle: Oracle::Crash,
+        ..Request::default().settings
     })
 }
 

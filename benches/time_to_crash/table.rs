@@ -98,7 +98,7 @@ pub(crate) fn table(rows: &[Row], missing: Option<&str>) -> String {
             .find(|other| other.cell == row.cell && other.way == "auto");
         let ratio = auto.map_or(f64::NAN, |auto| row.median_s / auto.median_s);
         let count = |count: Option<u64>| count.map_or("-".to_owned(), |count| count.to_string());
-        let _to_memory = writeln!(
+        let _ = writeln!(
             text,
             "| {} | {} | {} | {} | {} | {} | {} | {:.3} | {:.3} | {:.0} | {} | {:.1} |",
             row.cell,
@@ -118,7 +118,7 @@ pub(crate) fn table(rows: &[Row], missing: Option<&str>) -> String {
         );
     }
     if let Some(why) = missing {
-        let _to_memory = writeln!(text, "| all | {why} {}", "| - ".repeat(10) + "|");
+        let _ = writeln!(text, "| all | {why} {}", "| - ".repeat(10) + "|");
     }
     text
 }

@@ -2,14 +2,13 @@
 //! processes keep out of each other's way. Things enter by a rename, whole or
 //! not at all. It knows nothing of what is kept.
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 /// How often a wait for a lock looks whether it was told to stop.
 const LOCK_POLL: Duration = Duration::from_millis(100);
@@ -69,7 +68,15 @@ pub struct Cache {
 /// write.
 #[derive(Debug)]
 pub struct CacheLock {
-    _file: Flock<File>,
+    file: File,
+}
+
+impl Drop for CacheLock {
+    fn drop(&mut self) {
+        // Programs that share the lock would hold on to it. It goes with the
+        // file in any case.
+        let _ = self.file.unlock();
+    }
 }
 
 impl Cache {
@@ -125,7 +132,7 @@ impl Cache {
         waiting: &mut dyn FnMut(),
     ) -> Result<CacheLock, CacheError> {
         let path = self.dir("locks")?.join(format!("{name}.lock"));
-        let mut file = OpenOptions::new()
+        let file = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
@@ -134,14 +141,17 @@ impl Cache {
         let mut told = false;
         // Not a blocking wait: a signal handler that sets a flag restarts it.
         loop {
-            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(file) => {
-                    fcntl(&*file, FcntlArg::F_SETFD(FdFlag::empty()))
+            match file.try_lock() {
+                Ok(()) => {
+                    fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty()))
                         .map_err(|errno| CacheError::io("share", &path)(errno.into()))?;
-                    return Ok(CacheLock { _file: file });
+                    return Ok(CacheLock { file });
                 }
-                Err((back, Errno::EWOULDBLOCK | Errno::EINTR)) => file = back,
-                Err((_, errno)) => return Err(CacheError::io("lock", &path)(errno.into())),
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Interrupted => {}
+                Err(TryLockError::Error(error)) => {
+                    return Err(CacheError::io("lock", &path)(error));
+                }
             }
             if cancel.load(Ordering::Relaxed) {
                 return Err(CacheError::Interrupted { path });
@@ -211,10 +221,6 @@ mod tests {
 
     /// As after `kill -9`: the lock's file is closed without being unlocked.
     #[test]
-    #[allow(
-        clippy::used_underscore_binding,
-        reason = "held for its drop alone, but for here"
-    )]
     fn a_lock_outlives_its_holder_while_a_started_program_runs() {
         use std::os::fd::AsRawFd;
         let dir = tempfile::tempdir().unwrap();
@@ -225,7 +231,7 @@ mod tests {
             .arg("60")
             .spawn()
             .unwrap();
-        let fd = lock._file.as_raw_fd();
+        let fd = lock.file.as_raw_fd();
         std::mem::forget(lock);
         nix::unistd::close(fd).unwrap();
         let mut waited = false;

@@ -1,6 +1,6 @@
-//! Builds the dummy module for any kernel that has a build tree, and keeps the
-//! result by what went into it. The sources are inside this program, so that
-//! an installed modrace needs nothing but the kernel's own KDIR.
+//! Builds the modules that are raced for any kernel that has a build tree, and
+//! keeps the result by what went into it. The sources are inside this program,
+//! so that an installed modrace needs nothing but the kernel's own KDIR.
 
 use std::fs;
 use std::io;
@@ -14,16 +14,32 @@ use super::cache::{Cache, CacheError};
 use super::config::{ConfigError, KernelConfig, hex};
 use super::make::{self, MakeError};
 use super::module_image::{ModuleImage, ModuleImageError};
+use super::programs;
 
 /// The name that the dummy module is built under.
 pub const DUMMY_MODULE: &str = "dummy_module";
-const SOURCES: &[(&str, &str)] = &[
-    ("Kbuild", include_str!("../../dummy-module/Kbuild")),
-    (
-        "dummy_module.c",
-        include_str!("../../dummy-module/dummy_module.c"),
-    ),
-];
+const DUMMY: Sources<'_> = Sources {
+    name: "",
+    files: &[
+        ("Kbuild", include_str!("../../dummy-module/Kbuild")),
+        (
+            "dummy_module.c",
+            include_str!("../../dummy-module/dummy_module.c"),
+        ),
+    ],
+    modules: &[DUMMY_MODULE],
+};
+
+/// The sources of modules that are built together.
+#[derive(Clone, Copy, Debug)]
+pub struct Sources<'a> {
+    /// How their folder in the cache differs from others'.
+    pub name: &'a str,
+    /// File names with contents, `Kbuild` among them.
+    pub files: &'a [(&'a str, &'a str)],
+    /// Names of the modules that they give, in the order of loading.
+    pub modules: &'a [&'a str],
+}
 
 /// Options of the kernel that make modules of it fat: debug information, and
 /// type information that each load parses and publishes (measured on 6.12: a
@@ -43,16 +59,16 @@ pub enum Variant {
 }
 
 impl Variant {
-    /// How its folder in the cache differs.
-    fn suffix(self) -> &'static str {
+    /// What make is told of it.
+    fn option(self) -> Option<&'static str> {
         match self {
-            Self::Dummy => "",
-            Self::Twin => "-twin",
+            Self::Dummy => None,
+            Self::Twin => Some("MODRACE_TWIN"),
         }
     }
 }
 
-/// Why the dummy module could not be built.
+/// Why a module could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum KbuildError {
     /// The folder is no kernel build tree.
@@ -81,7 +97,7 @@ pub enum KbuildError {
         program: String,
     },
     /// The build failed.
-    #[error("cannot build the dummy module for {}", kdir.display())]
+    #[error("cannot build the module for {}", kdir.display())]
     Failed {
         /// The build tree.
         kdir: PathBuf,
@@ -89,7 +105,7 @@ pub enum KbuildError {
         source: MakeError,
     },
     /// Told to stop.
-    #[error("interrupted while building the dummy module")]
+    #[error("interrupted while building a module")]
     Interrupted,
     /// The build gave a module for another kernel.
     #[error("the module built for {} is {what}", kdir.display())]
@@ -197,10 +213,10 @@ impl Kdir {
         command
     }
 
-    /// What decides the built module: its sources, the kernel, the compiler.
-    fn key(&self) -> Result<String, KbuildError> {
+    /// What decides the built modules: their sources, the kernel, the compiler.
+    fn key(&self, sources: &Sources<'_>) -> Result<String, KbuildError> {
         let mut hash = Sha256::new();
-        for (name, text) in SOURCES {
+        for (name, text) in sources.files {
             hash.update(format!("{name} {}\n{text}", text.len()));
         }
         for option in FAT {
@@ -216,16 +232,9 @@ impl Kdir {
         } else {
             "gcc"
         };
-        hash.update(compiler_version(compiler).unwrap_or_default());
+        hash.update(programs::version(compiler).unwrap_or_default());
         Ok(hex(&hash.finalize())[..16].to_owned())
     }
-}
-
-/// The first line of a compiler's `--version`; nothing if it is not here.
-pub fn compiler_version(program: &str) -> Option<String> {
-    let output = make::tool(program).arg("--version").output().ok()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.lines().next().map(str::to_owned)
 }
 
 /// The dummy module for a kernel: from the cache, or built into it. Returns
@@ -245,25 +254,61 @@ pub fn build_variant(
     cache: &Cache,
     cancel: &AtomicBool,
 ) -> Result<PathBuf, KbuildError> {
+    let built = build_modules(kdir, &DUMMY, variant.option(), cache, cancel)?;
+    let built = &built[0];
+    check_taint(built, variant, kdir)?;
+    Ok(built.clone())
+}
+
+/// The modules of some sources: from the cache, or built into it. `option` is
+/// set to `y` for make, for sources that give more than one variant. Returns the
+/// `.ko` files in the order of loading.
+pub fn build_modules(
+    kdir: &Path,
+    sources: &Sources<'_>,
+    option: Option<&str>,
+    cache: &Cache,
+    cancel: &AtomicBool,
+) -> Result<Vec<PathBuf>, KbuildError> {
     let kdir = Kdir::open(kdir)?;
-    let entry = format!("{}-{}{}", kdir.release(), kdir.key()?, variant.suffix());
+    let variants = [Some(sources.name), option];
+    let variants = variants
+        .into_iter()
+        .flatten()
+        .filter(|name| !name.is_empty());
+    let entry = variants.fold(
+        format!("{}-{}", kdir.release(), kdir.key(sources)?),
+        |entry, name| {
+            format!(
+                "{entry}-{}",
+                name.trim_start_matches("MODRACE_").to_lowercase()
+            )
+        },
+    );
     let home = cache.dir("modules")?;
     check_path(&home)?;
-    let finished = home.join(&entry).join(format!("{DUMMY_MODULE}.ko"));
+    let finished = |folder: &Path| -> Vec<PathBuf> {
+        let modules = sources.modules.iter();
+        modules
+            .map(|name| folder.join(format!("{name}.ko")))
+            .collect()
+    };
+    let cached = finished(&home.join(&entry));
     let _lock = cache.lock(&format!("module-{entry}"), cancel, &mut || {})?;
     // Looked for under the lock: whoever held it may have built it.
-    if finished.is_file() {
-        check(&finished, variant, &kdir)?;
-        return Ok(finished);
+    if cached.iter().all(|module| module.is_file()) {
+        check_all(&cached, sources, &kdir)?;
+        return Ok(cached);
     }
     let work = tempfile::Builder::new()
         .prefix(".build-")
         .tempdir_in(&home)
         .map_err(CacheError::io("create a folder in", &home))?;
-    let built = compile(&kdir, variant, work.path(), cancel)?;
-    check(&built, variant, &kdir)?;
+    compile(&kdir, sources, option, work.path(), cancel)?;
+    let built = finished(work.path());
+    check_all(&built, sources, &kdir)?;
     publish(&built, work.path(), &home.join(&entry))?;
-    Ok(finished)
+    Ok(cached)
 }
 
 fn check_path(path: &Path) -> Result<(), KbuildError> {
@@ -275,11 +320,12 @@ fn check_path(path: &Path) -> Result<(), KbuildError> {
 
 fn compile(
     kdir: &Kdir,
-    variant: Variant,
+    sources: &Sources<'_>,
+    option: Option<&str>,
     work: &Path,
     cancel: &AtomicBool,
-) -> Result<PathBuf, KbuildError> {
-    for (name, text) in SOURCES {
+) -> Result<(), KbuildError> {
+    for (name, text) in sources.files {
         let path = work.join(name);
         fs::write(&path, text).map_err(CacheError::io("write", &path))?;
     }
@@ -287,10 +333,8 @@ fn compile(
     command
         .arg(format!("M={}", work.display()))
         .args(FAT.iter().map(|option| format!("{option}=")))
+        .args(option.map(|option| format!("{option}=y")))
         .arg("modules");
-    if variant == Variant::Twin {
-        command.arg("MODRACE_TWIN=y");
-    }
     make::run(command, Some(&work.join("build.log")), cancel, &mut |_| {}).map_err(|error| {
         match error {
             MakeError::Interrupted => KbuildError::Interrupted,
@@ -302,44 +346,58 @@ fn compile(
                 source,
             },
         }
-    })?;
-    Ok(work.join(format!("{DUMMY_MODULE}.ko")))
-}
-
-/// A module that would not load, or that could never meet the BUG, must not
-/// enter the cache and must not leave it.
-fn check(module: &Path, variant: Variant, kdir: &Kdir) -> Result<(), KbuildError> {
-    let image = ModuleImage::open(module).map_err(|source| KbuildError::Image {
-        kdir: kdir.path.clone(),
-        source,
-    })?;
-    let built_for = image.vermagic().and_then(|magic| magic.split(' ').next());
-    let what = if built_for != Some(kdir.release()) {
-        format!(
-            "built for {}, not for {}",
-            built_for.unwrap_or("no kernel"),
-            kdir.release()
-        )
-    } else if image.name() != DUMMY_MODULE {
-        format!("named {}", image.name())
-    } else if image.intree() && variant == Variant::Dummy {
-        "marked as in-tree, so that it taints nothing".to_owned()
-    } else if !image.intree() && variant == Variant::Twin {
-        "not marked as in-tree, so that it taints the kernel".to_owned()
-    } else {
-        return Ok(());
-    };
-    Err(KbuildError::Wrong {
-        kdir: kdir.path.clone(),
-        what,
     })
 }
 
-/// Moves the module and its log into place, as one folder in one step.
-fn publish(built: &Path, work: &Path, home: &Path) -> Result<(), KbuildError> {
+/// A module that would not load must not enter the cache and must not leave it.
+fn check_all(modules: &[PathBuf], sources: &Sources<'_>, kdir: &Kdir) -> Result<(), KbuildError> {
+    for (module, name) in modules.iter().zip(sources.modules) {
+        let image = open_image(module, &kdir.path)?;
+        let built_for = image.vermagic().and_then(|magic| magic.split(' ').next());
+        let what = if built_for != Some(kdir.release()) {
+            format!(
+                "built for {}, not for {}",
+                built_for.unwrap_or("no kernel"),
+                kdir.release()
+            )
+        } else if image.name() != *name {
+            format!("named {}", image.name())
+        } else {
+            continue;
+        };
+        return Err(KbuildError::Wrong {
+            kdir: kdir.path.clone(),
+            what,
+        });
+    }
+    Ok(())
+}
+
+/// The dummy module can meet the BUG only where it taints, and its twin must not.
+fn check_taint(module: &Path, variant: Variant, kdir: &Path) -> Result<(), KbuildError> {
+    let what = match (open_image(module, kdir)?.intree(), variant) {
+        (true, Variant::Dummy) => "marked as in-tree, so that it taints nothing",
+        (false, Variant::Twin) => "not marked as in-tree, so that it taints the kernel",
+        _ => return Ok(()),
+    };
+    Err(KbuildError::Wrong {
+        kdir: kdir.to_owned(),
+        what: what.to_owned(),
+    })
+}
+
+fn open_image(module: &Path, kdir: &Path) -> Result<ModuleImage, KbuildError> {
+    ModuleImage::open(module).map_err(|source| KbuildError::Image {
+        kdir: kdir.to_owned(),
+        source,
+    })
+}
+
+/// Moves the modules and their log into place, as one folder in one step.
+fn publish(built: &[PathBuf], work: &Path, home: &Path) -> Result<(), KbuildError> {
     let stage = work.join("finished");
     fs::create_dir(&stage).map_err(CacheError::io("create", &stage))?;
-    for file in [built, &work.join("build.log")] {
+    for file in built.iter().chain([&work.join("build.log")]) {
         let to = stage.join(file.file_name().unwrap_or_default());
         fs::rename(file, &to).map_err(CacheError::io("move", file))?;
     }

@@ -3,6 +3,7 @@
 //! knows neither kernels nor modules.
 
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::AsFd;
@@ -60,7 +61,7 @@ const SCRUBBED: &[&str] = &[
 ];
 
 /// A command whose environment cannot change what it builds.
-pub fn tool(program: &str) -> Command {
+pub fn tool(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for name in SCRUBBED {
         command.env_remove(name);

@@ -11,3 +11,4 @@ pub mod make;
 mod make_error;
 pub mod module_image;
 pub mod module_tree;
+pub mod programs;

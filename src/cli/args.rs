@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::model::{Accel, ChaosChoice, DEFAULT_TARGET, Oracle, Strategy};
+use crate::model::{Accel, ChaosChoice, DEFAULT_RACE, Oracle, Strategy, Terms};
 use crate::procfs::cpus::CpuList;
-use crate::race::targets::{self, TARGETS, Target};
-use crate::session::request::{
-    self, DEFAULT_CONFIDENCE, DEFAULT_MEM_MIB, DEFAULT_SMP, DEFAULT_TRIALS,
-};
+use crate::race::action::ReaderAction;
+use crate::race::races::{self, RACES, RaceRow};
+use crate::session::race_choice::ReadRequest;
+use crate::session::request::{self, DEFAULT_CONFIDENCE, DEFAULT_MEM_MIB, DEFAULT_TRIALS};
 use crate::session::{ControlRequest, Destination, Failure, Request};
 
 /// How to race, wherever that is.
@@ -25,20 +25,58 @@ pub(super) struct RaceArgs {
     /// wants]
     #[arg(short = 'n', long, value_name = "N")]
     pub(super) trials: Option<u32>,
-    /// Loaders: workers that load and unload the module
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(super) loaders: u32,
-    /// Readers: workers that read the target
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(super) readers: u32,
+    /// Let the kernel warn: its warnings are told, but fail it no more. Without
+    /// this a warning fails the kernel, unless its baseline shows it too
+    #[arg(long)]
+    pub(super) allow_warnings: bool,
+    /// What a PASS takes besides a clean run: without it the verdict is
+    /// inconclusive
+    #[arg(long, value_name = "WHAT")]
+    pub(super) require: Option<Require>,
+    /// The race, from `modrace list races`
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_RACE, value_parser = race)]
+    pub(super) race: &'static RaceRow,
+    /// With a race that is a driver's own mistake: race the module without it
+    #[arg(long)]
+    pub(super) mended: bool,
+    /// Loaders: workers that load and unload the module [default: the race's
+    /// own number, most often 1]
+    #[arg(long, value_name = "N")]
+    pub(super) loaders: Option<u32>,
+    /// Readers: workers that read the target [default: the race's own number,
+    /// most often 1 or 2]
+    #[arg(long, value_name = "N")]
+    pub(super) readers: Option<u32>,
     /// CPUs that the workers sit on, such as 0-3,8: the guest's, or for `run`
     /// this machine's [default: all]
     #[arg(long, value_name = "LIST")]
     pub(super) cpus: Option<CpuList>,
-    /// What the readers read, from `modrace list targets`. Only /proc/modules
-    /// shows the race of the bug report
-    #[arg(long, value_name = "NAME", default_value = DEFAULT_TARGET, value_parser = target)]
-    pub(super) target: &'static Target,
+    /// What the readers read: a name from `modrace list targets`, of which only
+    /// /proc/modules shows the race of the bug report; or, with --action, any
+    /// path of your driver's, with {module} for its name and wildcards *, ? and
+    /// **, as often as you like [default: /proc/modules]
+    #[arg(long, value_name = "NAME|PATH")]
+    pub(super) target: Vec<String>,
+    /// What the readers do to your driver's files, from `modrace list actions`
+    #[arg(long, value_name = "NAME", value_parser = action)]
+    pub(super) action: Option<ReaderAction>,
+    /// What --action write and bind-unbind write
+    #[arg(long, value_name = "TEXT", requires = "action")]
+    pub(super) text: Option<String>,
+    /// Race what appears in /proc, /sys and /dev when your driver is loaded
+    #[arg(long, requires = "module")]
+    pub(super) discover: bool,
+    /// Parameters for your driver, as for insmod
+    #[arg(
+        long,
+        value_name = "WORDS",
+        requires = "module",
+        allow_hyphen_values = true
+    )]
+    pub(super) params: Option<String>,
+    /// Load this module before your driver; as often as it needs, in this order
+    #[arg(long, value_name = "FILE", requires = "module")]
+    pub(super) with: Vec<PathBuf>,
     /// How the readers read: auto, head, full or as-reported
     #[arg(long, value_name = "NAME", default_value = "auto", value_parser = strategy)]
     pub(super) strategy: Strategy,
@@ -73,6 +111,13 @@ pub(super) struct RaceArgs {
     pub(super) quiet: bool,
 }
 
+/// What a PASS may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Require {
+    /// A kernel that crashed under the same settings: beside it, or by --control
+    Control,
+}
+
 /// The machine that a guest gets.
 #[derive(Debug, clap::Args)]
 pub(super) struct MachineArgs {
@@ -80,9 +125,9 @@ pub(super) struct MachineArgs {
     #[arg(short, long, value_name = "N")]
     pub(super) jobs: Option<u32>,
     /// Virtual CPUs; more than the host has helps: a paused virtual CPU is a
-    /// paused reader
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_SMP)]
-    pub(super) smp: u32,
+    /// paused reader [default: the race's own number, most often 4]
+    #[arg(long, value_name = "N")]
+    pub(super) smp: Option<u32>,
     /// Memory, MiB
     #[arg(long, value_name = "MIB", default_value_t = DEFAULT_MEM_MIB)]
     pub(super) mem_mib: u32,
@@ -116,19 +161,32 @@ impl RaceArgs {
                 Some(path) if path.as_os_str() == "-" => Destination::Stdout,
                 Some(path) => Destination::File(path.clone()),
             },
-            ..Request::default()
+            mended: self.mended,
+            terms: Terms {
+                allow_warnings: self.allow_warnings,
+                require_control: self.require == Some(Require::Control),
+                ..Terms::default()
+            },
+            ..Request::of_race(self.race)
         };
+        request.read(ReadRequest {
+            targets: self.target.clone(),
+            action: self.action,
+            text: self.text.clone(),
+            parameters: self.params.clone(),
+            with: self.with.clone(),
+            discover: self.discover,
+        })?;
         let settings = &mut request.settings;
         settings.trials = self.trials.unwrap_or(DEFAULT_TRIALS);
         if let Some(duration) = self.duration {
             settings.duration_s = duration.as_secs_f64();
         }
-        settings.loaders = self.loaders;
-        settings.readers = self.readers;
+        settings.loaders = self.loaders.unwrap_or(settings.loaders);
+        settings.readers = self.readers.unwrap_or(settings.readers);
         if let Some(cpus) = &self.cpus {
             settings.cpus = cpus.as_slice().to_vec();
         }
-        self.target.name.clone_into(&mut settings.target);
         settings.strategy = self.strategy;
         settings.chaos = self.chaos.clone();
         settings.arms.clone_from(&self.arms);
@@ -142,11 +200,14 @@ impl MachineArgs {
     /// Adds what is typed here to a request.
     pub(super) fn add_to(&self, request: &mut Request) {
         let settings = &mut request.settings;
-        settings.jobs = self.jobs.unwrap_or_else(|| request::default_jobs(self.smp));
-        settings.smp = self.smp;
+        settings.smp = self.smp.unwrap_or(settings.smp);
+        let jobs = || request::default_jobs(settings.smp);
+        settings.jobs = self.jobs.unwrap_or_else(jobs);
         settings.mem_mib = self.mem_mib;
         settings.accel = self.accel.into();
-        settings.append.clone_from(&self.append);
+        // The race's words come first, so that those typed have the last word.
+        let append = [&*settings.append, &*self.append].join(" ");
+        append.trim().clone_into(&mut settings.append);
         request.qemu.clone_from(&self.qemu);
         request.keep = self.keep;
     }
@@ -159,7 +220,7 @@ pub(super) struct ControlArgs {
     /// control that a PASS needs
     #[arg(long, value_name = "REPORT")]
     control: Option<PathBuf>,
-    /// How sure to be with a control, between 0.5 and 1
+    /// How sure to be with a control, between 0.5 and 0.999999
     #[arg(long, value_name = "LEVEL", default_value_t = DEFAULT_CONFIDENCE)]
     confidence: f64,
 }
@@ -221,9 +282,15 @@ fn strategy(typed: &str) -> Result<Strategy, String> {
         .ok_or_else(|| format!("known strategies: {}", known()))
 }
 
-fn target(typed: &str) -> Result<&'static Target, String> {
-    let known = || TARGETS.iter().map(|row| row.name).collect::<Vec<_>>();
-    targets::named(typed).ok_or_else(|| format!("known targets: {}", known().join(", ")))
+pub(super) fn race(typed: &str) -> Result<&'static RaceRow, String> {
+    let known = || RACES.iter().map(|row| row.name).collect::<Vec<_>>();
+    races::named(typed).ok_or_else(|| format!("known races: {}", known().join(", ")))
+}
+
+fn action(typed: &str) -> Result<ReaderAction, String> {
+    let known = ReaderAction::TABLE.iter().map(|&(_, name, _)| name);
+    let known: Vec<&str> = known.collect();
+    ReaderAction::named(typed).ok_or_else(|| format!("known actions: {}", known.join(", ")))
 }
 
 fn arm(typed: &str) -> Result<String, String> {

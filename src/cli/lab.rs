@@ -1,20 +1,16 @@
 //! `modrace lab`: builds, lists and removes lab kernels.
 
-use std::fs;
 use std::num::NonZero;
-use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::path::PathBuf;
 
 use clap::Subcommand;
 
 use super::ui::{BuildBar, Ui};
-use crate::build::cache::Cache;
-use crate::lab::{
-    BaseBuild, BuildSpec, Builder, DEBIAN_TARBALL, Fix, KernelState, LAB_KERNELS, LabKernel,
-    LabKernelRow, NamedText, Source, Store,
-};
+use crate::lab::{DEBIAN_TARBALL, KernelState, LAB_KERNELS, LabKernel};
 use crate::model::ExitCode;
-use crate::session::{Failure, stop};
+use crate::race::races::RaceRow;
+use crate::session::Failure;
+use crate::session::lab::{self, LabEvent, LabRequest};
 
 /// Build kernels with and without the fix, to race them in VMs
 #[derive(Debug, clap::Args)]
@@ -35,8 +31,12 @@ enum Command {
 #[command(after_help = build_help())]
 struct BuildArgs {
     /// Which of modrace's lab kernels
-    #[arg(required_unless_present = "name", conflicts_with = "name")]
+    #[arg(required_unless_present_any = ["name", "race"], conflicts_with = "name")]
     kernels: Vec<String>,
+
+    /// The lab kernels of this race's pair, from `modrace list races`
+    #[arg(long, value_name = "NAME", value_parser = super::args::race, conflicts_with = "name")]
+    race: Option<&'static RaceRow>,
 
     /// Kernel source: a folder or a tarball
     #[arg(long, value_name = "DIR|TARBALL", default_value = DEBIAN_TARBALL)]
@@ -99,111 +99,58 @@ fn build_help() -> String {
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
-    let cache = Cache::from_env()?;
     match &args.command {
-        Command::Build(args) => build(args, &cache, &Ui::new().quiet(args.quiet)),
-        Command::List(args) => list(args, &cache, ui),
-        Command::Remove(args) => remove(args, &cache, ui),
-    }
-}
-
-fn build(args: &BuildArgs, cache: &Cache, ui: &Ui) -> Result<ExitCode, Failure> {
-    let recipes = recipes(args)?;
-    let cancel = stop::on_signals()?;
-    let source = Source::open(&args.source, &cancel)?;
-    let builder = Builder {
-        cache,
-        source: &source,
-        jobs: args.jobs,
-        base: if args.from_nothing {
-            BaseBuild::Nothing
-        } else {
-            BaseBuild::Any
-        },
-        cancel: &cancel,
-    };
-    for build_spec in recipes {
-        build_one(&build_spec, &builder, ui)?;
+        Command::Build(args) => build(args, &ui.quiet(args.quiet))?,
+        Command::List(args) => list(args, ui)?,
+        Command::Remove(args) => lab::remove(&args.kernels, &mut |path| {
+            ui.note(&format!("removed {}", path.display()));
+        })?,
     }
     Ok(ExitCode::Survived)
 }
 
-/// Builds one kernel, with progress on stderr and its path on stdout.
-fn build_one(build_spec: &BuildSpec, builder: &Builder<'_>, ui: &Ui) -> Result<(), Failure> {
-    let started = Instant::now();
-    let mut bar = BuildBar::new(ui, &build_spec.name);
-    let built = builder.build(build_spec, &mut |event| bar.event(event));
-    drop(bar);
-    let (kernel, new) = built?;
-    let release = &kernel.manifest.release;
-    if new {
-        let took = started.elapsed().as_secs();
-        ui.note(&format!(
-            "{}: {release}, built in {took} s",
-            build_spec.name
-        ));
-    } else {
-        ui.note(&format!("{}: {release}, already built", build_spec.name));
-    }
-    ui.result(&format!(
-        "lab:{}\t{}\n",
-        build_spec.name,
-        kernel.path.display()
-    ));
-    Ok(())
+/// Builds kernels, with progress on stderr and their paths on stdout.
+fn build(args: &BuildArgs, ui: &Ui) -> Result<(), Failure> {
+    let pair = args.race.map_or_else(Vec::new, |row| row.pair.kernels());
+    let names = args.kernels.iter().map(String::as_str).chain(pair);
+    let request = LabRequest {
+        kernels: names.map(str::to_owned).collect(),
+        name: args.name.clone(),
+        patches: args.patch.clone(),
+        without_fix: args.without_fix,
+        fragments: args.config.clone(),
+        source: args.source.clone(),
+        jobs: args.jobs,
+        from_nothing: args.from_nothing,
+    };
+    let mut bar = None;
+    lab::build(&request, &mut |event| match event {
+        LabEvent::Started(name) => bar = Some(BuildBar::new(ui, name)),
+        LabEvent::Build(event) => {
+            if let Some(bar) = &mut bar {
+                bar.event(event);
+            }
+        }
+        LabEvent::Ended => bar = None,
+        LabEvent::Ready { kernel, took_s } => ready(kernel, took_s, ui),
+    })
 }
 
-fn recipes(args: &BuildArgs) -> Result<Vec<BuildSpec>, Failure> {
-    if let Some(name) = &args.name {
-        let (fragments, patches) = (texts(&args.config)?, texts(&args.patch)?);
-        let fix = if args.without_fix {
-            Fix::TakenOut
-        } else {
-            Fix::AsItIs
-        };
-        let build_spec = BuildSpec::custom(name, fragments, fix, patches)?;
-        return Ok(vec![build_spec]);
-    }
-    args.kernels.iter().map(|name| row_recipe(name)).collect()
+fn ready(kernel: &LabKernel, took_s: Option<u64>, ui: &Ui) {
+    let (name, release) = (&kernel.manifest.name, &kernel.manifest.release);
+    let how = match took_s {
+        Some(took_s) => format!("built in {took_s} s"),
+        None => "already built".to_owned(),
+    };
+    ui.note(&format!("{name}: {release}, {how}"));
+    ui.result(&format!("lab:{name}\t{}\n", kernel.path.display()));
 }
 
-fn row_recipe(name: &str) -> Result<BuildSpec, Failure> {
-    // As it is written everywhere else.
-    let name = name.strip_prefix("lab:").unwrap_or(name);
-    let row = LabKernelRow::find(name).ok_or_else(|| {
-        let error = format!("`{name}` is not one of modrace's lab kernels");
-        Failure::usage(error).hint(format!(
-            "they are {}; to build your own tree: --name {name} --source DIR",
-            known_names()
-        ))
-    })?;
-    Ok(row.build_spec())
-}
-
-fn known_names() -> String {
-    let names: Vec<_> = LAB_KERNELS.iter().map(|row| row.name).collect();
-    names.join(", ")
-}
-
-fn texts(paths: &[PathBuf]) -> Result<Vec<NamedText>, Failure> {
-    paths.iter().map(|path| text(path)).collect()
-}
-
-fn text(path: &Path) -> Result<NamedText, Failure> {
-    let bytes = fs::read(path).map_err(|error| {
-        let text = format!("cannot read {}: {error}", path.display());
-        Failure::usage(text)
-    })?;
-    let name = path.file_name().unwrap_or(path.as_os_str());
-    Ok(NamedText::new(name.to_string_lossy(), bytes))
-}
-
-fn list(args: &ListArgs, cache: &Cache, ui: &Ui) -> Result<ExitCode, Failure> {
-    let built = Store::new(cache).kernels();
+fn list(args: &ListArgs, ui: &Ui) -> Result<(), Failure> {
+    let built = lab::kernels()?;
     if args.json {
-        let text = json(&built)?;
-        ui.result(&(text + "\n"));
-        return Ok(ExitCode::Survived);
+        ui.result(&(json(&built)? + "\n"));
+        return Ok(());
     }
     let mut rows = vec![["NAME", "STATE", "RELEASE", "KEY", "SIZE", "PATH"].map(str::to_owned)];
     for row in LAB_KERNELS {
@@ -223,7 +170,7 @@ fn list(args: &ListArgs, cache: &Cache, ui: &Ui) -> Result<ExitCode, Failure> {
         ]);
     }
     ui.result(&table(&rows));
-    Ok(ExitCode::Survived)
+    Ok(())
 }
 
 /// Columns as wide as their widest cell; the last as it comes.
@@ -260,21 +207,4 @@ fn json(built: &[LabKernel]) -> serde_json::Result<String> {
         })
     });
     serde_json::to_string_pretty(&built.chain(absent).collect::<Vec<_>>())
-}
-
-fn remove(args: &RemoveArgs, cache: &Cache, ui: &Ui) -> Result<ExitCode, Failure> {
-    let cancel = stop::on_signals()?;
-    let store = Store::new(cache);
-    for name in &args.kernels {
-        let name = name.strip_prefix("lab:").unwrap_or(name);
-        let removed = store.remove(name, &cancel)?;
-        if removed.is_empty() {
-            let error = format!("no lab kernel `{name}` is built");
-            return Err(Failure::usage(error).hint("modrace lab list shows which are"));
-        }
-        for path in removed {
-            ui.note(&format!("removed {}", path.display()));
-        }
-    }
-    Ok(ExitCode::Survived)
 }

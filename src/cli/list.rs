@@ -7,7 +7,9 @@ use clap::ValueEnum;
 use super::ui::Ui;
 use crate::crash::SIGNATURES;
 use crate::model::{ExitCode, Strategy};
-use crate::race::{READ_POLICIES, chaos::TECHNIQUES, targets::TARGETS};
+use crate::race::{
+    READ_POLICIES, action::ReaderAction, chaos::TECHNIQUES, races::RACES, targets::TARGETS,
+};
 use crate::report::FORMATS;
 use crate::session::Failure;
 
@@ -20,6 +22,10 @@ pub(super) struct Args {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Table {
+    /// Races, with what they are known from
+    Races,
+    /// What readers do to a driver's files
+    Actions,
     /// What readers read
     Targets,
     /// How readers read
@@ -36,6 +42,18 @@ enum Table {
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
     let rows: Vec<(&str, Cow<'_, str>)> = match args.table {
+        Table::Races => RACES
+            .iter()
+            .map(|row| {
+                let text = format!("{} ({})", row.help, row.known_from());
+                (row.name, Cow::Owned(text))
+            })
+            .collect(),
+        Table::Actions => plain(
+            ReaderAction::TABLE
+                .iter()
+                .map(|&(_, name, help)| (name, help)),
+        ),
         Table::Targets => plain(TARGETS.iter().map(|row| (row.name, row.help))),
         Table::Strategies => plain(Strategy::TABLE.iter().map(|&(_, name, help)| (name, help))),
         Table::Arms => plain(READ_POLICIES.iter().map(|row| (row.name, row.help))),

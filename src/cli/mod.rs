@@ -20,7 +20,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::model::ExitCode;
 use crate::session::guest;
-use crate::session::worker_process;
+use crate::session::{WORKER_COMMAND, work};
 use ui::Ui;
 
 /// Races module loading against /proc/modules readers until a kernel crashes,
@@ -66,7 +66,7 @@ pub fn main() -> ExitCode {
     }
     if std::env::args_os()
         .nth(1)
-        .is_some_and(|word| word == worker_process::COMMAND)
+        .is_some_and(|word| word == WORKER_COMMAND)
     {
         return worker_main();
     }
@@ -99,7 +99,7 @@ pub fn main() -> ExitCode {
 /// A worker process is no command that anybody types: `run` starts it, with its
 /// plan on stdin.
 fn worker_main() -> ExitCode {
-    match worker_process::main() {
+    match work() {
         Ok(()) => ExitCode::Survived,
         Err(error) => Ui::new().failure(&error.into()),
     }

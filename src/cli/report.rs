@@ -9,10 +9,11 @@ use anyhow::Context;
 use clap::Subcommand;
 
 use super::ui::Ui;
-use crate::model::{Conclusion, ExitCode, Report, Tool};
+use crate::model::{ExitCode, Report, Tool};
 use crate::report::{self, FORMATS, Format};
 use crate::session::Failure;
 use crate::session::saved_report::load;
+use crate::verdict::{check_confidence, exit_code};
 
 /// Show, convert, pool, compare and check saved reports
 ///
@@ -34,8 +35,8 @@ enum Action {
     Merge(Merge),
     /// Set a candidate's report against a baseline's
     ///
-    /// Exit code 0: the fix is confirmed. 1: the candidate crashed in the race.
-    /// 5: inconclusive.
+    /// The exit code follows the verdict. 0: the fix is confirmed. 1: the candidate
+    /// crashed, hung or warned. 3: broken. 5: inconclusive.
     Compare(Compare),
     /// Recompute every derived number, and name the fields that differ
     Validate(Validate),
@@ -118,11 +119,7 @@ fn format_help() -> String {
 
 fn confidence(text: &str) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if value > 0.0 && value < 1.0 {
-        Ok(value)
-    } else {
-        Err("not between 0 and 1, for example 0.999".to_owned())
-    }
+    check_confidence(value).map(|()| value)
 }
 
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
@@ -170,12 +167,7 @@ fn compare(args: &Compare, ui: &Ui) -> Result<ExitCode, Failure> {
     )
     .map_err(|error| Failure::from(error).hint("run both kernels with the same settings"))?;
     put(&compared, &args.out, ui)?;
-    let conclusion = compared.comparison.map(|comparison| comparison.conclusion);
-    Ok(match conclusion {
-        Some(Conclusion::FixConfirmed) => ExitCode::Survived,
-        Some(Conclusion::CandidateCrashed) => ExitCode::Crashed,
-        Some(Conclusion::Inconclusive) | None => ExitCode::Inconclusive,
-    })
+    Ok(exit_code(&compared))
 }
 
 fn validate(args: &Validate, ui: &Ui) -> Result<ExitCode, Failure> {

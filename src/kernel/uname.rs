@@ -22,7 +22,7 @@ pub fn environment(name: &str) -> Environment {
         cpus: std::thread::available_parallelism()
             .ok()
             .and_then(|n| u32::try_from(n.get()).ok()),
-        mem_mib: memory_mib(),
+        mem_mib: meminfo_mib("MemTotal"),
         preemption: version
             .as_deref()
             .map(|version| preemption(version).to_owned()),
@@ -32,6 +32,11 @@ pub fn environment(name: &str) -> Environment {
         ..Environment::default()
     }
     .with_version(version)
+}
+
+/// Memory that new programs may use, MiB.
+pub fn free_memory_mib() -> Option<u32> {
+    meminfo_mib("MemAvailable")
 }
 
 /// The boot that this is: it changes with each. Empty where the kernel does not
@@ -83,8 +88,8 @@ fn field(path: &str, key: &str) -> Option<String> {
     })
 }
 
-fn memory_mib() -> Option<u32> {
-    let kib: u64 = field("/proc/meminfo", "MemTotal")?
+fn meminfo_mib(row: &str) -> Option<u32> {
+    let kib: u64 = field("/proc/meminfo", row)?
         .strip_suffix(" kB")?
         .parse()
         .ok()?;

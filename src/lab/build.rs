@@ -17,8 +17,9 @@ use super::store::{self, LabKernel, Manifest, Store};
 use super::{LabError, Source, missing_needs, unformed_lock};
 use crate::build::cache::Cache;
 use crate::build::config::{KernelConfig, hex};
-use crate::build::kbuild::{KbuildError, Kdir, build_dummy, compiler_version};
+use crate::build::kbuild::{KbuildError, Kdir, build_dummy};
 use crate::build::make::{self, MakeError};
+use crate::build::programs;
 
 /// Steps that make announces for the lab configuration on 6.1, measured; only
 /// a bar's length hangs on it. A kernel built before is a better guess.
@@ -117,7 +118,7 @@ impl Builder<'_> {
         if !missing.is_empty() {
             return Err(LabError::Needs(missing));
         }
-        let compiler = compiler_version("gcc").unwrap_or_default();
+        let compiler = programs::version("gcc").unwrap_or_default();
         let key = build_spec.key(self.source.sha256(), &compiler);
         if let Some(kernel) = store.by_key(&build_spec.name, &key) {
             return Ok((kernel, false));

@@ -29,6 +29,15 @@ const LAB: (&str, &str) = fixture!("", "lab.config");
 const PREEMPT: (&str, &str) = fixture!("", "preempt.config");
 const KASAN: (&str, &str) = fixture!("", "kasan.config");
 const DISK: (&str, &str) = fixture!("", "disk.config");
+const DEBUGFS: (&str, &str) = fixture!("", "debugfs.config");
+const DEBUG: (&str, &str) = fixture!("", "debug.config");
+const KALLSYMS_UNFORMED: (&str, &str) =
+    fixture!("patches/", "without-unformed-check-in-kallsyms.patch");
+const KALLSYMS_AFTER_FREE: (&str, &str) =
+    fixture!("patches/", "without-grace-period-at-free.patch");
+const INIT_FREE: (&str, &str) = fixture!("patches/", "without-grace-period-at-init-free.patch");
+const DUPLICATE_LOAD: (&str, &str) = fixture!("patches/", "without-wake-after-free.patch");
+const CDEV_OPEN: (&str, &str) = fixture!("patches/", "without-cdev-unless-zero.patch");
 
 /// Every lab kernel, in the order of `modrace lab list`.
 pub const LAB_KERNELS: &[LabKernelRow] = &[
@@ -66,6 +75,69 @@ pub const LAB_KERNELS: &[LabKernelRow] = &[
         fragments: &[LAB, KASAN],
         fix: Fix::TakenOut,
         patches: &[],
+    },
+    LabKernelRow {
+        name: "fixed-kasan",
+        help: "fixed, with KASAN: sees use after free where it happens",
+        fragments: &[LAB, KASAN],
+        fix: Fix::Required,
+        patches: &[],
+    },
+    LabKernelRow {
+        name: "kasan",
+        help: "the same under a shorter name, for drivers",
+        fragments: &[LAB, KASAN],
+        fix: Fix::Required,
+        patches: &[],
+    },
+    LabKernelRow {
+        name: "debug",
+        help: "fixed, with KASAN, lockdep, DEBUG_OBJECTS, kmemleak and SLUB's checks: for drivers",
+        fragments: &[LAB, KASAN, DEBUG],
+        fix: Fix::Required,
+        patches: &[],
+    },
+    LabKernelRow {
+        name: "fixed-debugfs",
+        help: "fixed, with debugfs and a SLUB that can poison: for drivers' mistakes",
+        fragments: &[LAB, DEBUGFS],
+        fix: Fix::Required,
+        patches: &[],
+    },
+    LabKernelRow {
+        name: "kallsyms-unformed",
+        help: "the race of that name: walkers of symbols do not pass over the unformed",
+        fragments: &[LAB],
+        fix: Fix::Required,
+        patches: &[KALLSYMS_UNFORMED],
+    },
+    LabKernelRow {
+        name: "kallsyms-after-free",
+        help: "the race of that name: free_module() waits for no grace period",
+        fragments: &[LAB],
+        fix: Fix::Required,
+        patches: &[KALLSYMS_AFTER_FREE],
+    },
+    LabKernelRow {
+        name: "init-free",
+        help: "the race of that name: init sections are freed without a grace period",
+        fragments: &[LAB],
+        fix: Fix::Required,
+        patches: &[INIT_FREE],
+    },
+    LabKernelRow {
+        name: "duplicate-load",
+        help: "the race of that name: a waiting load is not woken",
+        fragments: &[LAB],
+        fix: Fix::Required,
+        patches: &[DUPLICATE_LOAD],
+    },
+    LabKernelRow {
+        name: "cdev-open",
+        help: "the race of that name: chrdev_open() takes a cdev without references",
+        fragments: &[LAB],
+        fix: Fix::Required,
+        patches: &[CDEV_OPEN],
     },
     LabKernelRow {
         name: "fixed-disk",

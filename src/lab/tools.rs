@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use crate::build::programs;
+
 /// One thing that a kernel's build needs.
 #[derive(Debug)]
 pub struct Need {
@@ -54,11 +56,7 @@ impl Need {
         if self.what.starts_with('/') {
             return Path::new(self.what).exists() || self.below_multiarch();
         }
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path)
-            // Where depmod is, and where an ordinary user's PATH does not lead.
-            .chain(["/usr/sbin".into(), "/sbin".into()])
-            .any(|folder| folder.join(self.what).is_file())
+        programs::find(self.what).is_some()
     }
 
     /// Headers may stand in a folder of the machine's own.

@@ -34,8 +34,18 @@ pub struct Source {
     pub command: Vec<String>,
     /// Its seed.
     pub seed: u64,
+    /// Its `run_id`; empty in reports of versions that had none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub run_id: String,
     /// SHA-256 of the report's file.
     pub sha256: String,
+}
+
+impl Source {
+    /// What tells that run from every other: see `Report::identity`.
+    pub fn identity(&self) -> String {
+        super::record::run_identity(&self.run_id, self.seed, &self.started)
+    }
 }
 
 /// What baseline and candidate say together. Every number follows from the
@@ -48,8 +58,8 @@ pub struct Comparison {
     pub reason: String,
     /// The confidence asked for, 1 − α.
     pub confidence: f64,
-    /// Whether the conclusion rests on the exponential model. When the times
-    /// do not fit it, Fisher's test alone decides.
+    /// Whether exposure counts beside whole trials. It does not where the times
+    /// do not fit an exponential.
     pub extrapolated: bool,
     /// The evidence counted in seconds.
     pub seconds: Evidence,
@@ -61,8 +71,24 @@ pub struct Comparison {
     /// Near misses compared; None unless lines were read for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub near_misses: Option<NearMissRecord>,
-    /// Survival curves compared; None when a run has no trial.
+    /// Survival curves compared; None when a run has no trial, and while the
+    /// run is under way.
     pub log_rank: Option<LogRankRecord>,
+    /// How rare a bug the candidate's clean cycles would have found, with which
+    /// probability. Empty unless the candidate is clean and cycles were counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub detectable: Vec<Detectable>,
+}
+
+/// The rarest bug that would have been found with a probability: one that makes
+/// an unload as dangerous as the baseline's once in so many unloads.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Detectable {
+    /// The probability.
+    pub probability: f64,
+    /// Once in so many unloads: (T/S)/((1−P)^(−1/r) − 1), in cycles. Below 1 not
+    /// even the baseline's own bug would have been found so surely.
+    pub once_in: f64,
 }
 
 /// What a comparison says about the candidate.
@@ -152,8 +178,13 @@ pub struct FisherRecord {
     /// Trials of the candidate that crashed, or ran at least as long, in
     /// seconds and in cycles, as the baseline's slowest crash took.
     pub candidate_trials: u32,
-    /// p value of "the baseline crashes no more often".
+    /// p value of "the baseline crashes no more often", by Fisher's exact test.
     pub p_value: f64,
+    /// The same where nobody fixed the numbers of trials beforehand: Fisher's
+    /// times one more than the baseline's trials. This one decides. None unless
+    /// the candidate is clean.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequential_p: Option<f64>,
     /// Clean trials that the confidence needs; None when no number would do.
     pub needed_trials: Option<u32>,
 }
@@ -170,6 +201,24 @@ pub struct NearMissRecord {
     pub candidate: u64,
     /// Cycles of the candidate.
     pub candidate_cycles: u64,
+    /// Boots of the baseline that had a near miss. Near misses come in clusters
+    /// within a boot, so boots are what is counted.
+    #[serde(default)]
+    pub baseline_boots_hit: u32,
+    /// Boots of the baseline.
+    #[serde(default)]
+    pub baseline_boots: u32,
+    /// Boots of the candidate with no near miss in as many cycles as any boot
+    /// of the baseline that had one.
+    #[serde(default)]
+    pub candidate_boots_clean: u32,
+    /// Clean boots that the confidence needs; None when no number would do.
+    #[serde(default)]
+    pub needed_boots: Option<u32>,
+    /// p value of "the candidate's boots have one no less often", whenever the
+    /// runs ended. None unless the candidate is clean.
+    #[serde(default)]
+    pub boots_p: Option<f64>,
     /// Clean cycles that the confidence needs. None without a near miss of the
     /// baseline.
     pub needed_cycles: Option<f64>,

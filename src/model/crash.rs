@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 /// One crash found in a log.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -92,6 +93,16 @@ pub struct Crash {
     pub excerpt: Vec<String>,
 }
 
+impl Crash {
+    /// The line that the signature matched, as the log had it.
+    pub fn matched_line(&self) -> &str {
+        let index = usize::try_from(self.line.saturating_sub(self.excerpt_line)).ok();
+        index
+            .and_then(|index| self.excerpt.get(index))
+            .map_or(&self.title, String::as_str)
+    }
+}
+
 /// A frame of a call trace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Frame {
@@ -137,8 +148,21 @@ pub struct FollowOn {
 }
 
 /// What sort of report the kernel printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum CrashKind {
     /// `kernel BUG at …`: a `BUG()` or `BUG_ON()`; or a line that says `BUG:`.
     Bug,
@@ -202,42 +226,16 @@ pub enum CrashKind {
 impl CrashKind {
     /// The word used in reports and on the terminal.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Bug => "bug",
-            Self::Oops => "oops",
-            Self::Panic => "panic",
-            Self::GeneralProtection => "general_protection",
-            Self::PageFault => "page_fault",
-            Self::NullDereference => "null_dereference",
-            Self::StackOverflow => "stack_overflow",
-            Self::StackCorruption => "stack_corruption",
-            Self::Kasan => "kasan",
-            Self::Kmsan => "kmsan",
-            Self::Kcsan => "kcsan",
-            Self::Ubsan => "ubsan",
-            Self::Kfence => "kfence",
-            Self::ListCorruption => "list_corruption",
-            Self::Refcount => "refcount",
-            Self::Odebug => "odebug",
-            Self::MemoryLeak => "memory_leak",
-            Self::BadMemory => "bad_memory",
-            Self::Lockup => "lockup",
-            Self::Stall => "stall",
-            Self::HungTask => "hung_task",
-            Self::Locking => "locking",
-            Self::AtomicSleep => "atomic_sleep",
-            Self::Rcu => "rcu",
-            Self::OutOfMemory => "out_of_memory",
-            Self::Reboot => "reboot",
-            Self::ModuleLoader => "module_loader",
-            Self::Warning => "warning",
-        }
+        self.into()
     }
 }
 
 /// How bad a crash is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Severity {
     /// The kernel cannot go on, or is not to be trusted.
     #[default]
@@ -251,17 +249,16 @@ pub enum Severity {
 impl Severity {
     /// The word used in reports and on the terminal.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Fatal => "fatal",
-            Self::Error => "error",
-            Self::Warning => "warning",
-        }
+        self.into()
     }
 }
 
 /// How a crash relates to the race that modrace provokes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, IntoStaticStr,
+)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum CrashClass {
     /// `module_flags()` hit `MODULE_STATE_UNFORMED` below `m_show()`.
     Target,
@@ -277,11 +274,6 @@ pub enum CrashClass {
 impl CrashClass {
     /// The word used in reports and on the terminal.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Target => "target",
-            Self::Sibling => "sibling",
-            Self::ModuleRelated => "module-related",
-            Self::Unrelated => "unrelated",
-        }
+        self.into()
     }
 }

@@ -29,7 +29,14 @@ impl LineCounts {
 
     /// Lines that were not in order, near misses included.
     pub fn total(&self) -> u64 {
-        self.out_of_order + self.contradictory + self.torn + self.duplicate + self.near_misses
+        [
+            self.contradictory,
+            self.torn,
+            self.duplicate,
+            self.near_misses,
+        ]
+        .iter()
+        .fold(self.out_of_order, |sum, count| sum.saturating_add(*count))
     }
 }
 

@@ -14,21 +14,23 @@ mod settings;
 mod states;
 
 pub use comparison::{
-    Comparison, Conclusion, Evidence, ExponentialityRecord, FisherRecord, LogRankRecord,
-    NearMissRecord, Run, Source,
+    Comparison, Conclusion, Detectable, Evidence, ExponentialityRecord, FisherRecord,
+    LogRankRecord, NearMissRecord, Run, Source,
 };
 pub use crash::{Crash, CrashClass, CrashKind, FollowOn, Frame, LinkedModule, Severity};
 pub use environment::{Environment, KernelRecord, ModuleRecord, Tunable};
 pub use lines::{BadLine, LineCounts, LineFault};
-pub use outcome::{ExitCode, Outcome, TrialPhase, Verdict};
+pub use outcome::{Assurance, ExitCode, Outcome, Terms, TrialPhase, Verdict};
 pub use proof::{
     Blocked, NeverRan, Proof, ProofFailure, ProofForm, ProofPoint, ProofSide, ProofStep, Schedule,
     ScheduleOutcome, StateTouch, Who,
 };
 pub use record::{
-    AimRecord, Counters, ErrorCounts, Interval, Report, RunStats, SCHEMA, Sightings, Summary,
-    Termination, Tool, Trial, Warning,
+    AimRecord, Counters, ErrorCounts, Interval, Origin, Report, RunStats, SCHEMA, Sightings,
+    Summary, Termination, Tool, Trial, Warning,
 };
 pub use seed::{MAX_SEED, trial_seed};
-pub use settings::{Accel, ChaosChoice, DEFAULT_TARGET, Oracle, Settings, Strategy};
+pub use settings::{
+    Accel, ChaosChoice, DEFAULT_RACE, DEFAULT_TARGET, DriverSettings, Oracle, Settings, Strategy,
+};
 pub use states::{Held, Observed, StateCheck, StateSource};

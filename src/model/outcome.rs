@@ -3,10 +3,14 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 /// How one trial ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Outcome {
     /// The kernel under test crashed while it was raced.
     Crashed,
@@ -32,13 +36,7 @@ impl Outcome {
 
     /// The word used in reports and on the terminal.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Crashed => "crashed",
-            Self::Survived => "survived",
-            Self::Hung => "hung",
-            Self::Broken => "broken",
-            Self::Unsupported => "unsupported",
-        }
+        self.into()
     }
 }
 
@@ -56,8 +54,10 @@ impl Outcome {
     Serialize,
     Deserialize,
     JsonSchema,
+    IntoStaticStr,
 )]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum TrialPhase {
     /// The kernel booted; our first process had said nothing yet.
     Boot,
@@ -73,12 +73,7 @@ pub enum TrialPhase {
 impl TrialPhase {
     /// The word used in reports and on the terminal.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Boot => "boot",
-            Self::Setup => "setup",
-            Self::Race => "race",
-            Self::Settle => "settle",
-        }
+        self.into()
     }
 
     /// Whether nothing had been raced yet: what happens here is not the race
@@ -90,8 +85,9 @@ impl TrialPhase {
 }
 
 /// What a whole run says about the kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Verdict {
     /// Every trial survived the exposure that was asked for, and readers were
     /// seen where the race is lost.
@@ -107,12 +103,63 @@ pub enum Verdict {
 impl Verdict {
     /// The word used in reports, file names and on the terminal.
     pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// What stands behind a pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Assurance {
+    /// A kernel that crashed, raced beside the one under test.
+    Compared,
+    /// A kernel that crashed under the same settings, from an earlier report.
+    Control,
+    /// Nothing: the run survived, and what it could have missed is not known.
+    /// Also where there is no pass.
+    #[default]
+    None,
+}
+
+impl Assurance {
+    /// The word used in reports and on the terminal.
+    pub fn as_str(self) -> &'static str {
         match self {
-            Self::Pass => "pass",
-            Self::Fail => "fail",
-            Self::Inconclusive => "inconclusive",
-            Self::Broken => "broken",
+            Self::Compared => "compared",
+            Self::Control => "control",
+            Self::None => "none",
         }
+    }
+}
+
+/// What a verdict hangs on besides settings, trials and states.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Terms {
+    /// The confidence that a comparison is made at, 1 − α.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<f64>,
+    /// Whether warnings of the kernel are no failure.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_warnings: bool,
+    /// Whether a pass takes a positive control.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub require_control: bool,
+    /// Why no more trials were made, where more of them would have shown no
+    /// more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up: Option<String>,
+    /// How many checks of the module's states were made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub states_checked: Option<u32>,
+    /// Whether some of the module's states could not be looked at.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub states_incomplete: bool,
+}
+
+impl Terms {
+    /// Whether there is nothing to say of them.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 

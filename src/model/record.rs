@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BadLine, Comparison, Crash, Environment, LineCounts, ModuleRecord, Outcome, Proof, Run,
-    Settings, Source, StateCheck, TrialPhase, Verdict,
+    Assurance, BadLine, Comparison, Crash, Environment, LineCounts, ModuleRecord, Outcome, Proof,
+    Run, Settings, Source, StateCheck, Terms, TrialPhase, Verdict,
 };
 
 /// The schema that this version writes.
@@ -23,6 +23,13 @@ pub struct Report {
     pub verdict: Verdict,
     /// Why, in one sentence.
     pub verdict_reason: String,
+    /// What stands behind a pass.
+    #[serde(default)]
+    pub assurance: Assurance,
+    /// The run's own name: 128 random bits, in hexadecimal. Empty in reports of
+    /// versions that had none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub run_id: String,
     /// False while the run is under way, and for ever when it was cut short.
     pub complete: bool,
     /// Start of the run, RFC 3339, UTC.
@@ -39,6 +46,9 @@ pub struct Report {
     pub module: Option<ModuleRecord>,
     /// What was asked for.
     pub settings: Settings,
+    /// What else the verdict hangs on.
+    #[serde(default, skip_serializing_if = "Terms::is_default")]
+    pub terms: Terms,
     /// The module's states, as the kernel shows them, checked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub states: Vec<StateCheck>,
@@ -80,6 +90,9 @@ pub struct Trial {
     pub index: u32,
     /// Its seed.
     pub seed: u64,
+    /// Where it was made, if this report pools the trials of several runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// How it ended.
     pub outcome: Outcome,
     /// Why, in one sentence.
@@ -141,6 +154,7 @@ impl Trial {
         Self {
             index,
             seed,
+            origin: None,
             outcome,
             reason: reason.into(),
             exposure_s: 0.0,
@@ -168,6 +182,16 @@ impl Trial {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
 fn is_race(phase: &TrialPhase) -> bool {
     *phase == TrialPhase::Race
+}
+
+/// The run and the place in it that a pooled trial comes from: with them it is
+/// the same trial in whatever report it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Origin {
+    /// That run's `run_id`.
+    pub run_id: String,
+    /// The trial's index there.
+    pub index: u32,
 }
 
 /// A report that the kernel printed in a trial and lived on after.
@@ -243,7 +267,7 @@ pub struct ErrorCounts {
 /// What the trials of a run add up to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunStats {
-    /// Time raced in all trials with an outcome, seconds.
+    /// Time raced in all trials, seconds; in those that broke, until then.
     pub exposure_s: f64,
     /// Load/unload cycles in the same trials.
     pub cycles: u64,
@@ -321,4 +345,21 @@ pub struct Interval {
     pub low: f64,
     /// Upper end.
     pub high: Option<f64>,
+}
+
+impl Report {
+    /// What tells this run from every other: its `run_id`, or for reports that
+    /// have none, the seed and the start.
+    pub fn identity(&self) -> String {
+        run_identity(&self.run_id, self.seed, &self.started)
+    }
+}
+
+/// See [`Report::identity`].
+pub(super) fn run_identity(run_id: &str, seed: u64, started: &str) -> String {
+    if run_id.is_empty() {
+        format!("{seed}@{started}")
+    } else {
+        run_id.to_owned()
+    }
 }

@@ -2,10 +2,15 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 /// The target that readers read unless told otherwise: the one whose race
 /// modrace is about. The others are rows of a table in `race`.
 pub const DEFAULT_TARGET: &str = "/proc/modules";
+
+/// The race that is run unless told otherwise: that of the bug report. The
+/// others are rows of a table in `race`.
+pub const DEFAULT_RACE: &str = "proc-modules-unformed";
 
 /// The settings of a run. Two runs with equal settings are the same experiment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -47,6 +52,41 @@ pub struct Settings {
     /// What the readers read, by its name in `modrace list targets`.
     #[serde(default = "default_target", skip_serializing_if = "is_default_target")]
     pub target: String,
+    /// The race, by its name in `modrace list races`.
+    #[serde(default = "default_race", skip_serializing_if = "is_default_race")]
+    pub race: String,
+    /// What is done to a driver of one's own; none for a race of the table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<DriverSettings>,
+}
+
+/// What loaders and readers do to a driver of one's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DriverSettings {
+    /// What its readers open: paths and patterns, `{module}` for its name.
+    pub targets: Vec<String>,
+    /// What they do, by its name in `modrace list actions`.
+    pub action: String,
+    /// What the actions that write write.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub text: String,
+    /// The module's parameters.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub parameters: String,
+    /// Modules that are loaded before it, by name, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub with: Vec<String>,
+    /// Whether what appears when it is loaded is raced as well.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub discover: bool,
+}
+
+fn default_race() -> String {
+    DEFAULT_RACE.to_owned()
+}
+
+fn is_default_race(race: &str) -> bool {
+    race == DEFAULT_RACE
 }
 
 fn default_target() -> String {
@@ -59,13 +99,25 @@ fn is_default_target(target: &str) -> bool {
 
 impl Settings {
     /// The target, if it is not [`DEFAULT_TARGET`]: then nobody called
-    /// `m_show()`, and whatever is said of the run must say so.
+    /// `m_show()`, and whatever is said of the run must say so. None where
+    /// another race is run, which has targets of its own.
     pub fn other_target(&self) -> Option<&str> {
-        Some(self.target.as_str()).filter(|target| !is_default_target(target))
+        Some(self.target.as_str())
+            .filter(|target| !is_default_target(target) && !self.is_other_race())
     }
 
-    /// A sentence about the race, with the target named if it is another one.
+    /// Whether loaders and readers do something else than in the default race:
+    /// what another row of the table says, or what a driver's author asked for.
+    pub fn is_other_race(&self) -> bool {
+        self.driver.is_some() || !is_default_race(&self.race)
+    }
+
+    /// A sentence about the race, with the race or the target named if it is
+    /// another one.
     pub fn about(&self, sentence: String) -> String {
+        if !is_default_race(&self.race) && !sentence.contains(&self.race) {
+            return format!("race {}: {sentence}", self.race);
+        }
         match self.other_target() {
             Some(target) if !sentence.contains(target) => {
                 format!("readers of {target}: {sentence}")
@@ -90,8 +142,11 @@ impl Settings {
 }
 
 /// What tells that the race was lost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, IntoStaticStr,
+)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Oracle {
     /// The kernel's own `BUG_ON` in `module_flags()`, which `m_show()` calls
     /// for a tainted module only. One measurement per boot.
@@ -111,16 +166,14 @@ impl Oracle {
 
     /// The word used on the command line and in reports.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Crash => "crash",
-            Self::NearMiss => "near-miss",
-        }
+        self.into()
     }
 }
 
 /// How readers read the module list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, IntoStaticStr)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Strategy {
     /// The best mix known.
     Auto,
@@ -151,12 +204,7 @@ impl Strategy {
 
     /// The word used on the command line and in reports.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Head => "head",
-            Self::Full => "full",
-            Self::AsReported => "as-reported",
-        }
+        self.into()
     }
 }
 
@@ -173,8 +221,11 @@ pub enum ChaosChoice {
 }
 
 /// What runs a guest's instructions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, IntoStaticStr,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Accel {
     /// KVM if a guest proves that it works, else TCG.
     Auto,
@@ -189,12 +240,7 @@ pub enum Accel {
 impl Accel {
     /// The word used on the command line and in reports.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Kvm => "kvm",
-            Self::Tcg => "tcg",
-            Self::None => "none",
-        }
+        self.into()
     }
 }
 

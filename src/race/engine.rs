@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
+use super::action::{Actions, Rounds};
 use super::auto::Schedule;
 use super::auto::TargetedReads;
 use super::auto::UnloadClock;
@@ -35,6 +36,8 @@ pub struct RaceSpec {
     pub target: &'static Target,
     /// How they read it.
     pub strategy: Strategy,
+    /// What loaders and readers do instead, in another race than the default.
+    pub actions: Option<Actions>,
     /// Chaos techniques.
     pub chaos: ChaosChoice,
     /// Who sits where.
@@ -101,7 +104,10 @@ impl Race {
             Strategy::AsReported => Some(Programs::find().map_err(RaceError::NoProgram)?),
             _ => None,
         };
-        let aims = spec.strategy == Strategy::Auto && spec.target.is_targeted();
+        let actions = spec.actions.take().map(Arc::new);
+        let rounds = Arc::new(Rounds::default());
+        let aims =
+            spec.strategy == Strategy::Auto && spec.target.is_targeted() && actions.is_none();
         let stop = Arc::new(AtomicBool::new(false));
         let gates = Arc::new(Gates::default());
         let modules: Vec<Arc<ModuleFile>> = mem::take(&mut spec.modules)
@@ -126,7 +132,11 @@ impl Race {
             techniques: Vec::new(),
         };
         // For the readers to warm up on: a module that stays is no race.
-        let shown = Shown::load(if programs.is_some() { &[] } else { &modules });
+        let shown = Shown::load(if programs.is_some() || actions.is_some() {
+            &[]
+        } else {
+            &modules
+        });
         let mut targeted_readers = Vec::new();
         for (index, seat) in spec.placement.seats.iter().enumerate() {
             let targeted_reads = Arc::new(TargetedReads::default());
@@ -140,6 +150,9 @@ impl Race {
                 seat: *seat,
                 module: Arc::clone(&modules[index % modules.len()]),
                 programs: programs.clone(),
+                actions: actions.clone(),
+                rounds: Arc::clone(&rounds),
+                number: spec.placement.number(index),
                 unload_clock: Arc::clone(&unload_clock[index % modules.len()]),
                 targeted_reads,
                 shares_cpu,

@@ -56,6 +56,14 @@ impl Placement {
             .any(|other| other.role != seat.role && other.cpu.is_some() && other.cpu == seat.cpu)
     }
 
+    /// Which of the workers of its role a worker is, from 0, and how many there are.
+    pub fn number(&self, index: usize) -> (usize, usize) {
+        let role = self.seats[index].role;
+        let of_role =
+            |seats: &[PlacedWorker]| seats.iter().filter(|seat| seat.role == role).count();
+        (of_role(&self.seats[..index]), of_role(&self.seats))
+    }
+
     /// The CPU that the first worker of a role is pinned to.
     pub fn first_cpu(&self, role: Role) -> Option<usize> {
         self.seats.iter().find(|seat| seat.role == role)?.cpu
@@ -85,6 +93,8 @@ mod tests {
         let cpus: Vec<_> = placement.seats.iter().map(|seat| seat.cpu).collect();
         assert_eq!(cpus, [Some(0), Some(3), Some(2)]);
         assert_eq!(placement.reader_cpus(), [2, 3]);
+        assert_eq!(placement.number(0), (0, 1));
+        assert_eq!(placement.number(2), (1, 2));
         assert_eq!(placement.first_cpu(Role::Loader), Some(0));
         assert_eq!(placement.first_cpu(Role::Reader), Some(3));
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::action::{Actions, Rounds};
 use super::auto::TargetedReader;
 use super::auto::TargetedReads;
 use super::auto::UnloadClock;
@@ -35,6 +36,11 @@ pub(super) struct Worker {
     pub(super) seat: PlacedWorker,
     pub(super) module: Arc<ModuleFile>,
     pub(super) programs: Option<Programs>,
+    pub(super) actions: Option<Arc<Actions>>,
+    /// Where two loaders of one module meet.
+    pub(super) rounds: Arc<Rounds>,
+    /// Which of the workers of its role it is, and how many there are.
+    pub(super) number: (usize, usize),
     pub(super) unload_clock: Arc<UnloadClock>,
     pub(super) targeted_reads: Arc<TargetedReads>,
     pub(super) shares_cpu: bool,
@@ -61,6 +67,10 @@ impl Worker {
             let _ = affinity::pin_to(cpu);
         }
         sys::exact_timers();
+        if let Some(actions) = &self.actions {
+            self.act(actions, slot);
+            return;
+        }
         let uncounted = Slot::default();
         // Opened before the gate: the way to the modules' part of a long file
         // is long.
@@ -125,6 +135,24 @@ impl Worker {
             slot.last_errno
                 .store(errno.unwrap_or(u64::MAX), Ordering::Relaxed);
             slot.enter(Stage::Ended);
+        }
+    }
+
+    /// Does what another race than the default asks for.
+    fn act(&self, actions: &Actions, slot: &Slot) {
+        self.gates.warm.wait();
+        self.gates.rehearsed.wait();
+        self.gates.race.wait();
+        match self.seat.role {
+            Role::Reader => actions.read(self.number, self.seed, slot, &self.stop),
+            Role::Loader => actions.load(
+                self.number.0,
+                &self.module,
+                &self.rounds,
+                self.seed,
+                slot,
+                &self.stop,
+            ),
         }
     }
 

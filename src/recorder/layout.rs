@@ -141,12 +141,34 @@ pub struct Slot {
     pub learned_ns: AtomicU64,
     /// The shortest unload of the reader's loader, ns; 0: none came back.
     pub unload_ns: AtomicU64,
+    /// The monotonic clock when the last cycle was completed, ns; 0: none was,
+    /// or nobody noted it.
+    pub cycle_ns: AtomicU64,
 }
 
 impl Slot {
     /// Says what this worker does now.
     pub fn enter(&self, stage: Stage) {
         self.stage.store(stage as u64, Ordering::Relaxed);
+    }
+
+    /// What counts up whenever this worker gets on: loads begun, cycles, reads,
+    /// and calls that failed.
+    pub fn progress(&self) -> u64 {
+        [
+            &self.loads,
+            &self.cycles,
+            &self.reads,
+            &self.ebusy,
+            &self.eexist,
+            &self.enoent,
+            &self.ewouldblock,
+            &self.other,
+        ]
+        .iter()
+        .fold(0, |sum, count| {
+            sum.wrapping_add(count.load(Ordering::Relaxed))
+        })
     }
 
     /// Says that a load begins. Seen by all before the load can be.

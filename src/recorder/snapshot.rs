@@ -28,6 +28,12 @@ impl Recorder {
             race_start_ns: self.race_start_ns.load(Ordering::Relaxed),
             race_end_ns: self.race_end_ns.load(Ordering::Relaxed),
             cycles: sum(|slot| &slot.cycles),
+            last_cycle_ns: self
+                .slots
+                .iter()
+                .map(|slot| slot.cycle_ns.load(Ordering::Relaxed))
+                .max()
+                .unwrap_or(0),
             reads: sum(|slot| &slot.reads),
             counters: Counters {
                 sightings: Sightings {
@@ -94,6 +100,8 @@ pub struct Snapshot {
     pub reads: u64,
     /// The rest of the counts.
     pub counters: Counters,
+    /// The guest's clock when the last cycle was completed, ns; 0 if unknown.
+    pub last_cycle_ns: u64,
     /// What each worker was doing.
     pub stages: Vec<Stage>,
     /// Of each reader that strikes, with its slot: [`Slot::arm`],

@@ -4,6 +4,7 @@
 use super::metadata::{Rows, no_result, sides};
 use crate::model::{Comparison, ModuleRecord, Oracle, Report, Verdict};
 use crate::verdict::format::{p_value, percent, seconds, significant};
+use crate::verdict::{Machine, may_matter};
 
 /// The statistics of a comparison.
 pub(super) fn rows(comparison: &Comparison) -> Rows {
@@ -49,6 +50,16 @@ pub(super) fn rows(comparison: &Comparison) -> Rows {
             p_value(fisher.p_value)
         ),
     ));
+    if let Some(p) = fisher.sequential_p {
+        let needed = fisher
+            .needed_trials
+            .map_or_else(|| "no number".to_owned(), |needed| needed.to_string());
+        let clean = fisher.candidate_trials - fisher.candidate_crashed;
+        rows.push((
+            "whole trials",
+            format!("{clean} clean ({needed} needed), {}", p_value(p)),
+        ));
+    }
     if let Some(found) = &comparison.near_misses {
         let of = |hits: u64, cycles: u64| format!("{hits} in {cycles}");
         let text = format!(
@@ -60,6 +71,24 @@ pub(super) fn rows(comparison: &Comparison) -> Rows {
                 .map_or_else(|| "not comparable".to_owned(), p_value)
         );
         rows.push(("near misses", text));
+        let needed = found
+            .needed_boots
+            .map_or_else(|| "no number".to_owned(), |needed| needed.to_string());
+        rows.push((
+            "boots with near misses",
+            format!(
+                "{} of {} against 0 of {} ({needed} needed){}",
+                found.baseline_boots_hit,
+                found.baseline_boots,
+                found.candidate_boots_clean,
+                found
+                    .boots_p
+                    .map_or(String::new(), |p| format!(", {}", p_value(p)))
+            ),
+        ));
+    }
+    if let Some(text) = rarest(comparison) {
+        rows.push(("would have found", text));
     }
     if let Some(test) = &comparison.log_rank {
         let how = if test.exhaustive { "all" } else { "random" };
@@ -93,6 +122,25 @@ pub(super) fn rows(comparison: &Comparison) -> Rows {
         rows.push((label, text));
     }
     rows
+}
+
+/// The rarest bug that the clean cycles would have found.
+fn rarest(comparison: &Comparison) -> Option<String> {
+    let found = comparison.detectable.iter();
+    let told: Vec<String> = found
+        .filter(|found| found.once_in >= 1.0)
+        .map(|found| {
+            // Rounded down: a bound must not grow on the way to paper.
+            let once_in = found.once_in.floor();
+            format!("once in {once_in} with {}", percent(found.probability))
+        })
+        .collect();
+    (!told.is_empty()).then(|| {
+        format!(
+            "a store that is wrong in some unloads only: {}",
+            told.join(", ")
+        )
+    })
 }
 
 /// What the run did not show, so that nobody reads more into it.
@@ -136,6 +184,28 @@ pub(super) fn not_shown(report: &Report) -> Vec<String> {
         }
         None => {}
     }
+    if let Some(run) = &report.baseline {
+        let (ours, theirs) = (Machine::from(report), Machine::from(run));
+        for differs in may_matter(theirs, ours) {
+            lines.push(format!(
+                "That nothing else made the difference: {} is {} on the {}, {} on the candidate.",
+                differs.field,
+                brief(&differs.first),
+                if run.source.is_some() {
+                    "control"
+                } else {
+                    "baseline"
+                },
+                brief(&differs.second)
+            ));
+        }
+        if let Some(source) = &run.source {
+            lines.push(format!(
+                "That the machine was as busy as in the control, which ran at another time: {}.",
+                source.started
+            ));
+        }
+    }
     for side in sides(report) {
         match no_result(&side) {
             0 => {}
@@ -154,6 +224,16 @@ pub(super) fn not_shown(report: &Report) -> Vec<String> {
     }
     lines.push("Anything about other configurations, machines or settings than these.".to_owned());
     lines
+}
+
+/// A hash by its beginning.
+fn brief(value: &str) -> String {
+    let is_hash = value.len() == 64 && value.bytes().all(|b| b.is_ascii_hexdigit());
+    if is_hash {
+        format!("{}...", &value[..12])
+    } else {
+        value.to_owned()
+    }
 }
 
 fn not_shown_by(comparison: &Comparison, lines: &mut Vec<String>) {

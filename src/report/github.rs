@@ -32,10 +32,13 @@ pub fn annotations(report: &Report) -> String {
     };
     let title = format!(
         "modrace {}: Linux {}",
-        report.verdict.as_str(),
+        metadata::headline(report),
         metadata::release(&report.environment)
     );
     let mut out = command(level, &title, &report.verdict_reason);
+    for line in metadata::warning_lines(report) {
+        out.push_str(&command("warning", "the kernel warned", &line));
+    }
     for trial in &report.trials {
         let level = match trial.outcome {
             Outcome::Survived => continue,

@@ -55,6 +55,11 @@ fn render(report: &Report) -> Result<String, RenderError> {
                     h2 { "Evidence" }
                     (table(&evidence::rows(comparison)))
                 }
+                @let warnings = metadata::warning_lines(report);
+                @if !warnings.is_empty() {
+                    h2 { "Warnings" }
+                    ul { @for line in &warnings { li { (line) } } }
+                }
                 h2 { "Not shown" }
                 ul { @for line in not_shown(report) { li { (line) } } }
                 (crash(report))

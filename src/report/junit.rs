@@ -39,6 +39,7 @@ fn render(report: &Report) -> Result<String, RenderError> {
     };
     let mut case = TestCase::new("verdict", status);
     case.set_classname("modrace.verdict");
+    case.add_property(("assurance", report.assurance.as_str()));
     case.set_system_out(format!(
         "{}: {}",
         metadata::headline(report),
@@ -87,6 +88,10 @@ fn case(trial: &Trial, side: &str, is_control: bool) -> TestCase {
     case.add_property(("seed", trial.seed.to_string().as_str()));
     case.add_property(("cycles", trial.cycles.to_string().as_str()));
     case.add_property(("reads", trial.reads.to_string().as_str()));
+    for warning in &trial.warnings {
+        let told = format!("{} ({})", warning.title, warning.count);
+        case.add_property(("warning", told.as_str()));
+    }
     if let Some(crash) = &trial.crash {
         case.set_system_out(excerpt::trim(&crash.excerpt, usize::MAX).join("\n"));
     }

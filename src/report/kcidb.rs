@@ -12,6 +12,7 @@ use super::metadata::{self, Side};
 use super::{Format, RenderError};
 use crate::build::config::hex;
 use crate::model::{Report, Verdict};
+use crate::verdict::warnings;
 
 /// The row of the format table.
 pub(super) const FORMAT: Format = Format {
@@ -109,6 +110,11 @@ fn objects(report: &Report, side: &Side, is_control: bool) -> Result<Objects, Re
             "command": report.command,
             "seed": report.seed,
             "stats": side.stats,
+            "assurance": if is_control { None } else { Some(report.assurance) },
+            "warnings": warnings(side.trials)
+                .into_iter()
+                .map(|sum| json!({"title": sum.title, "count": sum.count, "trials": sum.trials, "line": sum.line}))
+                .collect::<Vec<_>>(),
             "comparison": if is_control { None } else { report.comparison.as_ref() },
         },
     });

@@ -26,6 +26,7 @@ fn render(report: &Report) -> Result<String, RenderError> {
     }
     out.push_str(&format!("# {}\n", one_line(&metadata::headline(report))));
     out.push_str(&format!("# {}\n", one_line(&report.verdict_reason)));
+    out.push_str(&format!("# assurance: {}\n", report.assurance.as_str()));
     let ok = if report.verdict == Verdict::Pass {
         "ok"
     } else {
@@ -61,6 +62,13 @@ fn suite(out: &mut String, number: usize, side: &Side) {
             trial.time_to_crash_s.unwrap_or(trial.exposure_s),
             one_line(what)
         ));
+        for warning in &trial.warnings {
+            out.push_str(&format!(
+                "    # warning: {}, {} in this trial\n",
+                one_line(&warning.title),
+                warning.count
+            ));
+        }
         out.push_str(&format!(
             "    {} {} trial_{}{directive}\n",
             if ok { "ok" } else { "not ok" },

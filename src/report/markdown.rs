@@ -45,6 +45,13 @@ pub(super) fn page(report: &Report) -> String {
         out.push_str("\n## The module's states\n\n");
         out.push_str(&states_markdown(&report.states, cell));
     }
+    let warnings = metadata::warning_lines(report);
+    if !warnings.is_empty() {
+        out.push_str("\n## Warnings\n\n");
+    }
+    for line in warnings {
+        out.push_str(&format!("- {}\n", cell(&line)));
+    }
     out.push_str("\n## Not shown\n\n");
     let limits = report.prove.as_ref().map(|proved| proved.limits.clone());
     for line in limits.unwrap_or_else(|| evidence::not_shown(report)) {

@@ -3,10 +3,11 @@
 
 use crate::model::{
     Accel, ChaosChoice, Conclusion, Crash, Environment, Interval, ModuleRecord, Oracle, Report,
-    RunStats, Settings, Summary, Trial,
+    RunStats, Settings, Summary, Trial, Verdict,
 };
 use crate::procfs::cpus::CpuList;
 use crate::verdict::format::{percent, seconds, significant};
+use crate::verdict::warnings;
 
 /// Label and value.
 pub(super) type Rows = Vec<(&'static str, String)>;
@@ -49,24 +50,48 @@ pub(super) fn sides(report: &Report) -> Vec<Side<'_>> {
     std::iter::once(own).chain(baseline).collect()
 }
 
-/// The verdict in capitals, and what a comparison concluded. The confidence
-/// belongs to a confirmed fix alone: nothing else reached it. It is often all
-/// that is read, so it names a target that is not the default.
+/// The verdict in capitals, and what stands behind it. It follows the verdict:
+/// what a comparison concluded is told only where the verdict is the same, and a
+/// confidence only of a pass. It is often all that is read, so it names a target
+/// that is not the default, a control that is missing, and warnings.
 pub(super) fn headline(report: &Report) -> String {
-    let verdict = report.verdict.as_str().to_uppercase();
-    let headline = match &report.comparison {
-        Some(made) if made.conclusion == Conclusion::FixConfirmed => {
-            format!("{verdict} (fix confirmed at {})", percent(made.confidence))
+    let behind = match (report.verdict, &report.comparison) {
+        (Verdict::Pass, _) if report.prove.is_some() => " (every schedule decided)".to_owned(),
+        (Verdict::Pass, None) => " (no positive control)".to_owned(),
+        (Verdict::Pass, Some(made)) => format!(" (fix confirmed at {})", percent(made.confidence)),
+        (Verdict::Fail, Some(made)) if made.conclusion == Conclusion::CandidateCrashed => {
+            " (candidate crashed)".to_owned()
         }
-        Some(made) if made.conclusion == Conclusion::CandidateCrashed => {
-            format!("{verdict} (candidate crashed)")
-        }
-        _ => verdict,
+        _ => String::new(),
     };
-    match report.settings.other_target() {
-        Some(target) => format!("{headline}, readers of {target}"),
-        None => headline,
-    }
+    let warned = if warnings(&report.trials).is_empty() {
+        ""
+    } else {
+        ", with warnings"
+    };
+    let target = report.settings.other_target();
+    let target = target.map_or(String::new(), |target| format!(", readers of {target}"));
+    let verdict = report.verdict.as_str().to_uppercase();
+    format!("{verdict}{behind}{warned}{target}")
+}
+
+/// The kernel's warnings, one line for each sort of each run.
+pub(super) fn warning_lines(report: &Report) -> Vec<String> {
+    let of_side = |side: &Side| {
+        let lines = warnings(side.trials).into_iter().map(|sum| {
+            format!(
+                "{}: {}, {} in {} of {} trials; the first: {}",
+                side.name,
+                sum.title,
+                sum.count,
+                sum.trials,
+                side.trials.len(),
+                sum.line
+            )
+        });
+        lines.collect::<Vec<_>>()
+    };
+    sides(report).iter().flat_map(of_side).collect()
 }
 
 /// The kernel's release, or the name that it was asked for by.
@@ -165,6 +190,10 @@ pub(super) fn method_rows(report: &Report) -> Rows {
             format!("run of {}, report sha256 {}", source.started, source.sha256),
         ));
     }
+    rows.push(("assurance", report.assurance.as_str().to_owned()));
+    if report.terms.allow_warnings {
+        rows.push(("warnings", "allowed".to_owned()));
+    }
     rows.push(("began", report.started.clone()));
     rows.push((
         "tool",
@@ -247,6 +276,7 @@ pub(super) fn result_rows(side: &Side) -> Rows {
         ("exposure", seconds(stats.exposure_s)),
         ("cycles", stats.cycles.to_string()),
         ("reads", stats.reads.to_string()),
+        ("warnings", warned(side).to_string()),
     ];
     if side.oracle == Oracle::NearMiss {
         let misses = |trial: &Trial| trial.counters.lines.near_misses;
@@ -269,6 +299,12 @@ pub(super) fn result_rows(side: &Side) -> Rows {
     });
     rows.push(("mean cycles to crash", cycles.unwrap_or_else(none)));
     rows
+}
+
+/// Warnings of the kernel in all trials.
+fn warned(side: &Side) -> u64 {
+    let counts = warnings(side.trials).into_iter().map(|sum| sum.count);
+    counts.fold(0, u64::saturating_add)
 }
 
 /// Trials that say nothing about the kernel.

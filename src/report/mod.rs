@@ -19,6 +19,7 @@ mod read;
 mod schema;
 mod show;
 mod states;
+mod summary;
 mod text;
 mod validate;
 pub mod write;
@@ -28,12 +29,14 @@ use thiserror::Error;
 pub use github::{annotations, step_summary};
 pub use merge::{Differs, check_control, merge, with_control};
 pub use plot::svg;
-pub use proof::proof_text;
 pub use read::{ReadError, read};
 pub use schema::{VOLATILE, schema};
 pub use show::show;
 pub use states::states_text;
+pub use summary::summary;
 pub use validate::{Mismatch, validate};
+
+pub use crate::verdict::format::seconds;
 
 use crate::model::Report;
 

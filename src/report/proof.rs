@@ -276,7 +276,7 @@ fn step_lines(step: &ProofStep) -> Vec<String> {
 }
 
 /// All of it, for a terminal.
-pub fn proof_text(report: &Report) -> String {
+pub(super) fn proof_text(report: &Report) -> String {
     let Some(proof) = &report.prove else {
         return String::new();
     };

@@ -7,9 +7,13 @@ use serde_json::error::Category;
 use thiserror::Error;
 
 use crate::model::{MAX_SEED, Outcome, Report, Trial};
+use crate::verdict::check_confidence;
 
 /// The newest schema that this version reads.
 const NEWEST: u32 = 1;
+/// The largest count of a trial: 2^53 of them would take a fast machine a year,
+/// and not every reader of JSON keeps more.
+const MOST: u64 = 1 << 53;
 const FAMILY: &str = "modrace/report/";
 
 /// Why a file is no report. Each names the file, and the field if there is one.
@@ -156,10 +160,14 @@ fn first_problem(report: &Report) -> Option<(String, String)> {
             }
         }
     }
-    let confidence = report.comparison.as_ref().map(|made| made.confidence);
-    if let Some(confidence) = confidence.filter(|&c| !(c > 0.0 && c < 1.0)) {
-        let problem = format!("{confidence} is not between 0 and 1");
-        return Some(("comparison.confidence".to_owned(), problem));
+    let made = report.comparison.as_ref().map(|made| made.confidence);
+    for (field, confidence) in [
+        ("comparison.confidence", made),
+        ("terms.confidence", report.terms.confidence),
+    ] {
+        if let Some(Err(problem)) = confidence.map(check_confidence) {
+            return Some((field.to_owned(), problem));
+        }
     }
     if report.comparison.is_some() && baseline.is_none() {
         let problem = "a comparison without the baseline's trials".to_owned();
@@ -190,6 +198,18 @@ fn trial_problem(trial: &Trial) -> Option<(&'static str, String)> {
     }
     if trial.seed > MAX_SEED {
         return Some(("seed", seed_problem(trial.seed)));
+    }
+    let counts = [
+        ("cycles", trial.cycles),
+        ("reads", trial.reads),
+        (
+            "counters.lines.near_misses",
+            trial.counters.lines.near_misses,
+        ),
+        ("cycles_to_crash", trial.cycles_to_crash.unwrap_or(0)),
+    ];
+    if let Some((field, count)) = counts.into_iter().find(|(_, count)| *count > MOST) {
+        return Some((field, format!("{count} is more than any trial can count")));
     }
     let crashed = trial.outcome == Outcome::Crashed;
     if crashed && trial.time_to_crash_s.is_none() && !trial.phase.is_before_race() {

@@ -10,6 +10,8 @@ use crate::model::{Report, SCHEMA};
 pub const VOLATILE: &[&str] = &[
     "/verdict",
     "/verdict_reason",
+    "/assurance",
+    "/run_id",
     "/complete",
     "/started",
     "/updated",

@@ -49,6 +49,13 @@ pub fn show(report: &Report) -> String {
             out.push_str(&histogram(&times));
         }
     }
+    let warnings = metadata::warning_lines(report);
+    if !warnings.is_empty() {
+        out.push_str("\nwarnings:\n");
+    }
+    for line in warnings {
+        out.push_str(&format!("  {line}\n"));
+    }
     if let Some(comparison) = &report.comparison {
         out.push('\n');
         for (label, value) in evidence::rows(comparison) {

@@ -104,6 +104,14 @@ fn render(report: &Report) -> Result<String, RenderError> {
         }
     }
 
+    let warnings = metadata::warning_lines(report);
+    if !warnings.is_empty() {
+        out.section("Warnings");
+        for line in warnings {
+            out.bullet(&line);
+        }
+    }
+
     out.section("Not shown");
     let limits = report.prove.as_ref().map(|proved| proved.limits.clone());
     for line in limits.unwrap_or_else(|| evidence::not_shown(report)) {

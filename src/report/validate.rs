@@ -1,11 +1,16 @@
 //! Recomputes what a report derives from its trials, and names each field that
-//! differs. The statistics are computed by the code that wrote them; what this
-//! finds is an edited file, a bug of another version, or trials that were lost.
+//! differs. Statistics, comparison, verdict, reason and assurance are made by
+//! the one function that made them when the report was written; what this finds
+//! is an edited file, a bug of another version, or trials that were lost. What
+//! no run can have is told as well, where the rest of the file shows it.
+
+mod states;
+mod trial;
 
 use serde_json::Value;
 
-use crate::model::{Proof, Report, Trial, Verdict, trial_seed};
-use crate::verdict::{compare, run_stats, verdict_of_proof, verdict_of_run};
+use crate::model::{Report, Trial, trial_seed};
+use crate::verdict::settle;
 
 /// Two numbers closer than this share are the same: the last digits of a sum
 /// are the machine's.
@@ -22,114 +27,124 @@ pub struct Mismatch {
     pub recomputed: String,
 }
 
+impl Mismatch {
+    fn new(field: impl Into<String>, stored: impl ToString, recomputed: impl ToString) -> Self {
+        Self {
+            field: field.into(),
+            stored: stored.to_string(),
+            recomputed: recomputed.to_string(),
+        }
+    }
+}
+
 /// Every derived field that is wrong; empty for a sound report.
 pub fn validate(report: &Report) -> Vec<Mismatch> {
     let mut found = Vec::new();
+    let mut recomputed = report.clone();
+    settle(&mut recomputed);
     compare_values(
         "stats",
         &value(&report.stats),
-        &value(&run_stats(&report.trials)),
+        &value(&recomputed.stats),
         &mut found,
     );
-    if let Some(run) = &report.baseline {
-        let recomputed = value(&run_stats(&run.trials));
+    if let (Some(stored), Some(made)) = (&report.baseline, &recomputed.baseline) {
         compare_values(
             "baseline.stats",
-            &value(&run.stats),
-            &recomputed,
+            &value(&stored.stats),
+            &value(&made.stats),
             &mut found,
         );
     }
-    if let (Some(stored), Some(run)) = (&report.comparison, &report.baseline) {
-        let seed = stored.log_rank.map_or(report.seed, |test| test.seed);
-        match compare(&run.trials, &report.trials, stored.confidence, seed) {
-            Ok(recomputed) => {
-                compare_values(
-                    "comparison",
-                    &value(stored),
-                    &value(&recomputed),
-                    &mut found,
-                );
-            }
-            Err(error) => found.push(Mismatch {
-                field: "comparison".to_owned(),
-                stored: stored.conclusion.as_str().to_owned(),
-                recomputed: error.to_string(),
-            }),
+    compare_values(
+        "comparison",
+        &value(&report.comparison),
+        &value(&recomputed.comparison),
+        &mut found,
+    );
+    let derived = [
+        (
+            "verdict",
+            report.verdict.as_str(),
+            recomputed.verdict.as_str(),
+        ),
+        (
+            "verdict_reason",
+            &report.verdict_reason,
+            &recomputed.verdict_reason,
+        ),
+        (
+            "assurance",
+            report.assurance.as_str(),
+            recomputed.assurance.as_str(),
+        ),
+    ];
+    for (field, stored, made) in derived {
+        if stored != made {
+            found.push(Mismatch::new(field, stored, made));
         }
     }
-    check_verdict(report, &mut found);
+    found.extend(states::check(report));
+    for (at, trials, settings) in runs(report) {
+        for (i, one) in trials.iter().enumerate() {
+            let wrong = trial::check(one, settings.duration_s);
+            found.extend(wrong.into_iter().map(|wrong| Mismatch {
+                field: format!("{at}trials[{i}].{}", wrong.field),
+                ..wrong
+            }));
+        }
+    }
     check_seeds(report, &mut found);
     found
 }
 
-/// The verdict must follow from the trials, and from the comparison if there is
-/// one. What else goes into it (a kernel that could not be raced) can only weaken
-/// it.
-fn check_verdict(report: &Report, found: &mut Vec<Mismatch>) {
-    if let Some(proof) = &report.prove {
-        return check_proof(report, proof, found);
-    }
-    let (best, _) = verdict_of_run(
-        &report.settings,
-        &report.trials,
-        &report.states,
-        report.complete,
-        report.comparison.as_ref(),
-    );
-    let sound = match report.verdict {
-        Verdict::Pass => best == Verdict::Pass,
-        Verdict::Fail => best == Verdict::Fail,
-        Verdict::Inconclusive | Verdict::Broken => best != Verdict::Fail,
-    };
-    if sound {
-        return;
-    }
-    found.push(Mismatch {
-        field: "verdict".to_owned(),
-        stored: report.verdict.as_str().to_owned(),
-        recomputed: best.as_str().to_owned(),
-    });
+fn runs(report: &Report) -> impl Iterator<Item = (&str, &[Trial], &crate::model::Settings)> {
+    let own = ("", report.trials.as_slice(), &report.settings);
+    let baseline = report.baseline.as_ref();
+    let baseline = baseline.map(|run| ("baseline.", run.trials.as_slice(), &run.settings));
+    std::iter::once(own).chain(baseline)
 }
 
-/// A proof's verdict follows from its schedules, with the sentence that says why.
-fn check_proof(report: &Report, proof: &Proof, found: &mut Vec<Mismatch>) {
-    let (verdict, reason) = verdict_of_proof(proof, report.complete);
-    let mut check = |field: &str, stored: &str, recomputed: &str| {
-        if stored != recomputed {
-            found.push(Mismatch {
-                field: field.to_owned(),
-                stored: stored.to_owned(),
-                recomputed: recomputed.to_owned(),
-            });
-        }
-    };
-    check("verdict", report.verdict.as_str(), verdict.as_str());
-    check("verdict_reason", &report.verdict_reason, &reason);
-}
-
-/// Each trial's seed derives from the run's. Pooled trials keep the seeds of
-/// their own runs.
+/// Each trial's seed derives from that of the run that it was made in: this one,
+/// or of pooled trials, one of those that are named.
 fn check_seeds(report: &Report, found: &mut Vec<Mismatch>) {
-    if !report.merged_from.is_empty() {
-        return;
-    }
-    let mut check = |at: &str, seed: u64, trials: &[Trial]| {
+    let mut seeds: Vec<(String, u64)> = vec![(report.identity(), report.seed)];
+    seeds.extend(
+        report
+            .merged_from
+            .iter()
+            .map(|source| (source.identity(), source.seed)),
+    );
+    let mut check = |at: &str, seed: Option<u64>, trials: &[Trial]| {
         for (i, trial) in trials.iter().enumerate() {
-            let expected = trial_seed(seed, trial.index);
-            if trial.seed != expected {
-                found.push(Mismatch {
-                    field: format!("{at}trials[{i}].seed"),
-                    stored: trial.seed.to_string(),
-                    recomputed: expected.to_string(),
-                });
+            let of_run = match &trial.origin {
+                None => seed.map(|seed| (seed, trial.index)),
+                Some(origin) => {
+                    let known = seeds.iter().find(|(run, _)| *run == origin.run_id);
+                    if known.is_none() && !report.merged_from.is_empty() {
+                        let field = format!("{at}trials[{i}].origin.run_id");
+                        let none = "none of the reports in merged_from";
+                        found.push(Mismatch::new(field, &origin.run_id, none));
+                    }
+                    known.map(|(_, seed)| (*seed, origin.index))
+                }
+            };
+            let expected = of_run.map(|(seed, index)| trial_seed(seed, index));
+            if let Some(expected) = expected.filter(|&expected| expected != trial.seed) {
+                let field = format!("{at}trials[{i}].seed");
+                found.push(Mismatch::new(field, trial.seed, expected));
             }
         }
     };
-    check("", report.seed, &report.trials);
-    // A control may itself be pooled, and then its seeds are not known here.
-    if let Some(run) = report.baseline.as_ref().filter(|run| run.source.is_none()) {
-        check("baseline.", report.seed, &run.trials);
+    // Older versions pooled trials without a note of their runs.
+    let own = Some(report.seed).filter(|_| report.merged_from.is_empty());
+    check("", own, &report.trials);
+    if let Some(run) = &report.baseline {
+        let seed = run
+            .source
+            .as_ref()
+            .map_or(report.seed, |source| source.seed);
+        check("baseline.", Some(seed), &run.trials);
     }
 }
 
@@ -139,7 +154,7 @@ fn value(of: &impl serde::Serialize) -> Value {
 }
 
 /// Walks both; what only the recomputed side has is a field that an older
-/// version did not write.
+/// version did not write. A record that is missing as a whole is not.
 fn compare_values(at: &str, stored: &Value, recomputed: &Value, found: &mut Vec<Mismatch>) {
     match (stored, recomputed) {
         (Value::Object(stored), Value::Object(recomputed)) => {
@@ -148,13 +163,23 @@ fn compare_values(at: &str, stored: &Value, recomputed: &Value, found: &mut Vec<
                 compare_values(&format!("{at}.{key}"), stored, recomputed, found);
             }
         }
+        (Value::Array(stored), Value::Array(recomputed)) if stored.len() == recomputed.len() => {
+            for (i, (stored, recomputed)) in stored.iter().zip(recomputed).enumerate() {
+                compare_values(&format!("{at}[{i}]"), stored, recomputed, found);
+            }
+        }
         (Value::Number(a), Value::Number(b)) if near(a.as_f64(), b.as_f64()) => {}
         (a, b) if a == b => {}
-        (a, b) => found.push(Mismatch {
-            field: at.to_owned(),
-            stored: a.to_string(),
-            recomputed: b.to_string(),
-        }),
+        (a, b) => found.push(Mismatch::new(at, brief(a), brief(b))),
+    }
+}
+
+/// A record in a word: its fields are many.
+fn brief(value: &Value) -> String {
+    match value {
+        Value::Object(fields) => format!("a record of {} fields", fields.len()),
+        Value::Null => "nothing".to_owned(),
+        other => other.to_string(),
     }
 }
 

@@ -37,11 +37,12 @@ pub fn is_guest() -> bool {
 pub fn main() -> ! {
     // The host learns of a failure from the silence; the console says why.
     if let Err(error) = serve() {
-        let _console_is_gone = fs::write("/dev/kmsg", format!("<3>modrace: guest: {error}\n"));
+        // The last thing that can be done about it.
+        let _ = fs::write("/dev/kmsg", format!("<3>modrace: guest: {error}\n"));
     }
     loop {
-        let _powering_off = reboot(RebootMode::RB_POWER_OFF);
-        // No ACPI: the host has all it needs and ends us.
+        // Without ACPI it fails: the host has all it needs and ends us.
+        let _ = reboot(RebootMode::RB_POWER_OFF);
         thread::sleep(Duration::from_secs(1));
     }
 }
@@ -55,6 +56,14 @@ fn serve() -> io::Result<()> {
             MsFlags::empty(),
             None::<&str>,
         )?;
+    }
+    for (kind, target) in [
+        ("debugfs", "/sys/kernel/debug"),
+        ("tracefs", "/sys/kernel/tracing"),
+    ] {
+        let none = MsFlags::empty();
+        // Not every kernel has them; a race that needs one says so.
+        let _ = mount(Some(kind), target, Some(kind), none, None::<&str>);
     }
     let agent = Arc::new(Agent::open()?);
     let plan: TrialPlan = serde_json::from_slice(&fs::read(PLAN_PATH)?)?;
@@ -89,14 +98,14 @@ fn serve() -> io::Result<()> {
         );
         return Ok(());
     }
-    let nobody_stops_a_guest = AtomicBool::new(false);
+    let stop = AtomicBool::new(false);
     let mut say = |message| agent.say(&message);
     perform(
         &plan,
         Path::new(MODULE_PATH),
         Path::new("/modrace"),
         page,
-        &nobody_stops_a_guest,
+        &stop,
         &mut say,
     );
     Ok(())
@@ -145,7 +154,9 @@ impl Agent {
     fn say(&self, message: &GuestMessage) {
         let line = format!("{}{}", self.prefix, message.to_line());
         let mut port = self.port.lock().unwrap_or_else(PoisonError::into_inner);
-        let _nobody_listens = port.write_all(line.as_bytes()).and_then(|()| port.flush());
-        let _no_queue = nix::sys::termios::tcdrain(&*port);
+        // The host judges a guest that says nothing, too.
+        let _ = port.write_all(line.as_bytes()).and_then(|()| port.flush());
+        // A console has no queue to drain.
+        let _ = nix::sys::termios::tcdrain(&*port);
     }
 }

@@ -13,10 +13,12 @@
 //!    [`Finished`].
 //!
 //! - `request`: what is asked for, its defaults and limits
-//! - `kernel_arg`, `module`, `prepared_kernel`: from KERNEL to a kernel that
-//!   waits for its trials
+//! - `race_choice`: a row of the table of races, or a driver of one's own
+//! - `kernel_arg`, `module`, `race_modules`, `prepared_kernel`: from KERNEL to a
+//!   kernel that waits for its trials
 //! - `repeated` (`vm`), `paired` (`ab`), `states`, `prove`, `bare` (`run`), `recovery`
 //!   (`recover`): one for each command
+//! - `lab`, `doctor`: kernels built, the machine looked at
 //! - `record`, `control`, `saved_report`, `finished`: the report from blank to
 //!   final
 //! - `exit`, `events`, `stop`: how it fails, what it says, how it is ended
@@ -24,15 +26,19 @@
 
 pub mod bare;
 mod control;
+pub mod doctor;
 mod events;
 mod exit;
 mod finished;
 pub mod guest;
 pub mod kernel_arg;
+pub mod lab;
 mod module;
 pub mod paired;
 mod prepared_kernel;
 pub mod prove;
+pub mod race_choice;
+mod race_modules;
 mod record;
 pub mod recovery;
 pub mod repeated;
@@ -41,7 +47,9 @@ pub mod saved_report;
 pub mod states;
 pub mod stop;
 
-pub use crate::trial::bare::worker_process;
+pub use crate::recorder::Phase;
+pub use crate::trial::Event;
+pub use crate::trial::bare::{WORKER_COMMAND, work};
 
 pub use control::ControlRequest;
 pub use events::Events;

@@ -14,8 +14,9 @@ use sha2::{Digest, Sha256};
 use super::events::Events;
 use super::exit::Failure;
 use super::kernel_arg::{self, KernelUnderTest};
+use super::race_modules::RaceModules;
 use super::request::Request;
-use super::{module, record, stop};
+use super::{record, stop};
 use crate::build::cache::Cache;
 use crate::build::config::{KernelConfig, hex};
 use crate::build::module_image::ModuleImage;
@@ -81,12 +82,11 @@ impl<'a> Preparation<'a> {
     }
 
     /// A report on a kernel before its first trial.
-    pub fn report(&self, kernel: &PreparedKernel) -> Report {
+    pub fn report(&self, kernel: &PreparedKernel) -> Result<Report, Failure> {
         record::blank(
             kernel.environment.clone(),
-            &kernel.module,
-            self.request.settings.clone(),
-            self.request.seed,
+            record::module_record(&kernel.module),
+            &self.request,
             self.started,
         )
     }
@@ -94,20 +94,26 @@ impl<'a> Preparation<'a> {
     /// Makes the kernel that an argument names ready. Its console logs go to
     /// the folder `logs`, if there is one.
     pub fn prepare(&self, kernel: &str, logs: Option<PathBuf>) -> Result<PreparedKernel, Failure> {
+        self.prepare_half(kernel, self.request.mended, logs)
+    }
+
+    /// The same with a driver's mistake in the module, or with it mended.
+    pub fn prepare_half(
+        &self,
+        kernel: &str,
+        mended: bool,
+        logs: Option<PathBuf>,
+    ) -> Result<PreparedKernel, Failure> {
         let kernel = kernel_arg::resolve(kernel, &self.cache)?;
         let qemu = Qemu::find(self.request.qemu.as_deref())?;
         let settings = &self.request.settings;
-        let module = module::of_kernel(
-            self.request.module.as_deref(),
-            settings.oracle,
-            kernel.kdir.as_deref(),
-            &kernel.name,
-            &self.cache,
-            &self.stop,
-        )?;
-        let init = std::env::current_exe()?;
+        let modules = RaceModules::of(&self.request, mended, &kernel, &self.cache, &self.stop)?;
+        let init = match &self.request.program {
+            Some(program) => program.clone(),
+            None => std::env::current_exe()?,
+        };
         let programs = settings.strategy == Strategy::AsReported;
-        let base = contents::base(&init, module.bytes(), programs)?;
+        let base = contents::base(&init, modules.raced.bytes(), &modules.packed(), programs)?;
         let spec = VmSpec {
             kernel: kernel.image.clone(),
             accel: settings.accel,
@@ -116,7 +122,9 @@ impl<'a> Preparation<'a> {
             append: settings.append.clone(),
         };
         let mut trials = VmTrials::new(qemu, spec, base, settings.clone(), self.request.seed);
-        trials.spec.accel = self.accel(&trials)?;
+        // What was built here boots; of other kernels nothing is known.
+        let boots = kernel.provenance.is_some();
+        trials.spec.accel = self.accel(&trials, boots)?;
         trials.keep = self.request.keep;
         trials.logs = logs;
         let config = kernel
@@ -126,29 +134,29 @@ impl<'a> Preparation<'a> {
         Ok(PreparedKernel {
             environment: environment(kernel, config.as_ref(), &trials),
             trials,
-            module,
+            module: modules.raced,
             config,
         })
     }
 
     /// The accelerator for all kernels of the run.
-    fn accel(&self, trials: &VmTrials) -> Result<Accel, Failure> {
+    fn accel(&self, trials: &VmTrials, boots: bool) -> Result<Accel, Failure> {
         if let Some(&chosen) = self.accel.get() {
             return Ok(chosen);
         }
         let chosen = match self.request.settings.accel {
-            Accel::Auto => self.choose_accel(trials)?,
+            Accel::Auto => self.choose_accel(trials, boots)?,
             asked => asked,
         };
         Ok(*self.accel.get_or_init(|| chosen))
     }
 
-    fn choose_accel(&self, trials: &VmTrials) -> Result<Accel, Failure> {
+    fn choose_accel(&self, trials: &VmTrials, boots: bool) -> Result<Accel, Failure> {
         let plan = trials.probe_plan()?;
         let folder = self.cache.dir("accel")?;
         let initramfs: [&[u8]; 2] = [&trials.base, &plan];
         let Finding { accel, reason } =
-            accel::probe(&trials.qemu, &trials.spec, &initramfs, Some(&folder));
+            accel::probe(&trials.qemu, &trials.spec, &initramfs, Some(&folder), boots);
         if accel == Accel::Tcg {
             self.events.note(format!(
                 "accelerator: tcg (emulation, slower), because {reason}"

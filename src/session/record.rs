@@ -4,39 +4,41 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::exit::Failure;
-use super::request::Destination;
+use super::request::{Destination, Request};
 use crate::build::module_image::ModuleImage;
 use crate::model::{
-    Environment, ExitCode, ModuleRecord, Outcome, Report, RunStats, SCHEMA, Settings, Tool, Trial,
+    Assurance, Environment, ExitCode, ModuleRecord, Report, RunStats, SCHEMA, StateCheck, Tool,
+    Verdict,
 };
 use crate::report::write::ReportFile;
-use crate::verdict::{run_stats, verdict_of_run};
+use crate::verdict::{exit_code, settle};
 
 /// A report before the first trial.
 pub(super) fn blank(
     environment: Environment,
-    module: &ModuleImage,
-    settings: Settings,
-    seed: u64,
+    module: ModuleRecord,
+    request: &Request,
     started: SystemTime,
-) -> Report {
-    let (verdict, verdict_reason) = verdict_of_run(&settings, &[], &[], true, None);
-    Report {
+) -> Result<Report, Failure> {
+    let mut report = Report {
         schema: SCHEMA.to_owned(),
         tool: Tool {
             name: "modrace".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         },
-        verdict,
-        verdict_reason,
+        verdict: Verdict::Inconclusive,
+        verdict_reason: String::new(),
+        assurance: Assurance::None,
+        run_id: run_id()?,
         complete: false,
         started: humantime::format_rfc3339_millis(started).to_string(),
         updated: now(),
         command: std::env::args().collect(),
-        seed,
+        seed: request.seed,
         environment,
-        module: Some(module_record(module)),
-        settings,
+        module: Some(module),
+        settings: request.settings.clone(),
+        terms: request.terms.clone(),
         states: Vec::new(),
         prove: None,
         trials: Vec::new(),
@@ -45,7 +47,19 @@ pub(super) fn blank(
         comparison: None,
         stop_rule: None,
         merged_from: Vec::new(),
-    }
+    };
+    settle(&mut report);
+    Ok(report)
+}
+
+/// The name that tells this run from every other: 128 random bits.
+fn run_id() -> Result<String, Failure> {
+    let half = || {
+        getrandom::u64().map_err(|error| {
+            Failure::broken(format!("no random numbers for the run's name: {error}"))
+        })
+    };
+    Ok(format!("{:016x}{:016x}", half()?, half()?))
 }
 
 /// A module before it was loaded.
@@ -61,37 +75,22 @@ pub(super) fn module_record(module: &ModuleImage) -> ModuleRecord {
 
 /// Brings what follows from the trials up to date.
 pub(super) fn update(report: &mut Report) {
-    report.stats = run_stats(&report.trials);
     report.updated = now();
-    (report.verdict, report.verdict_reason) =
-        verdict_of_run(&report.settings, &report.trials, &report.states, true, None);
+    settle(report);
 }
 
-/// Writes the last word into the report; returns the process's exit code.
+/// Makes the report final; returns the process's exit code.
 pub(super) fn conclude(report: &mut Report, interrupted: bool) -> ExitCode {
     report.complete = !interrupted;
-    report.updated = now();
-    (report.verdict, report.verdict_reason) = verdict_of_run(
-        &report.settings,
-        &report.trials,
-        &report.states,
-        report.complete,
-        None,
-    );
+    update(report);
     exit_code(report)
 }
 
-/// What scripts see of a finished report.
-pub(super) fn exit_code(report: &Report) -> ExitCode {
-    if !report.complete {
-        return ExitCode::Interrupted;
-    }
-    let unsupported = |trial: &Trial| trial.outcome == Outcome::Unsupported;
-    let baseline = report.baseline.iter().flat_map(|run| &run.trials);
-    ExitCode::of(
-        report.verdict,
-        report.trials.iter().chain(baseline).any(unsupported),
-    )
+/// Notes which checks of the module's states were made, and whether all could be.
+pub(super) fn note_states(report: &mut Report, checks: Vec<StateCheck>, whole: bool) {
+    report.terms.states_checked = u32::try_from(checks.len()).ok();
+    report.terms.states_incomplete = !whole;
+    report.states = checks;
 }
 
 /// Where the report goes; none for stdout.

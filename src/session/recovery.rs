@@ -20,8 +20,7 @@ use crate::kernel::pstore::{self, FoundLog};
 use crate::kernel::uname::boot_id;
 use crate::model::{ExitCode, Outcome};
 use crate::report::write::ReportFile;
-use crate::trial::bare::journal::{self, Journal, Record};
-use crate::trial::bare::recovery::{Evidence, Machine, OpenTrial, Recovery};
+use crate::trial::bare::{Journal, Machine, OpenTrial, Record, Recovery, journals};
 
 /// Completes each run that has left a journal in `folder`, and hands it to
 /// `show`. With `resume`, makes the trials that are left. Returns the worst of
@@ -39,7 +38,7 @@ pub fn each(
                 .hint("sudo modrace recover"),
         );
     }
-    let left = journal::list(folder)?;
+    let left = journals(folder)?;
     if left.is_empty() {
         events.note(format!(
             "nothing to recover: no journal in {}",
@@ -127,26 +126,19 @@ fn one(path: &Path, resume: bool, events: Events<'_>) -> Result<Option<Finished>
 /// Gives the open trial its outcome, on the evidence there is.
 fn settle(run: &mut RunLoop<'_>, open: &OpenTrial) -> Result<(), Failure> {
     let same_boot = open.start.boot_id == boot_id();
-    let died = taint() & TAINT_DIE != 0;
+    let taint = taint();
     let (machine, logs) = if same_boot {
-        if !died {
+        if taint & TAINT_DIE == 0 {
             put_back(run, open)?;
         }
         // The log of this boot is still in the kernel.
-        (Machine::SameBoot { died }, this_boot())
+        (Machine::SameBoot { taint }, this_boot())
     } else {
         let mut logs = pstore::new_logs(open.old_logs());
         logs.extend(pstore::journald(&open.start.boot_id));
         (Machine::Rebooted, logs)
     };
-    let evidence: Vec<Evidence<'_>> = logs
-        .iter()
-        .map(|log| Evidence {
-            source: &log.source,
-            bytes: &log.bytes,
-        })
-        .collect();
-    let (mut trial, showing) = open.decide(run.begin.heartbeat_s, &evidence, machine);
+    let (mut trial, showing) = open.decide(run.begin.heartbeat_s, &logs, machine);
     trial.notes.extend(run.report.settings.crowding());
     let showing: Vec<&FoundLog> = showing.into_iter().map(|index| &logs[index]).collect();
     if !showing.is_empty() {
@@ -215,7 +207,7 @@ fn keep(run: &RunLoop<'_>, index: u32, logs: &[&FoundLog]) -> Result<Option<Stri
 
 /// Puts back what a run that was killed left changed. The kernel is in order.
 fn put_back(run: &RunLoop<'_>, open: &OpenTrial) -> Result<(), Failure> {
-    if let Ok(group) = i32::try_from(open.start.racer) {
+    if let Ok(group) = i32::try_from(open.start.worker) {
         // It dies with its watcher; this waits for it.
         for _ in 0..100 {
             if killpg(Pid::from_raw(group), None).is_err() {

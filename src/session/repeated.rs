@@ -10,9 +10,10 @@ use super::finished::Finished;
 use super::prepared_kernel::{Preparation, PreparedKernel};
 use super::record;
 use super::request::Request;
-use crate::model::Report;
+use crate::model::{Environment, ModuleRecord, Report};
 use crate::report::write::ReportFile;
 use crate::trial::{Event, Schedule, Turn, VmTrial, campaign};
+use crate::verdict::exit_code;
 
 /// Races the kernel that an argument names. The report is saved after each
 /// trial.
@@ -30,7 +31,7 @@ pub fn run(
     let file = preparation.report_file(kernel)?;
     let logs = file.as_ref().map(ReportFile::logs);
     let prepared = preparation.prepare(kernel, logs)?;
-    let mut report = preparation.report(&prepared);
+    let mut report = preparation.report(&prepared)?;
     if let Some(file) = &file {
         // An unwritable place is found now, not after an hour of racing.
         file.save(&report)?;
@@ -39,7 +40,7 @@ pub fn run(
     let mut exit = record::conclude(&mut report, interrupted);
     if let Some(control) = control.filter(|_| !interrupted) {
         report = control.apply(report)?;
-        exit = record::exit_code(&report);
+        exit = exit_code(&report);
     }
     Ok(Finished::new(report, exit, file))
 }
@@ -58,7 +59,7 @@ fn race(
         trials,
     });
     let mut schedule = Repeated {
-        prepared,
+        learn: &|environment, module| prepared.learn(environment, module),
         report,
         file,
         events,
@@ -78,7 +79,8 @@ fn race(
 
 /// The schedule: the same trial again and again.
 struct Repeated<'a> {
-    prepared: &'a PreparedKernel,
+    /// Brings what the guests said of themselves into the report.
+    learn: &'a dyn Fn(&mut Environment, &mut Option<ModuleRecord>),
     report: &'a mut Report,
     file: Option<&'a ReportFile>,
     events: Events<'a>,
@@ -106,12 +108,57 @@ impl Schedule for Repeated<'_> {
         };
         self.report.trials.push(*trial);
         self.report.trials.sort_by_key(|trial| trial.index);
-        self.prepared
-            .learn(&mut self.report.environment, &mut self.report.module);
+        (self.learn)(&mut self.report.environment, &mut self.report.module);
         record::update(self.report);
         if let Some(Err(error)) = self.file.map(|file| file.save(self.report)) {
             self.failed.get_or_insert_with(|| error.into());
         }
         self.failed.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::model::{Outcome, Trial};
+
+    #[test]
+    fn a_report_that_could_not_be_saved_once_ends_the_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let reports = folder.path().join("reports");
+        std::fs::write(&reports, "a file where a folder belongs").unwrap();
+        let file = ReportFile::at(reports.join("report.json"));
+        let mut report = record::blank(
+            Environment::default(),
+            ModuleRecord::default(),
+            &Request::default(),
+            SystemTime::now(),
+        )
+        .unwrap();
+        let mut schedule = Repeated {
+            learn: &|_, _| {},
+            report: &mut report,
+            file: Some(&file),
+            events: Events::to(&|_| {}),
+            started: 2,
+            trials: 5,
+            failed: None,
+        };
+        let ended = |index| {
+            let trial = Trial::new(index, 1, Outcome::Survived, "no crash");
+            Event::Finished(Box::new(trial))
+        };
+        assert!(!schedule.hear(1, ended(1)));
+        // The place is there again, and another trial ends.
+        std::fs::remove_file(&reports).unwrap();
+        assert!(!schedule.hear(0, ended(0)));
+        assert_eq!(schedule.next(), Turn::Stop);
+        let failure = schedule.failed.unwrap();
+        assert!(failure.error.to_string().contains("report.json"));
+        // In the order in which they started.
+        assert_eq!(report.trials[0].index, 0);
+        assert_eq!(report.trials.len(), 2);
     }
 }

@@ -4,10 +4,13 @@
 use std::path::PathBuf;
 
 use super::exit::Failure;
-use crate::model::{Accel, ChaosChoice, DEFAULT_TARGET, MAX_SEED, Oracle, Settings, Strategy};
+use crate::model::{
+    Accel, ChaosChoice, DEFAULT_RACE, DEFAULT_TARGET, MAX_SEED, Oracle, Settings, Strategy, Terms,
+};
 use crate::procfs::cpus::CpuList;
 use crate::race::targets;
 use crate::recorder::MAX_WORKERS;
+use crate::verdict;
 
 /// Trials of a run.
 pub const DEFAULT_TRIALS: u32 = 5;
@@ -29,12 +32,20 @@ const MAX_DURATION_S: f64 = 366.0 * 86400.0;
 pub struct Request {
     /// How to race, and on what machine.
     pub settings: Settings,
+    /// What the verdict hangs on besides them.
+    pub terms: Terms,
     /// The run's seed.
     pub seed: u64,
     /// A module file to race; none: the dummy module, built for the kernel.
     pub module: Option<PathBuf>,
+    /// Modules that are loaded before it, in this order.
+    pub with: Vec<PathBuf>,
+    /// With a race that is a driver's own mistake: its module without it.
+    pub mended: bool,
     /// Where the report goes.
     pub report: Destination,
+    /// The modrace that is a guest's PID 1; none: this program.
+    pub program: Option<PathBuf>,
     /// The QEMU program; none: the one on `PATH`.
     pub qemu: Option<PathBuf>,
     /// Keep what is needed to boot a trial again by hand.
@@ -74,10 +85,16 @@ impl Default for Request {
                 append: String::new(),
                 oracle: Oracle::Crash,
                 target: DEFAULT_TARGET.to_owned(),
+                race: DEFAULT_RACE.to_owned(),
+                driver: None,
             },
+            terms: Terms::default(),
             seed: 0,
             module: None,
+            with: Vec::new(),
+            mended: false,
             report: Destination::Named,
+            program: None,
             qemu: None,
             keep: false,
         }
@@ -131,8 +148,8 @@ impl Request {
         at_least_one(&[
             ("--trials", settings.trials),
             ("--loaders", settings.loaders),
-            ("--readers", settings.readers),
         ])?;
+        self.check_choice()?;
         let duration_s = settings.duration_s;
         if !(0.1..=MAX_DURATION_S).contains(&duration_s) {
             return usage(format!(
@@ -195,14 +212,10 @@ fn at_least_one(options: &[(&str, u32)]) -> Result<(), Failure> {
     }
 }
 
-/// Checks how sure to be of a comparison.
+/// Checks how sure to be of a comparison: in every command the same.
 pub fn check_confidence(confidence: f64) -> Result<(), Failure> {
-    if (0.5..1.0).contains(&confidence) {
-        return Ok(());
-    }
-    usage(format!(
-        "--confidence {confidence}: between 0.5 and 1, 1 not included"
-    ))
+    verdict::check_confidence(confidence)
+        .map_err(|wrong| Failure::usage(format!("--confidence: {wrong}")))
 }
 
 /// Trials at once that give each virtual CPU a host CPU, at least one.
@@ -217,4 +230,65 @@ pub fn new_seed() -> Result<u64, Failure> {
     let random = getrandom::u64()
         .map_err(|error| Failure::broken(format!("no random numbers for a seed: {error}")))?;
     Ok(random & MAX_SEED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ExitCode;
+
+    #[test]
+    fn the_defaults_are_a_request_that_passes() {
+        let request = Request::default();
+        request.check_for_vms().unwrap();
+        let here = request.for_this_machine(&[0, 2, 5], 256).unwrap();
+        assert_eq!(here.settings.smp, 3);
+        assert_eq!(here.settings.mem_mib, 256);
+        assert_eq!(here.settings.accel, Accel::None);
+    }
+
+    #[test]
+    fn a_limit_is_named_by_its_option() {
+        type Change = fn(&mut Request);
+        let cases: [(&str, Change); 9] = [
+            ("--trials 0", |asked| asked.settings.trials = 0),
+            ("--loaders 0", |asked| asked.settings.loaders = 0),
+            ("--duration 0.05 s", |asked| {
+                asked.settings.duration_s = 0.05
+            }),
+            ("--loaders 1000000", |asked| {
+                asked.settings.loaders = 1_000_000;
+            }),
+            ("--background-modules 4001", |asked| {
+                asked.settings.background_modules = 4001;
+            }),
+            ("--seed", |asked| asked.seed = MAX_SEED + 1),
+            ("--smp 256", |asked| asked.settings.smp = 256),
+            ("--mem-mib 63", |asked| asked.settings.mem_mib = 63),
+            ("--cpus 3-4: there is no CPU 4", |asked| {
+                asked.settings.cpus = vec![4, 3];
+            }),
+        ];
+        for (named, change) in cases {
+            let mut request = Request::default();
+            change(&mut request);
+            let failure = request.check_for_vms().unwrap_err();
+            assert_eq!(failure.code, ExitCode::Usage);
+            let text = failure.error.to_string();
+            assert!(text.contains(named), "{named}: {text}");
+        }
+    }
+
+    #[test]
+    fn trials_at_once_share_the_host() {
+        assert_eq!(default_jobs(u32::MAX), 1);
+        // Refused later, by name.
+        assert_eq!(default_jobs(0), 1);
+    }
+
+    #[test]
+    fn seeds_differ_and_fit_json() {
+        let (one, other) = (new_seed().unwrap(), new_seed().unwrap());
+        assert!(one != other && one.max(other) <= MAX_SEED);
+    }
 }

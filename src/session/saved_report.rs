@@ -39,6 +39,7 @@ pub fn load(file: &Path) -> Result<SavedReport, Failure> {
         started: report.started.clone(),
         command: report.command.clone(),
         seed: report.seed,
+        run_id: report.run_id.clone(),
         sha256: hex(&Sha256::digest(&bytes)),
     };
     Ok(SavedReport {

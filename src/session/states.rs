@@ -11,12 +11,9 @@ use super::request::{Destination, Request};
 use super::{module, record};
 use crate::build::config::KernelConfig;
 use crate::kernel::{preflight, uname};
-use crate::model::{
-    Accel, Environment, ExitCode, Held, Observed, Oracle, Report, StateCheck, Verdict,
-};
+use crate::model::{Accel, Environment, Held, Observed, Oracle, Report, StateCheck};
 use crate::report::write::ReportFile;
-use crate::states::{StatesVm, check_console, check_observed, fit, observe_all};
-use crate::verdict::verdict_of_run;
+use crate::states::{StatesVm, check_console, check_died, check_observed, fit, observe_all};
 
 /// The states in which the kernel is made to print its list of modules.
 const CRASHED_IN: [Held; 4] = [Held::Init, Held::Live, Held::Exit, Held::Unloaded];
@@ -36,28 +33,29 @@ pub fn run(
         Destination::File(path) => Some(ReportFile::at(path.clone())),
         Destination::Named | Destination::Stdout => None,
     };
-    let (mut report, whole) = match kernel {
+    let mut report = match kernel {
         Some(kernel) => in_vms(kernel, &preparation, file.as_ref().map(ReportFile::logs))?,
-        None => (here(&preparation)?, true),
+        None => here(&preparation)?,
     };
-    let exit = conclude(&mut report, whole);
+    let exit = record::conclude(&mut report, false);
     Ok(Finished::new(report, exit, file))
 }
 
-/// All of it, in disposable VMs. False with the report if a part could not be
-/// looked at.
+/// All of it, in disposable VMs.
 fn in_vms(
     kernel: &str,
     preparation: &Preparation<'_>,
     logs: Option<PathBuf>,
-) -> Result<(Report, bool), Failure> {
+) -> Result<Report, Failure> {
     let mut prepared = preparation.prepare(kernel, None)?;
     let looked = look(&prepared, preparation, logs)?;
-    adopt(&mut prepared.environment, looked.guest);
-    let mut report = preparation.report(&prepared);
+    if let Some(guest) = looked.guest {
+        adopt(&mut prepared.environment, guest);
+    }
+    let mut report = preparation.report(&prepared)?;
     adopt_module(&mut report, &looked.seen);
-    report.states = looked.checks;
-    Ok((report, looked.whole))
+    record::note_states(&mut report, looked.checks, looked.whole);
+    Ok(report)
 }
 
 /// What can be looked at on the running kernel without harm to it.
@@ -92,23 +90,25 @@ fn here(preparation: &Preparation<'_>) -> Result<Report, Failure> {
         "only /proc/modules and sysfs were checked: sysrq-c would crash this machine; in a VM \
          it is checked too: --kernel KERNEL",
     );
-    let mut settings = preparation.request.settings.clone();
-    settings.accel = Accel::None;
-    let started = preparation.started;
-    let mut report = record::blank(environment, &module, settings, 0, started);
+    let mut request = preparation.request.clone();
+    request.settings.accel = Accel::None;
+    request.seed = 0;
+    let module = record::module_record(&module);
+    let mut report = record::blank(environment, module, &request, preparation.started)?;
     adopt_module(&mut report, &seen);
-    report.states = check_observed(&seen);
+    record::note_states(&mut report, check_observed(&seen), true);
     Ok(report)
 }
 
 /// What was seen of a kernel's states in VMs.
 pub(super) struct Looked {
-    guest: Environment,
+    /// None: the kernel died before it was done.
+    guest: Option<Environment>,
     seen: Vec<Observed>,
     /// The checks made of it.
     pub(super) checks: Vec<StateCheck>,
     /// False if a part could not be looked at.
-    whole: bool,
+    pub(super) whole: bool,
 }
 
 /// Looks at the module's states on a kernel: one VM for `/proc/modules`, one for
@@ -129,17 +129,31 @@ pub(super) fn look(
     };
     let events = preparation.events;
     events.note("the module in /proc/modules, in each state");
-    let (guest, seen) = vm.observe()?;
+    let (guest, seen) = match vm.observe() {
+        Ok(observed) => observed,
+        Err(error) => {
+            return Ok(Looked {
+                guest: None,
+                seen: Vec::new(),
+                checks: vec![check_died(Held::Init, error)?],
+                whole: false,
+            });
+        }
+    };
     let mut checks = check_observed(&seen);
     let whole = prints_its_list(kernel.config.as_ref(), events);
     for held in CRASHED_IN.into_iter().filter(|_| whole) {
         events.note(format!("sysrq-c while the module is {}", held.as_str()));
-        let crashes = vm.crash_in(held)?;
         let taints = letters(&seen);
-        checks.extend(check_console(held, kernel.module.name(), &taints, &crashes));
+        match vm.crash_in(held) {
+            Ok(crashes) => {
+                checks.extend(check_console(held, kernel.module.name(), &taints, &crashes));
+            }
+            Err(error) => checks.push(check_died(held, error)?),
+        }
     }
     Ok(Looked {
-        guest,
+        guest: Some(guest),
         seen,
         checks,
         whole,
@@ -175,28 +189,4 @@ fn adopt_module(report: &mut Report, seen: &[Observed]) {
 fn letters(seen: &[Observed]) -> String {
     let live = seen.iter().find(|one| one.held == Held::Live);
     live.and_then(|one| one.taint.clone()).unwrap_or_default()
-}
-
-/// States that are right are no pass: nothing was raced.
-fn conclude(report: &mut Report, whole: bool) -> ExitCode {
-    let total = report.states.len();
-    let judged = verdict_of_run(&report.settings, &[], &report.states, true, None);
-    let (verdict, reason, exit) = match judged {
-        (Verdict::Fail, reason) => (Verdict::Fail, reason, ExitCode::Crashed),
-        _ if whole && total > 0 => {
-            let reason = format!(
-                "all {total} checks of the module's states are as expected; nothing was raced"
-            );
-            (Verdict::Inconclusive, reason, ExitCode::Survived)
-        }
-        _ => {
-            let reason = format!("{total} checks are as expected, others could not be made");
-            (Verdict::Inconclusive, reason, ExitCode::Inconclusive)
-        }
-    };
-    report.verdict = verdict;
-    report.verdict_reason = reason;
-    report.complete = true;
-    report.updated = record::now();
-    exit
 }

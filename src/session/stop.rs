@@ -22,3 +22,59 @@ pub fn on_signals() -> Result<Arc<AtomicBool>, Failure> {
     }
     Ok(stop)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, exit};
+    use std::sync::atomic::Ordering;
+
+    use nix::sys::signal::{Signal, raise};
+
+    use super::*;
+
+    /// The environment of the process that is signalled.
+    const SIGNALLED: &str = "MODRACE_TEST_SIGNALLED";
+    const STILL_HERE: i32 = 77;
+
+    #[test]
+    fn the_first_signal_sets_the_flag_and_a_second_ctrl_c_ends_the_process() {
+        if std::env::var_os(SIGNALLED).is_some() {
+            let stop = on_signals().unwrap();
+            raise(Signal::SIGTERM).unwrap();
+            raise(Signal::SIGTERM).unwrap();
+            assert!(stop.load(Ordering::Relaxed));
+            raise(Signal::SIGINT).unwrap();
+            exit(STILL_HERE);
+        }
+        let name = "session::stop::tests::\
+                    the_first_signal_sets_the_flag_and_a_second_ctrl_c_ends_the_process";
+        let status = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name])
+            .env(SIGNALLED, "1")
+            .status()
+            .unwrap();
+        assert_eq!(status.code(), Some(ExitCode::Interrupted as i32));
+    }
+
+    #[test]
+    fn the_first_ctrl_c_only_sets_the_flag() {
+        if std::env::var_os(SIGNALLED).is_some() {
+            let stop = on_signals().unwrap();
+            raise(Signal::SIGINT).unwrap();
+            exit(if stop.load(Ordering::Relaxed) {
+                STILL_HERE
+            } else {
+                1
+            });
+        }
+        let status = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "session::stop::tests::the_first_ctrl_c_only_sets_the_flag",
+            ])
+            .env(SIGNALLED, "1")
+            .status()
+            .unwrap();
+        assert_eq!(status.code(), Some(STILL_HERE));
+    }
+}

@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -134,20 +134,21 @@ pub(super) fn crash_in(
             Duration::ZERO
         }
     };
-    let load = subject.load(long(held == Held::Init), long(held == Held::Exit));
+    let mut load = subject.load(long(held == Held::Init), long(held == Held::Exit))?;
     if held == Held::Init {
-        subject.wait_for_line(|line| !line.is_empty());
+        subject.wait_for_line(&mut load, |line| !line.is_empty())?;
     } else {
-        finished("finit_module", &load)?.map_err(|errno| subject.load_error(errno))?;
+        load.finished()?
+            .map_err(|errno| subject.load_error(errno))?;
         let live = subject.lines()?;
         if held == Held::Exit {
-            let _held_for_ever = subject.unload();
-            subject.wait_for_line(|line| line != live);
+            let mut held_for_ever = subject.unload()?;
+            subject.wait_for_line(&mut held_for_ever, |line| line != live)?;
         } else if held == Held::Unloaded {
             subject
                 .file
                 .unload()
-                .map_err(|errno| HoldError::Unload(subject.name(), errno))?;
+                .map_err(|errno| subject.unload_error(errno))?;
         }
     }
     ready();
@@ -197,17 +198,19 @@ impl Subject {
         HoldError::Load(self.name(), errno)
     }
 
+    fn unload_error(&self, errno: Errno) -> HoldError {
+        HoldError::Unload(self.name(), errno)
+    }
+
     /// One load and unload, looked at on the way. None if the module was not
     /// held for long enough.
     fn pass(&self, hold: Duration, disposable: bool) -> Result<Option<Vec<Observed>>, HoldError> {
-        let load = self.load(hold, hold);
+        let mut load = self.load(hold, hold)?;
         let _unloaded = Unload(&self.file);
-        self.wait_for_line(|line| !line.is_empty());
+        self.wait_for_line(&mut load, |line| !line.is_empty())?;
         let init = self.observe(Held::Init)?;
-        let in_time = load.try_recv() == Err(TryRecvError::Empty);
-        if in_time || init.lines.is_empty() {
-            finished("finit_module", &load)?.map_err(|errno| self.load_error(errno))?;
-        }
+        let in_time = load.ended().is_none();
+        load.finished()?.map_err(|errno| self.load_error(errno))?;
         let live = self.observe(Held::Live)?;
         let mut seen = vec![init, live.clone()];
         if disposable
@@ -215,35 +218,34 @@ impl Subject {
         {
             seen.push(self.observe(Held::LiveHidden)?);
         }
-        let unload = self.unload();
-        self.wait_for_line(|line| line != live.lines);
+        let mut unload = self.unload()?;
+        self.wait_for_line(&mut unload, |line| line != live.lines)?;
         seen.push(self.observe(Held::Exit)?);
-        let in_time = in_time && unload.try_recv() == Err(TryRecvError::Empty);
-        if in_time {
-            finished("delete_module", &unload)?
-                .map_err(|errno| HoldError::Unload(self.name(), errno))?;
-        }
+        let in_time = in_time && unload.ended().is_none();
+        unload
+            .finished()?
+            .map_err(|errno| self.unload_error(errno))?;
         seen.push(self.observe(Held::Unloaded)?);
         Ok(in_time.then_some(seen))
     }
 
     /// Loads the module in a thread of its own, which init holds.
-    fn load(&self, hold_init: Duration, hold_exit: Duration) -> Receiver<Result<(), Errno>> {
+    fn load(&self, hold_init: Duration, hold_exit: Duration) -> Result<Call, HoldError> {
         let parameters = format!(
             "hold_init_ms={} hold_exit_ms={}",
             hold_init.as_millis(),
             hold_exit.as_millis()
         );
         let file = Arc::clone(&self.file);
-        in_background(move || {
+        Call::start("finit_module", move || {
             let parameters = CString::new(parameters).map_err(|_| Errno::EINVAL)?;
             file.load_with(&parameters)
         })
     }
 
-    fn unload(&self) -> Receiver<Result<(), Errno>> {
+    fn unload(&self) -> Result<Call, HoldError> {
         let file = Arc::clone(&self.file);
-        in_background(move || file.unload())
+        Call::start("delete_module", move || file.unload())
     }
 
     /// The module's lines of `/proc/modules`.
@@ -259,16 +261,27 @@ impl Subject {
     }
 
     /// Waits until the listing is as wanted; goes on when it never is, since
-    /// what is shown then is what has to be judged.
-    fn wait_for_line(&self, wanted: impl Fn(Vec<String>) -> bool) {
+    /// what is shown then is what has to be judged. A call that failed ends it.
+    fn wait_for_line(
+        &self,
+        call: &mut Call,
+        wanted: impl Fn(Vec<String>) -> bool,
+    ) -> Result<(), HoldError> {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             // sysfs follows the list when a module comes.
             if self.lines().is_ok_and(&wanted) && self.file.attribute("initstate").is_ok() {
-                return;
+                return Ok(());
+            }
+            if call.has_failed() {
+                return call.finished()?.map_err(|errno| match call.name {
+                    "delete_module" => self.unload_error(errno),
+                    _ => self.load_error(errno),
+                });
             }
             thread::sleep(POLL);
         }
+        Ok(())
     }
 
     fn observe(&self, held: Held) -> Result<Observed, HoldError> {
@@ -302,31 +315,58 @@ impl Drop for Unload<'_> {
     }
 }
 
-/// Does something in a thread of its own; what it came to is received once.
-fn in_background<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
-    let (send, done) = mpsc::channel();
-    // Without a thread the sender is dropped, which the receiver notices.
-    let _thread = thread::Builder::new()
-        .name("hold".to_owned())
-        .spawn(move || {
-            let _nobody_waits = send.send(work());
-        });
-    done
+/// A system call under way in a thread of its own.
+struct Call {
+    name: &'static str,
+    done: Receiver<Result<(), Errno>>,
+    result: Option<Result<(), Errno>>,
 }
 
-fn finished(
-    call: &'static str,
-    done: &Receiver<Result<(), Errno>>,
-) -> Result<Result<(), Errno>, HoldError> {
-    // Longer than any hold of `observe_all`.
-    let patience = PATIENCE + HOLD * 4_u32.pow(TRIES);
-    done.recv_timeout(patience).map_err(|error| match error {
-        RecvTimeoutError::Timeout => HoldError::Stuck(call, patience),
-        RecvTimeoutError::Disconnected => HoldError::Io {
-            what: "starting a thread".to_owned(),
-            source: Errno::EAGAIN.into(),
-        },
-    })
+impl Call {
+    fn start(
+        name: &'static str,
+        work: impl FnOnce() -> Result<(), Errno> + Send + 'static,
+    ) -> Result<Self, HoldError> {
+        let (send, done) = mpsc::channel();
+        thread::Builder::new()
+            .name("hold".to_owned())
+            .spawn(move || {
+                // Whoever waited may have given up.
+                let _ = send.send(work());
+            })
+            .map_err(io("starting a thread"))?;
+        Ok(Self {
+            name,
+            done,
+            result: None,
+        })
+    }
+
+    /// What it came to, if it is over.
+    fn ended(&mut self) -> Option<Result<(), Errno>> {
+        if self.result.is_none() {
+            self.result = self.done.try_recv().ok();
+        }
+        self.result
+    }
+
+    /// Whether it is over and has failed: then nothing is to be waited for.
+    fn has_failed(&mut self) -> bool {
+        self.ended().is_some_and(|result| result.is_err())
+    }
+
+    /// Waits for it.
+    fn finished(&mut self) -> Result<Result<(), Errno>, HoldError> {
+        if let Some(result) = self.ended() {
+            return Ok(result);
+        }
+        // Longer than any hold of `observe_all`.
+        let patience = PATIENCE + HOLD * 4_u32.pow(TRIES);
+        let result = (self.done.recv_timeout(patience))
+            .map_err(|_| HoldError::Stuck(self.name, patience))?;
+        self.result = Some(result);
+        Ok(result)
+    }
 }
 
 fn tainted() -> Result<u64, HoldError> {

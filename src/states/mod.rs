@@ -11,7 +11,7 @@ use std::path::Path;
 
 pub use check::{check_console, check_observed};
 pub use hold::{HoldError, fit, observe_all};
-pub use vm::{StatesError, StatesVm};
+pub use vm::{StatesError, StatesVm, check_died};
 
 use crate::vm::protocol::{GuestMessage, Task};
 

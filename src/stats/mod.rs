@@ -4,6 +4,7 @@
 //! A time may be seconds or load/unload cycles; nothing here minds which.
 
 mod clean;
+mod clean_trials;
 mod exponential;
 mod fisher;
 mod log_rank;
@@ -14,6 +15,7 @@ mod survival;
 mod weibull;
 
 pub use clean::{needed_exposure, p_value_clean, times_rarer};
+pub use clean_trials::{clean_trials_p, needed_clean_trials};
 pub use exponential::{ExponentialFit, Termination, mean_above};
 pub use fisher::{Fisher, fisher};
 pub use log_rank::{LogRank, log_rank};

@@ -3,7 +3,7 @@
 //! its own stop at about 1e-5.
 
 use statrs::function::beta::beta_reg;
-use statrs::function::erf::erfc_inv;
+use statrs::function::erf::{erfc, erfc_inv};
 use statrs::function::gamma::{gamma_lr, gamma_ur, ln_gamma};
 
 /// Upper tail of χ² with `dof` degrees of freedom.
@@ -36,7 +36,25 @@ pub(super) fn normal_quantile(p: f64) -> f64 {
 
 /// Lower tail of the beta distribution.
 pub(super) fn beta_lower(x: f64, a: f64, b: f64) -> f64 {
-    beta_reg(a, b, x.clamp(0.0, 1.0))
+    let x = x.clamp(0.0, 1.0);
+    // I_x(a, 1) = x^a: exact for any a, where the continued fraction needs more
+    // terms the larger a is.
+    if is_one(b) {
+        return (a * x.ln()).exp();
+    }
+    if is_one(a) {
+        return -(b * (-x).ln_1p()).exp_m1();
+    }
+    beta_reg(a, b, x)
+}
+
+fn is_one(value: f64) -> bool {
+    value.total_cmp(&1.0).is_eq()
+}
+
+/// Upper tail of the standard normal.
+pub(super) fn normal_upper(z: f64) -> f64 {
+    erfc(z / std::f64::consts::SQRT_2) / 2.0
 }
 
 /// The `p` quantile of the beta distribution.

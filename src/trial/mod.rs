@@ -2,21 +2,32 @@
 //!
 //! `runner` races on the machine that it runs on: as PID 1 of a guest, or in a
 //! worker process of a bare machine. `vm_trial` boots such a guest and feeds all
-//! that comes out of it to `watch`, which judges and touches nothing; `bare` does
-//! the same on a bare machine. `campaign` repeats trials.
+//! that comes out of it to `watch`; `bare` does the same on a bare machine, and
+//! `bare/recovery` after its death. All three gather one `evidence`, which one
+//! `judge` judges. `campaign` repeats trials.
 
 pub mod bare;
+mod blocked_tasks;
+mod boots;
 pub mod campaign;
+mod conclusion;
 mod event;
+mod evidence;
+mod judge;
+mod kernel_log;
 mod race_clock;
 mod record;
 mod runner;
+mod scene;
+mod stall_detector;
 mod virtual_cpus;
 mod vm_trial;
 mod watch;
 
+pub use boots::MOST_BOOTS;
 pub use campaign::{Interrupted, Schedule, Turn};
+pub use conclusion::Conclusion;
 pub use event::Event;
 pub use runner::perform;
 pub use vm_trial::{VmTrial, VmTrials};
-pub use watch::{Budgets, Conclusion, Step, Watch};
+pub use watch::{Budgets, Step, Watch};

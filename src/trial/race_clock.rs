@@ -23,15 +23,20 @@ pub(super) const CLOCK_TOLERANCE_S: f64 = 1.0;
 pub(super) struct RaceClock {
     /// printk's clock less the monotonic clock, seconds.
     ahead_s: Option<f64>,
+    /// Where the mark stands in the log, bytes.
+    marked_at: Option<u64>,
+    /// Bytes of the log so far.
+    fed: u64,
     tail: Vec<u8>,
 }
 
 impl RaceClock {
     /// Looks for the mark in the console's bytes.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
-        if self.ahead_s.is_some() {
+        if self.marked_at.is_some() {
             return;
         }
+        self.fed += bytes.len() as u64;
         self.tail.extend_from_slice(bytes);
         if let Some(at) = memmem::find(&self.tail, RACE_MARK.as_bytes()) {
             let start = memchr::memrchr(b'\n', &self.tail[..at]).map_or(0, |end| end + 1);
@@ -43,12 +48,23 @@ impl RaceClock {
                 .ok()
                 .and_then(|text| text.parse::<u64>().ok());
             let log_s = parse_line(&self.tail[start..at + length]).time_s;
+            self.marked_at = Some(self.fed - (self.tail.len() - at) as u64);
             self.ahead_s = log_s
                 .zip(monotonic_ns)
                 .map(|(log_s, ns)| log_s - ns as f64 / 1e9);
         }
         let surplus = self.tail.len().saturating_sub(LONGEST_LINE);
         self.tail.drain(..surplus);
+    }
+
+    /// Where the mark stands in the log, bytes from its beginning.
+    pub(super) fn marked_at(&self) -> Option<u64> {
+        self.marked_at
+    }
+
+    /// Whether the log has the mark.
+    pub(super) fn is_marked(&self) -> bool {
+        self.marked_at.is_some()
     }
 
     /// The time since `race_start_ns` at which a line stamped `log_s` was
@@ -69,6 +85,10 @@ impl RaceClock {
         let Some(crash) = crash else {
             return (said_s.unwrap_or(beats_s), None, Vec::new());
         };
+        // Nothing was raced yet.
+        if last.race_start_ns == 0 && !self.is_marked() {
+            return (0.0, None, Vec::new());
+        }
         let log_s = crash
             .log_time_s
             .and_then(|at| self.since_start_s(at, last.race_start_ns));

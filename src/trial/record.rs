@@ -1,14 +1,15 @@
 //! From what a trial came to, and what was counted, to its record: the same
 //! for guests and for bare machines.
 
-use super::watch::Conclusion;
-use crate::model::{AimRecord, Crash, Outcome, Settings, Trial};
-use crate::race::READ_POLICIES;
-use crate::recorder::Snapshot;
+use super::conclusion::Conclusion;
+use crate::model::{AimRecord, Crash, CrashClass, CrashKind, Outcome, Settings, Severity, Trial};
+use crate::race::{READ_POLICIES, races};
+use crate::recorder::{Snapshot, Stage};
 
 /// A trial's record.
 pub(super) fn trial(index: u32, seed: u64, conclusion: Conclusion, counts: &Snapshot) -> Trial {
-    let crashed = conclusion.outcome == Outcome::Crashed;
+    // Cycles of warming up are none of the race.
+    let crashed = conclusion.outcome == Outcome::Crashed && !conclusion.phase.is_before_race();
     let aim = aim(conclusion.crash.as_ref(), &counts.aims);
     Trial {
         exposure_s: conclusion.exposure_s,
@@ -16,7 +17,9 @@ pub(super) fn trial(index: u32, seed: u64, conclusion: Conclusion, counts: &Snap
         reads: counts.reads,
         time_to_crash_s: conclusion.time_to_crash_s,
         cycles_to_crash: crashed.then_some(counts.cycles + 1),
+        phase: conclusion.phase,
         crash: conclusion.crash,
+        warnings: conclusion.warnings,
         counters: counts.counters.clone(),
         aim,
         chaos: conclusion.chaos,
@@ -26,9 +29,51 @@ pub(super) fn trial(index: u32, seed: u64, conclusion: Conclusion, counts: &Snap
     }
 }
 
+/// Brings into a trial's record what only its race's row knows: which crash is
+/// the race's own, and whether a hang is.
+pub(super) fn of_race(settings: &Settings, mut trial: Trial, counts: &Snapshot) -> Trial {
+    if let Some(row) = races::named(&settings.race).filter(|_| settings.driver.is_none()) {
+        if let (Outcome::Hung, Some(call)) = (trial.outcome, row.hang)
+            && counts.stages.contains(&call)
+        {
+            hung(&mut trial, call, counts);
+        }
+        if let Some(crash) = &mut trial.crash {
+            crash.class = row.class_of(crash);
+        }
+    } else if let Some(crash) = &mut trial.crash {
+        // Whatever a driver does to the kernel is what its author looks for.
+        crash.class = CrashClass::Target;
+    }
+    trial.reason = reason(settings, trial.outcome, trial.reason);
+    trial
+}
+
+/// A hang that is the race's own: nothing is printed, so the record is made of
+/// what the flight recorder shows. It happened after the last cycle.
+fn hung(trial: &mut Trial, call: Stage, counts: &Snapshot) {
+    let since_ns = counts.last_cycle_ns.max(counts.race_start_ns);
+    let raced_s = since_ns.saturating_sub(counts.race_start_ns) as f64 / 1e9;
+    trial.outcome = Outcome::Crashed;
+    trial.time_to_crash_s = Some(raced_s);
+    trial.exposure_s = raced_s;
+    trial.cycles_to_crash = Some(counts.cycles + 1);
+    trial.notes.push(trial.reason.clone());
+    trial.crash = Some(Crash {
+        signature: "no_progress".to_owned(),
+        kind: CrashKind::HungTask,
+        severity: Severity::Fatal,
+        class: CrashClass::Target,
+        title: format!("hang: {} never came back", call.as_str()),
+        ends_trial: true,
+        ..Crash::default()
+    });
+    trial.reason = format!("hang: {} never came back", call.as_str());
+}
+
 /// The reason, with the target named if it is not the default: nobody may take
 /// a survivor for one of `m_show()`. A crash names its function itself.
-pub(super) fn reason(settings: &Settings, outcome: Outcome, reason: String) -> String {
+fn reason(settings: &Settings, outcome: Outcome, reason: String) -> String {
     match outcome {
         Outcome::Crashed => reason,
         _ => settings.about(reason),

@@ -5,21 +5,27 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
+use super::blocked_tasks;
+use super::scene::Scene;
 use crate::build::module_image::ModuleImage;
 use crate::kernel::module::{BACKGROUND, ModuleFile};
+use crate::kernel::preflight::taint;
 use crate::kernel::{affinity, clock};
 use crate::model::{Accel, BadLine, Oracle, Tunable};
 use crate::procfs::cpus::CpuList;
 use crate::race::targets::{self, Target};
 use crate::race::{Placement, Race, RaceError, RaceSpec, shows};
 use crate::recorder::{Phase, RECORDER_MAGIC, Recorder, Stage};
-use crate::vm::protocol::{Ending, Finished, GuestMessage, RACE_MARK, Racing, TrialPlan};
+use crate::vm::protocol::{
+    BEFORE_PATH, Ending, Finished, GuestMessage, RACE_MARK, Racing, TrialPlan,
+};
 
 /// Time between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_millis(20);
@@ -29,19 +35,19 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const AFTERMATH: Duration = Duration::from_millis(300);
 
 /// Why there was no race, or no result of one.
-struct Unfit {
+pub(super) struct Unfit {
     ending: Ending,
     reason: String,
 }
 
-fn unsupported(reason: impl Into<String>) -> Unfit {
+pub(super) fn unsupported(reason: impl Into<String>) -> Unfit {
     Unfit {
         ending: Ending::Unsupported,
         reason: reason.into(),
     }
 }
 
-fn broken(reason: impl Into<String>) -> Unfit {
+pub(super) fn broken(reason: impl Into<String>) -> Unfit {
     Unfit {
         ending: Ending::Broken,
         reason: reason.into(),
@@ -61,8 +67,14 @@ pub fn perform(
     recorder.magic.store(RECORDER_MAGIC, Ordering::Relaxed);
     recorder.enter(Phase::Setup);
     beat(recorder);
-    let taint_before = tainted();
-    let mut found = Found::default();
+    let longest_ms = Arc::new(AtomicU64::new(0));
+    let limits = blocked_limits(plan.settings.accel, Arc::clone(&longest_ms));
+    blocked_tasks::watch(recorder, limits);
+    let taint_before = taint();
+    let mut found = Found {
+        longest_ms,
+        ..Found::default()
+    };
     let ended = run(plan, module, folder, recorder, stop, &mut found, say);
     let (ending, reason) = match ended {
         Ok(()) => (Ending::Survived, String::new()),
@@ -77,7 +89,7 @@ pub fn perform(
         reads: seen.reads,
         counters: seen.counters,
         taint_before,
-        taint_after: tainted(),
+        taint_after: taint(),
         tunables: found.tunables,
         bad_lines: found.bad_lines,
     })));
@@ -87,8 +99,18 @@ pub fn perform(
 /// What a race leaves to be told, however it ended.
 #[derive(Default)]
 struct Found {
+    /// See [`blocked_tasks::Limits::longest_ms`].
+    longest_ms: Arc<AtomicU64>,
     tunables: Vec<Tunable>,
     bad_lines: Vec<BadLine>,
+}
+
+impl Found {
+    /// A load or unload of the set-up took so long.
+    fn took(&self, time: Duration) {
+        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.longest_ms.fetch_max(ms, Ordering::Relaxed);
+    }
 }
 
 fn run(
@@ -101,18 +123,41 @@ fn run(
     say: &mut dyn FnMut(GuestMessage),
 ) -> Result<(), Unfit> {
     let settings = &plan.settings;
-    let target = targets::named(&settings.target)
-        .ok_or_else(|| broken(format!("no target {} is known here", settings.target)))?;
+    let scene = Scene::set(settings, Path::new(BEFORE_PATH))?;
+    let target = match &scene {
+        // It has targets of its own.
+        Some(_) => &targets::TARGETS[0],
+        None => targets::named(&settings.target)
+            .ok_or_else(|| broken(format!("no target {} is known here", settings.target)))?,
+    };
     let image = ModuleImage::open(module).map_err(|error| broken(format!("{error}")))?;
     let copies = |prefix: &str, count: u32| -> Result<Vec<ModuleFile>, Unfit> {
         (0..count)
             .map(|index| copy(&image, prefix, index, folder))
             .collect()
     };
-    let raced = copies(image.name(), settings.loaders)?;
-    let mut taints = String::new();
-    for module in &raced {
-        taints = try_module(module, image.vermagic(), settings.oracle, target)?;
+    let wanted = scene
+        .as_ref()
+        .map_or(settings.loaders, |scene| scene.modules(settings.loaders));
+    let raced = copies(image.name(), wanted)?;
+    let (mut taints, mut actions) = (String::new(), None);
+    if let Some(scene) = &scene {
+        // A module that crashes the kernel when it is first unloaded has lost its
+        // race: it begins here, and again at the gate.
+        mark_start();
+        recorder
+            .race_start_ns
+            .store(clock::monotonic_ns(), Ordering::Relaxed);
+        let start = Instant::now();
+        let (letters, course) = scene.rehearse(&raced)?;
+        found.took(start.elapsed());
+        (taints, actions) = (letters, Some(course));
+    } else {
+        for module in &raced {
+            let start = Instant::now();
+            taints = try_module(module, image.vermagic(), settings.oracle, target)?;
+            found.took(start.elapsed());
+        }
     }
     say(GuestMessage::Module {
         taints: taints.clone(),
@@ -123,6 +168,7 @@ fn run(
     let spec = RaceSpec {
         target,
         strategy: settings.strategy,
+        actions,
         chaos: settings.chaos.clone(),
         placement: Placement::new(settings.strategy, settings.loaders, settings.readers, &cpus),
         arms: settings.arms.clone(),
@@ -172,6 +218,7 @@ fn run(
         });
     }
     drop(background);
+    drop(scene);
     // One more look at the list: a mutex that nobody gives back shows here.
     fs::read("/proc/modules").map_err(|error| broken(format!("/proc/modules: {error}")))?;
     thread::sleep(AFTERMATH);
@@ -198,6 +245,17 @@ fn seats(asked: &[usize]) -> Result<Vec<usize>, Unfit> {
     Ok(asked.to_vec())
 }
 
+/// When tasks count as blocked. On a machine with disks of its own a task may
+/// wait for one.
+fn blocked_limits(accel: Accel, longest_ms: Arc<AtomicU64>) -> blocked_tasks::Limits {
+    let in_guest = accel != Accel::None;
+    blocked_tasks::Limits {
+        blocked: Duration::from_secs(if in_guest { 5 } else { 20 }),
+        longest_ms,
+        sysrq: in_guest,
+    }
+}
+
 /// Counts heartbeats for as long as the process lives.
 fn beat(recorder: &'static Recorder) {
     let beat = move || loop {
@@ -208,7 +266,7 @@ fn beat(recorder: &'static Recorder) {
         thread::sleep(HEARTBEAT);
     };
     // Without heartbeats the trial is taken for hung, which is the safe side.
-    let _thread = thread::Builder::new()
+    let _ = thread::Builder::new()
         .name("heartbeat".to_owned())
         .spawn(beat);
 }
@@ -220,11 +278,6 @@ fn mark_start() {
         "/dev/kmsg",
         format!("<5>{RACE_MARK}{}\n", clock::monotonic_ns()),
     );
-}
-
-fn tainted() -> u64 {
-    let text = fs::read_to_string("/proc/sys/kernel/tainted").unwrap_or_default();
-    text.trim().parse().unwrap_or(0)
 }
 
 /// A copy of the module under a name of its own; the first keeps its name.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::boots;
 use super::campaign::{Interrupted, guarded};
 use super::virtual_cpus::keep_apart;
 use super::watch::{Budgets, Step, Watch};
@@ -105,7 +106,13 @@ impl VmTrials {
         let start = Instant::now();
         let seed = trial_seed(self.seed, trial.index);
         tell(Event::Started { index: trial.index });
-        let watched = guarded(|| self.watch(trial, seed, stop, tell));
+        let again = |died: &Trial| {
+            let number = trial.index + 1;
+            let note = format!("trial {number}: {}; it is booted again", died.reason);
+            tell(Event::Note(note));
+        };
+        let watch = || self.watch(trial, seed, stop, tell);
+        let watched = guarded(|| boots::persist(watch, again));
         let mut record = match watched.unwrap_or_else(|reason| Err(Ended::Broken(reason))) {
             Ok(record) => record,
             Err(Ended::Interrupted) => return Err(Interrupted),
@@ -206,8 +213,8 @@ impl VmTrials {
             watch.last_seen().unwrap_or(&last).clone()
         };
         let conclusion = watch.conclude(&last, &complaint);
-        let mut trial = record::trial(trial.index, seed, conclusion, &counts);
-        trial.reason = record::reason(&self.settings, trial.outcome, trial.reason);
+        let trial = record::trial(trial.index, seed, conclusion, &counts);
+        let mut trial = record::of_race(&self.settings, trial, &counts);
         trial.notes.extend(
             skipped
                 .into_iter()
@@ -331,6 +338,7 @@ fn drain(vm: &Vm, watch: &mut Watch, log: &mut Log, start: Instant) -> Result<()
 fn budgets(settings: &Settings, accel: Accel) -> Budgets {
     let slow = if accel == Accel::Kvm { 1.0 } else { 4.0 };
     Budgets {
+        accel,
         boot_s: 30.0 * slow,
         setup_s: 15.0 * slow + 0.2 * slow * f64::from(settings.background_modules),
         duration_s: settings.duration_s,

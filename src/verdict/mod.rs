@@ -4,14 +4,21 @@
 
 mod comparison;
 pub mod format;
+mod likeness;
 mod near_misses;
 mod proof;
 mod run_verdict;
+mod settle;
 mod stop_rule;
 mod trials;
+mod visits;
+mod warnings;
 
-pub use comparison::compare;
+pub use comparison::{Question, compare};
+pub use likeness::{Difference, Machine, SAME_IMAGE, forbids, may_matter, unlike};
 pub use proof::verdict_of_proof;
-pub use run_verdict::verdict_of_run;
-pub use stop_rule::{Next, Plan, Stop, UnderWay};
+pub use run_verdict::{Case, Decision, decide};
+pub use settle::{CONFIDENCE, check_confidence, exit_code, settle};
+pub use stop_rule::{Kernel, Next, Plan, Seen, Start, Stop, UnderWay, hopeless};
 pub use trials::{Clock, Event, counts, observations, run_stats, summary};
+pub use warnings::{WarningSum, new_warnings, warnings};

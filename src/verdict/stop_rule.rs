@@ -1,19 +1,49 @@
-//! The stop rule of a comparison: which kernel gets the next trial, and when it
-//! is over. Fixed before the first trial, and told in one sentence.
+//! The stop rule of a comparison: which kernel gets the next trial, how long it
+//! lasts, and when it is over. Fixed before the first trial, and told in words.
 //!
-//! Two phases. First both kernels run in pairs, in random order, until the
-//! baseline has crashed often enough. Then the baseline is left as it is: r and
-//! S no longer change, so the needed exposure T is a fixed number, and the
-//! candidate runs until it has it. Nothing is looked at repeatedly in the hope
-//! of a good moment: the only thing that ends the second phase early is a crash
-//! of the candidate, and that can never confirm a fix. So the level holds.
+//! 1. The baseline's first trial, and one short trial of the candidate: who tests
+//!    a candidate that crashes learns it in the first seconds.
+//! 2. The baseline until it has crashed often enough.
+//! 3. The candidate, in trials as long as the slowest crash and the level ask
+//!    for, until the comparison confirms it.
+//! 4. The candidate for the rest of the time, in longer trials: each lowers the
+//!    bound on what could still be there.
+//!
+//! The level holds. A crash of the candidate can never confirm a fix, so no
+//! order of its trials can help it, and a clean trial is never taken back. The
+//! p value that confirms (`stats::clean_trials_p`) is valid for every moment at
+//! which the two runs may be ended: nothing is gained by going on until it suits.
 
-use super::comparison::conclusion;
+use super::comparison::{Gap, Judge, Question};
 use super::format::{percent, seconds};
-use super::near_misses;
-use super::trials::{Clock, Event, counts, observations};
-use crate::model::{Conclusion, Outcome, Trial};
-use crate::stats::{StatsError, check_level};
+use super::near_misses::{Boots, sums};
+use super::trials::{Clock, Event, counts, is_target, observations};
+use crate::model::{Oracle, Outcome, Settings, Trial};
+use crate::stats::{Observation, StatsError, needed_clean_trials, needed_exposure};
+
+/// The candidate's first trial, seconds: some twenty times what the race takes
+/// where it is easy to hit.
+const FIRST_TRIAL_S: f64 = 1.0;
+/// Shorter trials cost more to start than they race.
+const SHORTEST_TRIAL_S: f64 = 0.2;
+/// A baseline that has crashed gets trials of so many times its slowest crash:
+/// what has not crashed by then counts as a trial without a crash.
+const BASELINE_SPAN: f64 = 20.0;
+/// Trials of the candidate are that much longer than is asked of them: two runs
+/// of one kernel differ in cycles a second.
+const MARGIN: f64 = 1.25;
+/// Clean trials of a confirmed candidate, at least.
+const CLEAN_TRIALS: u32 = 10;
+/// Clean cycles that a confirmed candidate goes on for, if they are quick to have.
+const CLEAN_CYCLES: f64 = 2000.0;
+/// For how long, from the start of the comparison, without a budget, seconds.
+const USUAL_TIME_S: f64 = 20.0;
+/// Trials of one kernel in a row without a result, after which more of them
+/// would show no more.
+const BROKEN_IN_A_ROW: usize = 3;
+/// Trials of the candidate that could not be as long as needed, after which it
+/// is given up.
+const TOO_SHORT: usize = 3;
 
 /// A comparison's stop rule.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,10 +52,13 @@ pub struct Plan {
     pub crashes: u32,
     /// The confidence asked for, 1 − α.
     pub confidence: f64,
+    /// The longest trial, seconds raced.
+    pub longest_trial_s: f64,
     /// The most exposure that either kernel gets, seconds.
     pub max_exposure_s: f64,
-    /// The run's seed: orders the pairs.
-    pub seed: u64,
+    /// How long the comparison may take in all, seconds of wall time; none: as
+    /// long as it needs.
+    pub budget_s: Option<f64>,
 }
 
 /// Trials under way, which count once they end.
@@ -37,14 +70,45 @@ pub struct UnderWay {
     pub candidate: u32,
 }
 
-/// What to do next.
+/// What there is to decide on.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// The settings of both runs.
+    pub settings: &'a Settings,
+    /// The trials of the baseline that ended.
+    pub baseline: &'a [Trial],
+    /// The trials of the candidate that ended.
+    pub candidate: &'a [Trial],
+    /// The trials under way.
+    pub under_way: UnderWay,
+    /// Wall time since the comparison began, seconds.
+    pub elapsed_s: f64,
+}
+
+/// One of the two kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// Start a trial of the baseline.
+pub enum Kernel {
+    /// Without the fix.
     Baseline,
-    /// Start a trial of the candidate.
+    /// With it.
     Candidate,
-    /// Start none now: what is under way may decide.
+}
+
+/// A trial to be started.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Start {
+    /// Of which kernel.
+    pub kernel: Kernel,
+    /// How long it races at most, seconds.
+    pub duration_s: f64,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Next {
+    /// Start a trial.
+    Start(Start),
+    /// Start none now: what is under way may decide. Never without any.
     Wait,
     /// It is over.
     Stop(Stop),
@@ -53,7 +117,7 @@ pub enum Next {
 /// Why it is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// The candidate has the exposure that the confidence needs.
+    /// The fix is confirmed.
     Confirmed,
     /// The candidate crashed or hung.
     CandidateUnclean,
@@ -61,108 +125,319 @@ pub enum Stop {
     NoPositiveControl,
     /// The candidate had all its exposure, and it was not enough.
     OutOfExposure,
+    /// No trial can be as long as the candidate's would have to be.
+    TrialsTooShort,
+    /// The time allowed is over.
+    OutOfBudget,
 }
 
 impl Plan {
-    /// The rule in words, to be printed before the first trial.
+    /// The rule in words, to be printed before the first trial: every branch
+    /// that can decide.
     pub fn sentence(&self) -> String {
+        let sure = percent(self.confidence);
+        let goes_on = match self.budget_s {
+            Some(budget_s) => format!(
+                "then longer trials of the candidate until {} are over, which end it whatever it \
+                 has come to",
+                seconds(budget_s)
+            ),
+            None => format!(
+                "then the candidate until it has {CLEAN_TRIALS} clean trials and {CLEAN_CYCLES} \
+                 clean cycles or {} are over",
+                seconds(USUAL_TIME_S)
+            ),
+        };
         format!(
-            "fixed beforehand: pairs of trials in random order until the baseline \
-             has crashed {} times (exposure S, crashes r), then the candidate alone until its \
-             clean exposure reaches S((1-c)^(-1/r) - 1) at c = {}, in seconds and in cycles, \
-             or until it crashes; at most {} for each kernel",
+            "fixed beforehand: one trial of the baseline and a short one of the candidate; the \
+             baseline until it has crashed {} times (r crashes in n trials, exposure S); the \
+             candidate until two things hold at c = {sure}: m of its trials were clean for as \
+             long, in seconds and in cycles, as the slowest of these crashes took, with (n+1) \
+             times Fisher's p for r of n against 0 of m at most 1-c; and, unless a test rejects \
+             that the times are exponential, its clean exposure is S((1-c)^(-1/r) - 1) in seconds \
+             and in cycles; near misses instead of crashes are counted per boot by the same \
+             rule, and with the same exposure in cycles; {goes_on}; a crash or hang of the \
+             candidate ends it at once; trials of {} at most, {} of exposure for each kernel",
             self.crashes,
-            percent(self.confidence),
+            seconds(self.longest_trial_s),
             seconds(self.max_exposure_s),
         )
     }
 
-    /// What to do next, given the trials that ended. Deterministic: the same
-    /// trials and seed give the same answer.
-    pub fn next(
-        &self,
-        baseline: &[Trial],
-        candidate: &[Trial],
-        under_way: UnderWay,
-    ) -> Result<Next, StatsError> {
-        check_level(self.confidence)?;
-        let base = Progress::of(baseline)?;
-        let cand = Progress::of(candidate)?;
+    /// What to do next. Deterministic: the same trials at the same time give the
+    /// same answer.
+    pub fn next(&self, seen: &Seen<'_>) -> Result<Next, StatsError> {
+        let cand = Progress::of(seen.candidate, seen.settings.oracle)?;
         if cand.unclean {
             return Ok(Next::Stop(Stop::CandidateUnclean));
         }
-        let used_up = |progress: &Progress| progress.exposure_s >= self.max_exposure_s;
-        if base.crashes < self.crashes && !used_up(&base) {
-            // A candidate that had all it may get waits for the baseline.
-            if used_up(&cand) {
-                return Ok(Next::Baseline);
-            }
-            let started = |trials: &[Trial], more: u32| trials.len() as u64 + u64::from(more);
-            return Ok(self.of_a_pair(
-                started(baseline, under_way.baseline),
-                started(candidate, under_way.candidate),
-            ));
-        }
-        // What is under way can still change r and S, and so T.
-        if under_way.baseline > 0 {
-            return Ok(Next::Wait);
-        }
-        if base.crashes == 0 {
-            return Ok(Next::Stop(Stop::NoPositiveControl));
-        }
-        if conclusion(baseline, candidate, self.confidence)? == Conclusion::FixConfirmed {
-            // A crash of what is under way would still count.
-            return Ok(if under_way.candidate > 0 {
-                Next::Wait
-            } else {
-                Next::Stop(Stop::Confirmed)
-            });
-        }
-        Ok(match (used_up(&cand), under_way.candidate) {
-            (false, _) => Next::Candidate,
-            (true, 0) => Next::Stop(Stop::OutOfExposure),
-            (true, _) => Next::Wait,
-        })
-    }
-
-    /// Keeps the two even, and tosses a coin for who begins each pair.
-    fn of_a_pair(&self, baseline: u64, candidate: u64) -> Next {
-        let even = baseline == candidate;
-        if baseline < candidate || (even && self.baseline_begins(baseline)) {
-            Next::Baseline
-        } else {
-            Next::Candidate
-        }
-    }
-
-    fn baseline_begins(&self, pair: u64) -> bool {
-        // Another stream than the trials' own seeds, or the coin would be tied
-        // to what happens in the trial.
-        let coin = u32::try_from(pair).unwrap_or(u32::MAX);
-        crate::model::trial_seed(self.seed ^ 0x006f_7264_6572, coin) & 1 == 0
+        let base = Progress::of(seen.baseline, seen.settings.oracle)?;
+        let rule = Rule {
+            plan: self,
+            seen,
+            base,
+            cand,
+        };
+        rule.next()
     }
 }
 
+/// Why more trials of a kernel would show no more; None while they may.
+pub fn hopeless(trials: &[Trial]) -> Option<String> {
+    let of = |outcome| move |trial: &&Trial| trial.outcome == outcome;
+    if let Some(trial) = trials.iter().find(of(Outcome::Unsupported)) {
+        return Some(trial.reason.clone());
+    }
+    let last = trials.iter().rev().take(BROKEN_IN_A_ROW);
+    let broken = last.filter(of(Outcome::Broken)).count();
+    (broken == BROKEN_IN_A_ROW).then(|| {
+        format!(
+            "{broken} trials in a row broke: {}",
+            trials[trials.len() - 1].reason
+        )
+    })
+}
+
+/// One decision.
+struct Rule<'a> {
+    plan: &'a Plan,
+    seen: &'a Seen<'a>,
+    base: Progress,
+    cand: Progress,
+}
+
+impl Rule<'_> {
+    fn next(&self) -> Result<Next, StatsError> {
+        if self.plan.budget_s.is_some_and(|s| self.seen.elapsed_s >= s) {
+            let confirmed = self.confirmed()?;
+            return Ok(self.over(if confirmed {
+                Stop::Confirmed
+            } else {
+                Stop::OutOfBudget
+            }));
+        }
+        let under_way = self.seen.under_way;
+        if self.seen.baseline.is_empty() && under_way.baseline == 0 {
+            return Ok(self.start(Kernel::Baseline, self.baseline_s()));
+        }
+        if self.seen.candidate.is_empty() && under_way.candidate == 0 {
+            return Ok(self.start(Kernel::Candidate, FIRST_TRIAL_S));
+        }
+        if self.base.events < self.plan.crashes && !self.used_up(&self.base) {
+            return Ok(self.start(Kernel::Baseline, self.baseline_s()));
+        }
+        if self.base.events == 0 {
+            return Ok(if under_way.baseline > 0 {
+                Next::Wait
+            } else {
+                self.over(Stop::NoPositiveControl)
+            });
+        }
+        if self.confirmed()? {
+            return Ok(self.lower_the_bound());
+        }
+        self.seek_confirmation()
+    }
+
+    /// Stops once nothing is under way: a crash of that would still count.
+    fn over(&self, stop: Stop) -> Next {
+        let UnderWay {
+            baseline,
+            candidate,
+        } = self.seen.under_way;
+        if baseline + candidate > 0 {
+            Next::Wait
+        } else {
+            Next::Stop(stop)
+        }
+    }
+
+    fn start(&self, kernel: Kernel, duration_s: f64) -> Next {
+        let left_s = self
+            .plan
+            .budget_s
+            .map_or(f64::INFINITY, |budget_s| budget_s - self.seen.elapsed_s);
+        let duration_s = duration_s
+            .min(left_s)
+            .max(SHORTEST_TRIAL_S)
+            .min(self.plan.longest_trial_s);
+        Next::Start(Start { kernel, duration_s })
+    }
+
+    fn used_up(&self, progress: &Progress) -> bool {
+        progress.exposure_s >= self.plan.max_exposure_s
+    }
+
+    /// A trial of the baseline: as long as may be until it has crashed once.
+    /// Where near misses are counted nothing ends a trial before its time, so
+    /// they begin short and double until there is one.
+    fn baseline_s(&self) -> f64 {
+        match (self.base.events, self.seen.settings.oracle) {
+            (0, Oracle::Crash) => self.plan.longest_trial_s,
+            (0, Oracle::NearMiss) => FIRST_TRIAL_S * doubled(self.seen.baseline.len()),
+            (_, Oracle::Crash) => (BASELINE_SPAN * self.base.slowest_s).max(FIRST_TRIAL_S),
+            (_, Oracle::NearMiss) => self.base.slowest_s,
+        }
+    }
+
+    fn question(&self) -> Question<'_> {
+        Question {
+            settings: self.seen.settings,
+            baseline: self.seen.baseline,
+            candidate: self.seen.candidate,
+            confidence: self.plan.confidence,
+            log_rank_seed: None,
+        }
+    }
+
+    fn confirmed(&self) -> Result<bool, StatsError> {
+        Judge::new(&self.question())?.is_confirmed()
+    }
+
+    /// Cycles a second of the candidate; None as long as it is not known.
+    fn cycles_per_s(&self) -> Option<f64> {
+        let known = self.cand.exposure_s > 0.0 && self.cand.cycles > 0.0;
+        known.then(|| self.cand.cycles / self.cand.exposure_s)
+    }
+
+    /// Cycles in seconds of the candidate; 0 as long as that is not known.
+    fn in_seconds(&self, cycles: f64) -> f64 {
+        self.cycles_per_s().map_or(0.0, |rate| cycles / rate)
+    }
+
+    fn seek_confirmation(&self) -> Result<Next, StatsError> {
+        let gap = self.gap()?;
+        let longest_s = self.plan.longest_trial_s;
+        let long_s = gap.long_s.max(self.in_seconds(gap.long_cycles));
+        let tried = self.seen.candidate.len() >= TOO_SHORT;
+        if self.used_up(&self.cand) {
+            return Ok(self.over(Stop::OutOfExposure));
+        }
+        if tried && gap.trials == 0 && long_s > longest_s {
+            return Ok(self.over(Stop::TrialsTooShort));
+        }
+        let Some(needed) = gap.needed_trials else {
+            // No number of clean trials would do: the baseline crashes in too few
+            // of its own. More of those may change that.
+            return Ok(if self.used_up(&self.base) {
+                self.over(Stop::OutOfExposure)
+            } else {
+                self.start(Kernel::Baseline, self.baseline_s())
+            });
+        };
+        let trials = f64::from(needed.max(CLEAN_TRIALS).saturating_sub(gap.trials).max(1));
+        let usual_s = self.in_seconds(CLEAN_CYCLES);
+        let missing_s = gap
+            .missing_s
+            .max(self.in_seconds(gap.missing_cycles))
+            // What the cycles wanted in the end take, where they are quick to have.
+            .max(if usual_s < USUAL_TIME_S / 2.0 {
+                usual_s - self.cand.exposure_s
+            } else {
+                0.0
+            });
+        let duration_s = MARGIN * long_s.max(missing_s / trials);
+        let under_way = f64::from(self.seen.under_way.candidate);
+        let enough = f64::from(needed.saturating_sub(gap.trials)) <= under_way
+            && gap.missing_s.max(self.in_seconds(gap.missing_cycles)) <= under_way * duration_s;
+        // Also where only the baseline's last trial is waited for.
+        if enough && self.seen.under_way != UnderWay::default() {
+            return Ok(Next::Wait);
+        }
+        Ok(self.start(Kernel::Candidate, duration_s))
+    }
+
+    /// What the candidate needs, by crashes or by near misses.
+    fn gap(&self) -> Result<Gap, StatsError> {
+        let question = self.question();
+        let gap = Judge::new(&question)?.gap()?;
+        if self.base.crashed {
+            return Ok(gap);
+        }
+        let boots = Boots::of(self.seen.baseline.iter(), self.seen.candidate.iter());
+        let alpha = 1.0 - self.plan.confidence;
+        let (hits, cycles) = sums(self.seen.baseline.iter());
+        let hits = u32::try_from(hits).unwrap_or(u32::MAX);
+        let needed_cycles = needed_exposure(alpha, hits, cycles as f64)?;
+        Ok(Gap {
+            trials: boots.clean,
+            needed_trials: needed_clean_trials(alpha, boots.hit, boots.of)?,
+            long_s: self.base.slowest_s,
+            long_cycles: boots.longest as f64,
+            missing_s: 0.0,
+            missing_cycles: (needed_cycles - self.cand.cycles).max(0.0),
+        })
+    }
+
+    fn lower_the_bound(&self) -> Next {
+        let goes_on = match self.plan.budget_s {
+            Some(budget_s) => self.seen.elapsed_s + SHORTEST_TRIAL_S < budget_s,
+            None => {
+                let wanted = self.cand.clean < CLEAN_TRIALS || self.cand.cycles < CLEAN_CYCLES;
+                wanted && self.seen.elapsed_s < USUAL_TIME_S
+            }
+        };
+        if !goes_on || self.used_up(&self.cand) {
+            return self.over(Stop::Confirmed);
+        }
+        let duration_s = if self.plan.budget_s.is_some() {
+            2.0 * self.cand.slowest_s
+        } else {
+            self.cand.slowest_s
+        };
+        self.start(Kernel::Candidate, duration_s)
+    }
+}
+
+/// 2 to the power of `count`, for as many doublings as a year has room for.
+fn doubled(count: usize) -> f64 {
+    f64::from(1_u32 << count.min(25))
+}
+
+/// What a kernel's trials have come to.
 struct Progress {
-    crashes: u32,
+    /// Crashes in the race, or boots with a near miss.
+    events: u32,
+    /// Whether any of them crashed.
+    crashed: bool,
+    /// The slowest event, or without one the longest trial, seconds.
+    slowest_s: f64,
     exposure_s: f64,
+    cycles: f64,
+    clean: u32,
+    /// Whether a trial ended badly or had a near miss.
     unclean: bool,
 }
 
 impl Progress {
-    fn of(trials: &[Trial]) -> Result<Self, StatsError> {
+    fn of(trials: &[Trial], oracle: Oracle) -> Result<Self, StatsError> {
+        let missed = |trial: &&Trial| trial.counters.lines.near_misses > 0;
+        let counted = || trials.iter().filter(|trial| counts(trial));
+        let event = |trial: &&Trial| {
+            is_target(trial) || (oracle == Oracle::NearMiss && counts(trial) && missed(trial))
+        };
         let observed = observations(trials, Clock::Seconds, Event::TargetCrash)?;
-        let crashes = observed.iter().filter(|o| o.is_event()).count() as u64;
-        // Where the module cannot crash the kernel, near misses are the events.
-        let (near_misses, _) = near_misses::total(trials);
-        let mut counted = trials.iter().filter(|trial| counts(trial));
+        let longest = |of: &dyn Fn(&Observation, &Trial) -> bool| {
+            let raced = trials.iter().filter(|trial| super::trials::raced(trial));
+            let times = observed.iter().zip(raced).filter(|(o, trial)| of(o, trial));
+            times.map(|(o, _)| o.time()).fold(0.0, f64::max)
+        };
+        let events = trials.iter().filter(event).count();
+        let slowest_s = if events > 0 {
+            longest(&|_, trial| event(&trial))
+        } else {
+            longest(&|_, _| true)
+        };
+        let bad = |trial: &Trial| trial.outcome != Outcome::Survived;
+        let clean = counted().filter(|trial| !bad(trial) && !missed(trial));
         Ok(Self {
-            crashes: u32::try_from(crashes + near_misses).unwrap_or(u32::MAX),
-            exposure_s: observed
-                .iter()
-                .map(crate::stats::Observation::exposure)
-                .sum(),
-            unclean: near_misses > 0 || counted.any(|trial| trial.outcome != Outcome::Survived),
+            events: u32::try_from(events).unwrap_or(u32::MAX),
+            crashed: trials.iter().any(is_target),
+            slowest_s,
+            exposure_s: observed.iter().map(Observation::exposure).sum(),
+            cycles: counted().map(|trial| trial.cycles as f64).sum(),
+            clean: u32::try_from(clean.count()).unwrap_or(u32::MAX),
+            unclean: counted().any(|trial| bad(trial) || missed(&trial)),
         })
     }
 }

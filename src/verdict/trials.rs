@@ -7,9 +7,12 @@
 //!   is censored at its exposure (a cause-specific hazard: Kalbfleisch &
 //!   Prentice 2002, ch. 8). Its time was raced without a crash, so it counts as
 //!   exposure; it is no clean trial, and who judges must look at `hangs`.
-//! - **Broken** and **unsupported** trials say nothing and never count.
+//! - One that **broke** says nothing of the kernel, but the time that it raced
+//!   before that was raced without a crash: it is censored there. It is no clean
+//!   trial. One that broke before its race counts for nothing.
+//! - **Unsupported** trials never count.
 
-use crate::model::{self, CrashClass, Interval, Outcome, RunStats, Summary, Trial};
+use crate::model::{self, Crash, CrashClass, Interval, Outcome, RunStats, Summary, Trial};
 use crate::stats::KaplanMeier;
 use crate::stats::{ExponentialFit, Termination, mean_above};
 use crate::stats::{Observation, StatsError};
@@ -40,39 +43,79 @@ pub fn counts(trial: &Trial) -> bool {
     )
 }
 
-/// The observed times of the trials that count, in their order.
-pub fn observations(
-    trials: &[Trial],
+/// Whether a trial's time is exposure: it counts, or it broke while it raced. A
+/// crash before the race is no event of the race, and nothing was raced.
+pub(super) fn raced(trial: &Trial) -> bool {
+    let broke = trial.outcome == Outcome::Broken && trial.exposure_s > 0.0;
+    (counts(trial) || broke) && !trial.phase.is_before_race()
+}
+
+/// Whether a trial crashed in the race that modrace provokes.
+pub(super) fn is_target(trial: &Trial) -> bool {
+    let target = |crash: &Crash| crash.class == CrashClass::Target;
+    trial.outcome == Outcome::Crashed
+        && !trial.phase.is_before_race()
+        && trial.crash.as_ref().is_some_and(target)
+}
+
+/// The observed times of the trials that raced, in their order.
+pub fn observations<'a>(
+    trials: impl IntoIterator<Item = &'a Trial>,
     clock: Clock,
     event: Event,
 ) -> Result<Vec<Observation>, StatsError> {
-    // A crash before the race is no event of the race, and nothing was raced.
-    let counted = trials
-        .iter()
-        .filter(|trial| counts(trial) && !trial.phase.is_before_race());
-    counted
-        .map(|trial| {
-            let is_event = trial.outcome == Outcome::Crashed
-                && match event {
-                    Event::Crash => true,
-                    Event::TargetCrash => trial
-                        .crash
-                        .as_ref()
-                        .is_some_and(|crash| crash.class == CrashClass::Target),
-                };
-            let mut time = time(trial, clock);
-            // A time known only within bounds counts in a comparison by the
-            // upper one: a slower baseline asks more of the candidate.
-            let bounds = match clock {
-                Clock::Seconds => trial.time_to_crash_bounds_s,
-                Clock::Cycles => trial.cycles_to_crash_bounds,
-            };
-            if let (Event::TargetCrash, Some(bounds), true) = (event, bounds, is_event) {
-                time = bounds.high.unwrap_or(time).max(time);
-            }
-            Observation::new(0.0, time, is_event)
-        })
-        .collect()
+    let raced: Vec<&Trial> = trials.into_iter().filter(|trial| raced(trial)).collect();
+    let fastest = fastest(&raced);
+    let observe = |trial: &&Trial| {
+        let is_event = match event {
+            Event::Crash => trial.outcome == Outcome::Crashed,
+            Event::TargetCrash => is_target(trial),
+        };
+        // A time known only within bounds counts in a comparison by the upper
+        // one: a slower baseline asks more of the candidate.
+        let time = match (event, clock, is_event) {
+            (Event::TargetCrash, Clock::Seconds, true) => latest_s(trial),
+            (Event::TargetCrash, Clock::Cycles, true) => latest_cycles(trial, fastest),
+            _ => time(trial, clock),
+        };
+        Observation::new(0.0, time, is_event)
+    };
+    raced.iter().map(observe).collect()
+}
+
+/// The latest moment at which a trial may have crashed, seconds raced.
+fn latest_s(trial: &Trial) -> f64 {
+    let time = time(trial, Clock::Seconds);
+    let high = trial.time_to_crash_bounds_s.and_then(|bounds| bounds.high);
+    high.unwrap_or(time).max(time)
+}
+
+/// The same in cycles. Where neither the cycle nor bounds of it are known, the
+/// count is that of the last heartbeat, and cycles went on from there at
+/// `fastest`, the highest rate known, until the latest moment.
+fn latest_cycles(trial: &Trial, fastest: f64) -> f64 {
+    if let Some(cycles) = trial.cycles_to_crash {
+        return cycles as f64;
+    }
+    let known = trial.cycles as f64 + 1.0;
+    if let Some(high) = trial.cycles_to_crash_bounds.and_then(|bounds| bounds.high) {
+        return high.max(known);
+    }
+    let untold_s = trial
+        .time_to_crash_bounds_s
+        .map_or(0.0, |bounds| (latest_s(trial) - bounds.low).max(0.0));
+    known + (untold_s * fastest).ceil()
+}
+
+/// Cycles a second of the fastest trial, by what is known of each.
+fn fastest(trials: &[&Trial]) -> f64 {
+    let rate = |trial: &&Trial| {
+        let seconds = trial
+            .time_to_crash_bounds_s
+            .map_or(trial.exposure_s, |bounds| bounds.low);
+        (seconds > 0.0).then(|| trial.cycles as f64 / seconds)
+    };
+    trials.iter().filter_map(rate).fold(0.0, f64::max)
 }
 
 fn time(trial: &Trial, clock: Clock) -> f64 {
@@ -89,12 +132,22 @@ fn time(trial: &Trial, clock: Clock) -> f64 {
     }
 }
 
+/// A sum of counts that stops at the largest number instead of beginning anew.
+pub(super) fn total<'a>(
+    trials: impl IntoIterator<Item = &'a Trial>,
+    count: impl Fn(&Trial) -> u64,
+) -> u64 {
+    trials
+        .into_iter()
+        .fold(0, |sum: u64, trial| sum.saturating_add(count(trial)))
+}
+
 /// What the trials of a run add up to.
 ///
 /// A time that is NaN or negative makes the summary None; whoever reads a file
 /// refuses such a report before it gets here.
 pub fn run_stats(trials: &[Trial]) -> RunStats {
-    let counted = || trials.iter().filter(|trial| counts(trial));
+    let counted = || trials.iter().filter(|trial| raced(trial));
     let number = |outcome| {
         let these = trials.iter().filter(|trial| trial.outcome == outcome);
         u32::try_from(these.count()).unwrap_or(u32::MAX)
@@ -108,11 +161,9 @@ pub fn run_stats(trials: &[Trial]) -> RunStats {
     RunStats {
         // The sum of nothing is -0.0, which looks odd in a report.
         exposure_s: counted().map(|trial| trial.exposure_s).sum::<f64>() + 0.0,
-        cycles: counted().map(|trial| trial.cycles).sum(),
-        reads: counted().map(|trial| trial.reads).sum(),
-        near_misses: counted()
-            .map(|trial| trial.counters.lines.near_misses)
-            .sum(),
+        cycles: total(counted(), |trial| trial.cycles),
+        reads: total(counted(), |trial| trial.reads),
+        near_misses: total(counted(), |trial| trial.counters.lines.near_misses),
         crashes: number(Outcome::Crashed),
         hangs: number(Outcome::Hung),
         survived: number(Outcome::Survived),
@@ -168,4 +219,10 @@ pub fn summary(observations: &[Observation]) -> Option<Summary> {
         median_ci95: interval(median),
         p95_ci95: interval(p95),
     })
+}
+
+/// The boot that a trial was made in: near misses of one boot come together.
+pub(super) fn boot_of(trial: &Trial) -> (Option<&str>, u32) {
+    let run = trial.origin.as_ref().map(|origin| origin.run_id.as_str());
+    (run, trial.index)
 }

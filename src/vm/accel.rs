@@ -1,6 +1,8 @@
 //! Which accelerator works here. `/dev/kvm` may open and still run no guest
 //! (nested virtualisation, policies), so only a guest that spoke proves it.
-//! The finding holds until the host boots anew, and is kept until then.
+//! The finding is about the host, holds until the host boots anew, and is kept
+//! until then. A kernel that says nothing under KVM may be at fault itself: what
+//! it does not say is kept only if the kernel is known to boot.
 
 use std::fs;
 use std::path::Path;
@@ -12,8 +14,10 @@ use super::{Qemu, VmEvent, VmSpec};
 use crate::kernel::uname;
 use crate::model::Accel;
 
-/// Longest wait for a guest's first word under KVM.
+/// Longest wait for a guest's first message under KVM.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest wait for a guest's first message under TCG, on a loaded host.
+const TCG_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The accelerator to use, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +30,15 @@ pub struct Finding {
 
 /// Finds out whether KVM runs guests here. `cache` is a folder for the finding;
 /// `initramfs` must hold an init that says something on the agent channel.
-pub fn probe(qemu: &Qemu, spec: &VmSpec, initramfs: &[&[u8]], cache: Option<&Path>) -> Finding {
+/// `boots`: the kernel is known to boot; else it has to show it under TCG before
+/// its silence under KVM counts against the host.
+pub fn probe(
+    qemu: &Qemu,
+    spec: &VmSpec,
+    initramfs: &[&[u8]],
+    cache: Option<&Path>,
+    boots: bool,
+) -> Finding {
     if !Path::new("/dev/kvm").exists() {
         return tcg("there is no /dev/kvm");
     }
@@ -38,21 +50,30 @@ pub fn probe(qemu: &Qemu, spec: &VmSpec, initramfs: &[&[u8]], cache: Option<&Pat
     {
         return tcg("/dev/kvm may not be opened by this user");
     }
-    let kept = cache.and_then(|folder| Some(folder.join(file_name(qemu)?)));
-    let known = kept.as_deref().and_then(|path| fs::read(path).ok());
-    if let Some(finding) = known.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+    if let Some(finding) = cache.and_then(|folder| kept(qemu, folder)) {
         return finding;
     }
-    let finding = try_kvm(qemu, spec, initramfs);
-    if let (Some(path), Ok(bytes)) = (kept, serde_json::to_vec(&finding)) {
-        // Only a finding that costs a few seconds to make again.
-        // Without a cache the next run probes again.
-        let _ = path
-            .parent()
-            .map_or(Ok(()), fs::create_dir_all)
-            .and_then(|()| fs::write(&path, bytes));
+    let finding = match first_message(qemu, spec, initramfs, Accel::Kvm, PATIENCE) {
+        Ok(()) => Finding {
+            accel: Accel::Kvm,
+            reason: "a guest ran under KVM".to_owned(),
+        },
+        Err(reason) => tcg(&reason),
+    };
+    let is_hosts = finding.accel == Accel::Kvm
+        || boots
+        || first_message(qemu, spec, initramfs, Accel::Tcg, TCG_PATIENCE).is_ok();
+    if let Some(folder) = cache.filter(|_| is_hosts) {
+        keep(qemu, folder, &finding);
     }
     finding
+}
+
+/// Keeps a finding. Where that fails, a few seconds are spent again.
+fn keep(qemu: &Qemu, folder: &Path, finding: &Finding) {
+    if let (Some(name), Ok(bytes)) = (file_name(qemu), serde_json::to_vec(finding)) {
+        let _ = fs::create_dir_all(folder).and_then(|()| fs::write(folder.join(name), bytes));
+    }
 }
 
 /// What was found out since this host booted, if anything was.
@@ -75,32 +96,41 @@ fn file_name(qemu: &Qemu) -> Option<String> {
     Some(format!("accel-{boot}-qemu-{version}.json"))
 }
 
-fn try_kvm(qemu: &Qemu, spec: &VmSpec, initramfs: &[&[u8]]) -> Finding {
+/// Waits until a guest under `accel` says something; the error says why it did
+/// not.
+fn first_message(
+    qemu: &Qemu,
+    spec: &VmSpec,
+    initramfs: &[&[u8]],
+    accel: Accel,
+    patience: Duration,
+) -> Result<(), String> {
     let spec = VmSpec {
-        accel: Accel::Kvm,
+        accel,
         ..spec.clone()
     };
-    let mut vm = match qemu.boot(&spec, initramfs) {
-        Ok(vm) => vm,
-        Err(error) => return tcg(&format!("KVM: {error}")),
-    };
-    let deadline = Instant::now() + PATIENCE;
+    let mut vm = qemu
+        .boot(&spec, initramfs)
+        .map_err(|error| format!("KVM: {error}"))?;
+    let deadline = Instant::now() + patience;
     while Instant::now() < deadline {
         if let Some(VmEvent::Agent(_)) = vm.next_event(Duration::from_millis(50)) {
-            return Finding {
-                accel: Accel::Kvm,
-                reason: "a guest ran under KVM".to_owned(),
-            };
+            return Ok(());
         }
         if vm.exited().is_some() {
             let complaint = vm.complaint();
-            let first = complaint.lines().next().unwrap_or("no message");
-            return tcg(&format!("QEMU with KVM ended at once: {first}"));
+            // Warnings come first, and are not why it ended.
+            let why = complaint
+                .lines()
+                .find(|line| !line.contains("warning:"))
+                .or(complaint.lines().next())
+                .unwrap_or("no message");
+            return Err(format!("QEMU with KVM ended at once: {why}"));
         }
     }
-    tcg(&format!(
+    Err(format!(
         "/dev/kvm opens, but a guest under it said nothing for {} s",
-        PATIENCE.as_secs()
+        patience.as_secs()
     ))
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use object::{Object, ObjectSegment};
 use thiserror::Error;
 
-use super::protocol::{MODULE_PATH, PLAN_PATH, TrialPlan};
+use super::protocol::{BEFORE_PATH, MODULE_PATH, PLAN_PATH, TrialPlan};
 use crate::vm::initramfs::Initramfs;
 
 /// Why there is no initramfs.
@@ -43,8 +43,14 @@ const BUSYBOX: [&str; 3] = [
 
 /// The part of the initramfs that all trials share.
 ///
-/// `init` is the modrace binary; `module` the bytes of the module file.
-pub fn base(init: &Path, module: &[u8], programs: bool) -> Result<Vec<u8>, PackError> {
+/// `init` is the modrace binary; `module` the bytes of the module file; `before`
+/// those of modules that are loaded before it, by name and in this order.
+pub fn base(
+    init: &Path,
+    module: &[u8],
+    before: &[(String, Vec<u8>)],
+    programs: bool,
+) -> Result<Vec<u8>, PackError> {
     let mut archive = Initramfs::new();
     for folder in ["dev", "proc", "sys", "modrace", "bin", "sbin"] {
         archive.folder(folder)?;
@@ -54,10 +60,16 @@ pub fn base(init: &Path, module: &[u8], programs: bool) -> Result<Vec<u8>, PackE
     archive.device("dev/null", 1, 3)?;
     archive.file("init", 0o755, &static_program(init)?)?;
     archive.file(MODULE_PATH.trim_start_matches('/'), 0o644, module)?;
+    if !before.is_empty() {
+        archive.folder(BEFORE_PATH.trim_start_matches('/'))?;
+    }
+    for (index, (name, bytes)) in before.iter().enumerate() {
+        // Numbered, so that the order of names is that of loading.
+        let path = format!("{BEFORE_PATH}/{index:02}-{name}.ko");
+        archive.file(path.trim_start_matches('/'), 0o644, bytes)?;
+    }
     if programs {
-        let busybox = BUSYBOX.iter().map(Path::new).find(|path| path.exists());
-        let busybox = static_program(busybox.ok_or(PackError::NoBusybox)?)?;
-        archive.file("bin/busybox", 0o755, &busybox)?;
+        archive.file("bin/busybox", 0o755, &busybox()?)?;
         archive.link("sbin/insmod", "/bin/busybox")?;
         archive.link("sbin/rmmod", "/bin/busybox")?;
         archive.link("bin/cat", "/bin/busybox")?;
@@ -84,7 +96,14 @@ pub fn files<'a>(
     Ok(archive.finish()?)
 }
 
-fn static_program(path: &Path) -> Result<Vec<u8>, PackError> {
+/// The busybox that guests get.
+pub fn busybox() -> Result<Vec<u8>, PackError> {
+    let path = BUSYBOX.iter().map(Path::new).find(|path| path.exists());
+    static_program(path.ok_or(PackError::NoBusybox)?)
+}
+
+/// A program that needs no libraries, as a guest has none.
+pub fn static_program(path: &Path) -> Result<Vec<u8>, PackError> {
     let bytes = fs::read(path).map_err(|source| PackError::Read {
         path: path.to_owned(),
         source,
@@ -114,4 +133,20 @@ fn is_static(bytes: &[u8]) -> bool {
             .segments()
             .next()
             .is_some_and(|segment| segment.size() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_static_program_is_told_from_a_linked_one() {
+        // Built static, as .cargo/config.toml says.
+        let this = std::env::current_exe().unwrap();
+        assert!(static_program(&this).is_ok());
+        let shell = fs::canonicalize("/bin/sh").unwrap();
+        let linked = static_program(&shell);
+        assert!(matches!(linked, Err(PackError::Dynamic(path)) if path == shell));
+        assert!(static_program(Path::new("/etc/passwd")).is_err());
+    }
 }

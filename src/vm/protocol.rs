@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{BadLine, Counters, Environment, Held, Observed, Settings, Tunable};
+use crate::recorder::{Phase, Snapshot};
 
 /// Where the guest finds its plan.
 pub const PLAN_PATH: &str = "/modrace/plan.json";
@@ -11,6 +12,8 @@ pub const PLAN_PATH: &str = "/modrace/plan.json";
 pub const MODULE_PATH: &str = "/modrace/module.ko";
 /// Where the guest finds what it needs to know for the lock-step.
 pub const LOCK_STEP_PATH: &str = "/modrace/lock-step.json";
+/// Where it finds modules to be loaded before it, in the order of their names.
+pub const BEFORE_PATH: &str = "/modrace/with";
 /// Before each line, where the agent channel is the console.
 pub const CONSOLE_PREFIX: &str = "modrace-agent: ";
 /// Printed to the kernel log when the race starts, followed by the monotonic
@@ -104,6 +107,30 @@ pub struct Tick {
     pub reads: u64,
     /// The rest.
     pub counters: Counters,
+}
+
+impl From<Tick> for Snapshot {
+    /// What a page would say.
+    fn from(tick: Tick) -> Self {
+        Self {
+            present: false,
+            phase: if tick.race_start_ns > 0 {
+                Phase::Race
+            } else {
+                Phase::Setup
+            },
+            heartbeat: tick.now_ns,
+            heartbeat_ns: tick.now_ns,
+            race_start_ns: tick.race_start_ns,
+            race_end_ns: 0,
+            cycles: tick.cycles,
+            last_cycle_ns: 0,
+            reads: tick.reads,
+            counters: tick.counters,
+            stages: Vec::new(),
+            aims: Vec::new(),
+        }
+    }
 }
 
 /// How a trial ended in its own eyes. A crash is not among them: who crashes

@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use modrace::model::{Outcome, Verdict};
-use modrace::trial::bare::journal::{Beat, Journal, Record};
+use modrace::trial::bare::{Beat, Journal, Record};
 
 use crate::RUN;
 use crate::machine::Machine;

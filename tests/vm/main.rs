@@ -8,7 +8,9 @@
     reason = "a test fails by panicking"
 )]
 
+mod accelerator;
 mod compared;
+mod misbehaves;
 mod near_miss;
 mod outcomes;
 mod prove;

@@ -3,7 +3,6 @@
 
 mod build_bar;
 mod progress;
-mod summary;
 
 use std::cell::RefCell;
 use std::io::{IsTerminal, Write};
@@ -14,8 +13,7 @@ use self::progress::Progress;
 use crate::model::ExitCode;
 use crate::report;
 use crate::report::write::to_json;
-use crate::session::{Failure, Finished};
-use crate::trial::Event;
+use crate::session::{Event, Failure, Finished};
 
 /// The terminal, or what stands for it.
 #[derive(Debug)]
@@ -117,15 +115,14 @@ impl Ui {
     /// Shows the summary or the report of a session and closes it. Returns the
     /// process's exit code.
     pub fn finished(&self, finished: Finished, json: bool) -> Result<ExitCode, Failure> {
-        let (report, exit, advice) = (&finished.report, finished.exit, finished.advice);
+        let (shown, exit, advice) = (&finished.report, finished.exit, finished.advice);
         if json || finished.is_to_stdout() {
-            self.result(&String::from_utf8_lossy(&to_json(report)?));
+            self.result(&String::from_utf8_lossy(&to_json(shown)?));
         } else {
             // Two kernels want a table.
-            self.result(&match &report.baseline {
-                Some(_) => report::show(report),
-                None if report.prove.is_some() => report::proof_text(report),
-                None => summary::text(report),
+            self.result(&match &shown.baseline {
+                Some(_) => report::show(shown),
+                None => report::summary(shown),
             });
         }
         if let Some(path) = finished.close()? {

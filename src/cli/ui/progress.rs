@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::model::{Outcome, Sightings, Trial};
-use crate::recorder::Phase;
-use crate::trial::Event;
-use crate::verdict::format::seconds;
+use crate::report::seconds;
+use crate::session::{Event, Phase};
 
 /// Time between two lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(15);

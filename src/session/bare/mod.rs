@@ -24,8 +24,8 @@ use crate::kernel::preflight::{Facts, running_config};
 use crate::kernel::{affinity, uname};
 use crate::model::{Environment, ExitCode, Strategy};
 use crate::report::write::ReportFile;
-pub use crate::trial::bare::journal::JOURNAL_FOLDER;
-use crate::trial::bare::journal::{self, Begin, FORMAT, Journal, Record};
+pub use crate::trial::bare::JOURNAL_FOLDER;
+use crate::trial::bare::{Begin, FORMAT, Journal, Record, journals};
 
 /// What to race on this machine, and what may be done to it.
 #[derive(Clone, Debug)]
@@ -129,7 +129,7 @@ fn refuse(facts: &Facts, signed: bool) -> Result<(), Failure> {
 
 /// Nothing measured may be lost: what an earlier run has left is seen to first.
 fn nothing_unfinished(folder: &Path) -> Result<(), Failure> {
-    match journal::list(folder)?.first() {
+    match journals(folder)?.first() {
         None => Ok(()),
         Some(path) => Err(Failure::unsupported(format!(
             "an earlier run has not ended: {}",
@@ -164,11 +164,10 @@ fn begin(
     let tunables = tunables::plan(asked.on_crash);
     let report = record::blank(
         environment(release, machine),
-        &candidate.image,
-        request.settings,
-        request.seed,
+        record::module_record(&candidate.image),
+        &request,
         started,
-    );
+    )?;
     let report_path = record::report_file(&request.report, release, started)?
         .map(|file| std::path::absolute(file.path()))
         .transpose()

@@ -20,8 +20,8 @@ use crate::session::exit::Failure;
 use crate::session::finished::Finished;
 use crate::session::record;
 use crate::trial::Event;
-use crate::trial::bare::journal::{Begin, Journal, Record};
-use crate::trial::bare::{BareTrials, Done};
+use crate::trial::bare::{BareTrials, Begin, Done, Journal, Record};
+use crate::verdict::exit_code;
 
 /// Longest wait for other files to reach the disk before a reboot.
 const SYNC_PATIENCE: Duration = Duration::from_secs(5);
@@ -108,7 +108,7 @@ impl RunLoop<'_> {
         let mut exit = record::conclude(&mut self.report, interrupted);
         if let Some(control) = self.control.take().filter(|_| !interrupted) {
             self.report = control.apply(self.report)?;
-            exit = record::exit_code(&self.report);
+            exit = exit_code(&self.report);
         }
         let open = OpenRun {
             journal: self.journal,

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use crate::session::exit::Failure;
-use crate::trial::bare::journal::JOURNAL_FOLDER;
+use crate::trial::bare::JOURNAL_FOLDER;
 
 /// The unit as it is shipped, for a modrace and a journal in their usual places.
 const EXAMPLE: &str = include_str!("../../../examples/modrace-resume.service");

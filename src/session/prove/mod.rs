@@ -21,9 +21,8 @@ use super::kernel_arg::KernelUnderTest;
 use super::prepared_kernel::{Preparation, PreparedKernel, adopt};
 use super::record as report_record;
 use super::request::Request;
-use crate::model::{Accel, Proof, Report, Who};
+use crate::model::{Accel, Who};
 use crate::report::write::ReportFile;
-use crate::verdict::verdict_of_proof;
 use crate::vm::Qemu;
 pub use bench::ProveError;
 use bench::{Bench, FEWEST_CPUS, Proved, Subject};
@@ -62,12 +61,12 @@ pub fn run(
             "the kernel reported before the first schedule: {title}"
         ));
     }
-    let mut report = preparation.report(&prepared);
-    conclude(&mut report, proof, complete);
+    let mut report = preparation.report(&prepared)?;
+    report.prove = Some(proof);
+    let exit = report_record::conclude(&mut report, !complete);
     if let Some(file) = &file {
         keep_console(file, &console)?;
     }
-    let exit = report_record::exit_code(&report);
     Ok(Finished::new(report, exit, file))
 }
 
@@ -128,14 +127,6 @@ fn subject<'a>(
         debugger: None,
         cancel: &preparation.stop,
     }
-}
-
-/// Brings the proof and what follows from it into the report.
-fn conclude(report: &mut Report, proof: Proof, complete: bool) {
-    (report.verdict, report.verdict_reason) = verdict_of_proof(&proof, complete);
-    report.complete = complete;
-    report.updated = report_record::now();
-    report.prove = Some(proof);
 }
 
 fn keep_console(file: &ReportFile, console: &[u8]) -> Result<(), Failure> {

@@ -1,137 +1,28 @@
 //! The journal: what a run on a bare machine has done so far, on disk. One
 //! record per line, each with its own checksum, appended and synced; whatever
 //! the power does, the records before the cut are whole and are read back.
-//! Owns the format and the file. What the records mean is read in `recovery`.
+//! Owns the file. What the records hold is in `record`, what they mean is read
+//! in `recovery`.
+
+mod record;
+
+pub use record::{Beat, Begin, FORMAT, RacingMark, Record, SignRecord, TrialStart};
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use flate2::Crc;
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
-
-use crate::model::{Counters, Report, Trial, Tunable};
-use crate::vm::protocol::{Finished, Racing};
 
 /// Where journals are, unless the user says otherwise: `recover` has to find
 /// them without being told.
 pub const JOURNAL_FOLDER: &str = "/var/lib/modrace";
 /// How journals' names end.
 const EXTENSION: &str = "journal";
-/// The format, first thing in the first record.
-pub const FORMAT: &str = "modrace/journal/1";
-
-/// One record.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "record", rename_all = "snake_case")]
-pub enum Record {
-    /// A run begins. Always the first record.
-    Begin(Box<Begin>),
-    /// A trial begins.
-    Trial(TrialStart),
-    /// The race is on.
-    Racing(RacingMark),
-    /// The machine is alive, and has got so far.
-    Beat(Beat),
-    /// The first line of a crash.
-    Sign(SignRecord),
-    /// The racer's own last word.
-    #[serde(rename = "word")]
-    Result(Box<Finished>),
-    /// A trial has its outcome.
-    Outcome(Box<Trial>),
-    /// The run is over and its report is written; nothing is left to recover.
-    End {
-        /// How.
-        how: String,
-    },
-}
-
-/// What the run is, for whoever has to finish it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Begin {
-    /// [`FORMAT`].
-    pub format: String,
-    /// The report before the first trial; settings and seed stand in it.
-    pub report: Report,
-    /// Where the report goes, absolute; none: it was to go to stdout.
-    pub report_path: Option<PathBuf>,
-    /// The module file that is raced, absolute.
-    pub module: PathBuf,
-    /// Modules that are loaded for the time of the run, in this order.
-    pub dependencies: Vec<PathBuf>,
-    /// Whether the remaining trials are to be made after a reboot.
-    pub rearm: bool,
-    /// Time between two heartbeats, seconds.
-    pub heartbeat_s: f64,
-    /// Settings of the kernel that the run may change, with the values that
-    /// they had before it: whatever kills the run, they can be put back.
-    #[serde(rename = "knobs")]
-    pub tunables: Vec<Tunable>,
-}
-
-/// The start of a trial.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TrialStart {
-    /// Its index.
-    pub index: u32,
-    /// Its seed.
-    pub seed: u64,
-    /// The boot that it is made in, `/proc/sys/kernel/random/boot_id`.
-    pub boot_id: String,
-    /// Wall clock, ms since 1970.
-    pub unix_ms: u64,
-    /// The taint word.
-    pub taint: u64,
-    /// Logs of dead kernels that lay about before: not of this trial.
-    pub old_logs: Vec<PathBuf>,
-    /// pstore's backend, if the kernel has one.
-    pub pstore: Option<String>,
-    /// The racer's process group.
-    pub racer: u32,
-}
-
-/// The start of a race.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RacingMark {
-    /// What the racer said.
-    pub racing: Racing,
-    /// The kernel log's clock at that moment, seconds; none: its mark was not
-    /// to be found.
-    pub log_start_s: Option<f64>,
-}
-
-/// A heartbeat.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Beat {
-    /// Wall clock, ms since 1970.
-    pub unix_ms: u64,
-    /// Time raced, seconds.
-    pub raced_s: f64,
-    /// Load/unload cycles.
-    pub cycles: u64,
-    /// Reads.
-    pub reads: u64,
-    /// Seconds since a load/unload cycle last came back.
-    pub idle_s: f64,
-    /// The rest of the counts.
-    pub counters: Counters,
-}
-
-/// The first line of a crash.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SignRecord {
-    /// The record of `/dev/kmsg`.
-    pub line: String,
-    /// The log's clock, seconds.
-    pub log_time_s: Option<f64>,
-    /// The counts at that moment.
-    pub beat: Beat,
-}
-
 /// Why a journal cannot be used.
 #[derive(Debug, Error)]
 pub enum JournalError {
@@ -304,6 +195,35 @@ impl Journal {
         Ok(())
     }
 
+    /// Appends what must not wait for anything: the first line of a crash. A sync
+    /// that is under way may hang for ever in a dead kernel; it is left alone.
+    /// Waits no longer than `patience`; true if the records are on the disk then.
+    pub fn append_urgent(
+        &mut self,
+        records: &[Record],
+        patience: Duration,
+    ) -> Result<bool, JournalError> {
+        let bytes: Vec<u8> = records.iter().flat_map(encode).collect();
+        let written = self.file.try_clone().and_then(|mut file| {
+            let (send, done) = mpsc::channel();
+            let write = move || {
+                let result = file.write_all(&bytes).and_then(|()| file.sync_data());
+                // Whoever waited may have given up.
+                let _ = send.send(result);
+            };
+            thread::Builder::new()
+                .name("journal".to_owned())
+                .spawn(write)?;
+            match done.recv_timeout(patience) {
+                Ok(result) => result.map(|()| true),
+                Err(_) => Ok(false),
+            }
+        });
+        // Nobody waits for it any more.
+        self.syncing = None;
+        written.map_err(failed("write to the journal", &self.path))
+    }
+
     /// Whether the last record is still on its way to the disk.
     pub fn is_syncing(&self) -> bool {
         matches!(&self.syncing, Some(thread) if !thread.is_finished())
@@ -350,7 +270,7 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>, JournalError> {
 }
 
 /// Wall clock, ms since 1970.
-pub fn unix_ms() -> u64 {
+pub(super) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

@@ -1,17 +1,23 @@
-//! A trial on the machine that this process runs on: starts a racer, follows
-//! the kernel's log and the racer's counts, and keeps the journal. At the first
-//! line of a crash the racer is killed and the journal synced; from then on
-//! nothing here touches a module or their list. It judges nothing (`witness`
-//! does) and prints nothing.
+//! A trial on the machine that this process runs on: starts a worker process,
+//! follows the kernel's log and the worker's counts, and keeps the journal. At
+//! the first line of a crash the worker is killed and the journal synced; from
+//! then on nothing here touches a module or their list. After the machine's
+//! death, `recovery` takes over. It judges nothing and prints nothing.
 
-pub mod journal;
-mod monitor;
-pub mod recovery;
-mod stall_detector;
+mod journal;
+pub(in crate::trial) mod monitor;
+mod recovery;
 #[cfg(test)]
 mod tests;
 mod watch_loop;
-pub mod worker_process;
+mod worker_process;
+
+pub use journal::{
+    Beat, Begin, FORMAT, JOURNAL_FOLDER, Journal, JournalError, RacingMark, Record, SignRecord,
+    TrialStart, list as journals,
+};
+pub use recovery::{Machine, OpenTrial, Recovery};
+pub use worker_process::{COMMAND as WORKER_COMMAND, main as work};
 
 use std::fs;
 use std::io;
@@ -21,9 +27,8 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use self::journal::{Begin, Journal, JournalError, Record, TrialStart, unix_ms};
+use self::journal::unix_ms;
 use self::monitor::{Ended, Monitor};
-use self::stall_detector::StallDetector;
 use self::watch_loop::WatchLoop;
 use self::worker_process::{WorkerPlan, WorkerProcess};
 use crate::kernel::kmsg::Kmsg;
@@ -31,8 +36,16 @@ use crate::kernel::preflight::taint;
 use crate::kernel::pstore::{self, Pstore};
 use crate::kernel::uname::boot_id;
 use crate::model::{Trial, trial_seed};
+use crate::trial::evidence::Taint;
+use crate::trial::stall_detector::{StallDetector, StallLimits};
 use crate::trial::{Event, record};
 use crate::vm::protocol::{Task, TrialPlan};
+
+/// Longest time without a heartbeat, or without a cycle, before it is a hang,
+/// seconds.
+const STILL_S: f64 = 30.0;
+/// Longest set-up, and longest end, of a race, seconds.
+const MARGIN_S: f64 = 90.0;
 
 /// Why a trial could not be made or kept.
 #[derive(Debug, Error)]
@@ -40,8 +53,8 @@ pub enum BareError {
     /// The kernel's log.
     #[error("cannot follow the kernel's log")]
     Kmsg(#[source] io::Error),
-    /// The racer.
-    #[error("cannot start the racer")]
+    /// The worker process.
+    #[error("cannot start the worker process")]
     WorkerProcess(#[source] io::Error),
     /// The journal.
     #[error(transparent)]
@@ -83,8 +96,9 @@ impl BareTrials<'_> {
         // Opened first: what the kernel says from here on is this trial's.
         let mut kmsg = Kmsg::open().map_err(BareError::Kmsg)?;
         let old_logs = pstore::inventory();
-        let _made_again_below = fs::create_dir_all(&self.folder);
-        let mut racer = WorkerProcess::start(&WorkerPlan {
+        // What cannot be made fails below, with its name.
+        let _ = fs::create_dir_all(&self.folder);
+        let mut worker = WorkerProcess::start(&WorkerPlan {
             trial: TrialPlan {
                 settings: self.begin.report.settings.clone(),
                 seed,
@@ -105,46 +119,61 @@ impl BareTrials<'_> {
             taint: taint_before,
             old_logs,
             pstore: Pstore::backend(),
-            racer: racer.group(),
+            worker: worker.group(),
         }))?;
         // Held back until the line above was on the disk.
-        racer.go().map_err(BareError::WorkerProcess)?;
+        worker.go().map_err(BareError::WorkerProcess)?;
+        let settings = &self.begin.report.settings;
+        let duration_s = settings.duration_s;
+        let mut stall = StallDetector::new(StallLimits {
+            setup_s: MARGIN_S,
+            still_s: STILL_S,
+            duration_s,
+            settle_s: MARGIN_S,
+        });
+        stall.spoke(0.0);
         let mut watch = WatchLoop {
             index,
             seed,
-            witness: Monitor::default(),
+            monitor: Monitor::default(),
             kmsg: &mut kmsg,
-            racer: &mut racer,
+            worker: &mut worker,
             journal: self.journal,
             heartbeat: Duration::from_secs_f64(self.begin.heartbeat_s),
-            pace: StallDetector::new(start),
+            stall,
+            start,
+            journaled: start,
+            told: start,
             asked_to_stop: None,
             crashed: false,
             unmarked: None,
         };
-        let settings = &self.begin.report.settings;
-        let duration_s = settings.duration_s;
-        let ended = watch.until_ended(Duration::from_secs_f64(duration_s), stop, tell)?;
+        let ended = watch.until_ended(stop, tell)?;
         let reboot_needed = matches!(ended, Ended::Sign | Ended::Stalled(_));
         watch.let_it_finish(&ended, tell)?;
-        let last = watch.racer.snapshot();
-        let witness = std::mem::take(&mut watch.witness);
-        let bad_lines = witness
+        let last = watch.worker.snapshot();
+        let monitor = std::mem::take(&mut watch.monitor);
+        let bad_lines = monitor
             .finished()
             .map(|finished| finished.bad_lines.clone())
             .unwrap_or_default();
-        let conclusion = witness.conclude(&ended, &last, taint() & !taint_before, duration_s);
+        let taint = Taint {
+            before: taint_before,
+            after: taint(),
+        };
+        let conclusion = monitor.conclude(&ended, &last, taint, duration_s);
+        let trial = record::trial(index, seed, conclusion, &last);
         let mut trial = Trial {
             wall_s: start.elapsed().as_secs_f64(),
             bad_lines,
-            ..record::trial(index, seed, conclusion, &last)
+            ..record::of_race(settings, trial, &last)
         };
         trial.notes.extend(self.begin.report.settings.crowding());
-        trial.reason = record::reason(settings, trial.outcome, trial.reason);
         self.journal
             .append(&Record::Outcome(Box::new(trial.clone())))?;
-        // Plain files: a dead racer that has them open does not mind.
-        let _left_for_cleanup = fs::remove_dir_all(&self.folder);
+        // Plain files: a dead worker process that has them open does not mind.
+        // What stays is left for --cleanup.
+        let _ = fs::remove_dir_all(&self.folder);
         Ok(Done {
             trial,
             interrupted: ended == Ended::Interrupted,

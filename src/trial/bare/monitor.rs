@@ -1,55 +1,49 @@
-//! What was seen of a trial on the machine that it is made on, and what it
-//! means. Pure: it is told of kernel records, of the racer's messages and of
-//! counts, so that every case can be told to it in a test.
-//!
-//! As in a VM, a crash needs two signals that agree: a report in the kernel's
-//! log, and the kernel's own taint or counts that stand still. Surviving needs
-//! the racer's word, counts that agree with it, and an untainted kernel.
+//! What is seen of a trial on the machine that it is made on: kernel records, the
+//! worker process's messages and counts go in, the evidence comes out. Pure, so
+//! that every case can be told to it in a test; judges nothing.
 
 use crate::console::{self, Origin};
-use crate::crash::{ScanEvent, Scanner, Sign};
-use crate::kernel::preflight::TAINT_DIE;
-use crate::model::{Crash, Outcome};
-use crate::recorder::Snapshot;
-use crate::trial::race_clock::RaceClock;
-use crate::trial::watch::Conclusion;
-use crate::trial::watch::judge::{Judgement, TAINT_HURT, broken, first_that_ends, judge_word};
-use crate::vm::protocol::{Ending, Finished, GuestMessage, MessageReader, Racing};
+use crate::crash::Sign;
+use crate::model::{Accel, TrialPhase};
+use crate::recorder::{Phase, Snapshot};
+use crate::trial::conclusion::Conclusion;
+use crate::trial::evidence::{DeathSign, Evidence, Taint};
+use crate::trial::kernel_log::{KernelLog, is_complaint};
+use crate::trial::stall_detector::Stall;
+use crate::vm::protocol::{Finished, GuestMessage, MessageReader, Racing};
 
 /// Records of this level (warning) or worse are shown as they come.
 const WORTH_SHOWING: u8 = 4;
 
 /// Why the watching ended.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Ended {
+pub(in crate::trial) enum Ended {
     /// The first line of a crash was seen.
     Sign,
-    /// The racer had its last word.
+    /// The worker process has said its last word.
     Result,
     /// The user wanted it.
     Interrupted,
     /// No progress while the machine was alive.
-    Stalled(String),
-    /// The racer ended without a word.
+    Stalled(Stall),
+    /// The worker process ended without a word.
     Gone(String),
 }
 
 /// What one record of the kernel's log says at first sight.
 #[derive(Debug, Default)]
-pub(super) struct Glance {
-    /// A crash begins.
-    pub(super) sign: Option<Sign>,
+pub(in crate::trial) struct Glance {
+    /// A crash begins, after which no module must be touched.
+    pub(in crate::trial) sign: Option<Sign>,
     /// Something to show.
-    pub(super) show: Option<String>,
+    pub(in crate::trial) show: Option<String>,
 }
 
 /// Everything seen of one trial.
 #[derive(Debug, Default)]
-pub(super) struct Monitor {
-    scanner: Scanner,
-    clock: RaceClock,
+pub(in crate::trial) struct Monitor {
+    log: KernelLog,
     messages: MessageReader,
-    crashes: Vec<Crash>,
     racing: Option<Racing>,
     finished: Option<Finished>,
     lost: u64,
@@ -57,20 +51,14 @@ pub(super) struct Monitor {
 
 impl Monitor {
     /// A record of the kernel's log.
-    pub(super) fn on_kmsg(&mut self, record: &[u8]) -> Glance {
+    pub(in crate::trial) fn on_kmsg(&mut self, record: &[u8]) -> Glance {
         let mut bytes = record.to_vec();
         bytes.push(b'\n');
-        self.clock.feed(&bytes);
-        let mut glance = Glance::default();
-        for event in self.scanner.feed(&bytes) {
-            match event {
-                ScanEvent::Sign(sign) if sign.ends_trial => {
-                    glance.sign.get_or_insert(sign);
-                }
-                ScanEvent::Sign(_) => {}
-                ScanEvent::Crash(crash) => self.crashes.push(*crash),
-            }
-        }
+        let begins = |sign: &Sign| sign.ends_trial && !is_complaint(sign.kind, sign.severity);
+        let mut glance = Glance {
+            sign: self.log.feed(&bytes, true).into_iter().find(begins),
+            show: None,
+        };
         let line = console::parse_line(record);
         let worth = line.level.is_some_and(|level| level <= WORTH_SHOWING);
         if worth && line.origin == Origin::Kernel {
@@ -80,12 +68,12 @@ impl Monitor {
     }
 
     /// So many records were overwritten before they could be read.
-    pub(super) fn on_lost(&mut self, records: u64) {
+    pub(in crate::trial) fn on_lost(&mut self, records: u64) {
         self.lost += records;
     }
 
-    /// Bytes of the racer's messages.
-    pub(super) fn on_racer(&mut self, bytes: &[u8]) -> Vec<GuestMessage> {
+    /// Bytes of the worker process's messages.
+    pub(in crate::trial) fn on_worker(&mut self, bytes: &[u8]) -> Vec<GuestMessage> {
         let messages = self.messages.feed(bytes);
         for message in &messages {
             match message {
@@ -97,160 +85,72 @@ impl Monitor {
         messages
     }
 
-    /// The racer's last word.
-    pub(super) fn finished(&self) -> Option<&Finished> {
+    /// The worker process's last word.
+    pub(in crate::trial) fn finished(&self) -> Option<&Finished> {
         self.finished.as_ref()
     }
 
     /// Whether a crash's report has been read to its end.
-    pub(super) fn report_is_whole(&self) -> bool {
-        first_that_ends(&self.crashes).is_some()
+    pub(in crate::trial) fn report_is_whole(&self) -> bool {
+        self.log.has_whole_report()
+    }
+
+    /// What the worker process said of blocked tasks.
+    pub(in crate::trial) fn blocked(&self) -> &[String] {
+        self.log.blocked()
     }
 
     /// The log's clock at the start of the race, seconds.
-    pub(super) fn log_start_s(&self, start_ns: u64) -> Option<f64> {
-        self.clock.since_start_s(0.0, start_ns).map(|at| -at)
-    }
-
-    /// The outcome. `tainted`: bits of the kernel's taint word that are new
-    /// since before the trial.
-    pub(super) fn conclude(
-        mut self,
-        ended: &Ended,
-        last: &Snapshot,
-        tainted: u64,
-        duration_s: f64,
-    ) -> Conclusion {
-        for event in self.scanner.finish() {
-            if let ScanEvent::Crash(crash) = event {
-                self.crashes.push(*crash);
-            }
-        }
-        let crash = first_that_ends(&self.crashes);
-        let died = tainted & TAINT_DIE != 0;
-        let hurt = tainted & TAINT_HURT != 0;
-        let (outcome, reason) = match &crash {
-            Some(crash) => judge_crash(crash, last, hurt, ended),
-            None => self.judge_silence(ended, last, died, duration_s),
-        };
-        let crashed = crash.as_ref().filter(|_| outcome == Outcome::Crashed);
-        let said_s = self.finished.as_ref().map(|finished| finished.raced_s);
-        let (exposure_s, time_to_crash_s, mut notes) = self.clock.times(crashed, last, said_s);
-        if self.lost > 0 {
-            notes.push(format!(
-                "{} kernel messages were overwritten before they could be read",
-                self.lost
-            ));
-        }
-        notes.extend(
-            self.racing
-                .iter()
-                .flat_map(|racing| &racing.skipped)
-                .map(|technique| format!("chaos technique skipped: {technique}")),
-        );
-        notes.extend(
-            self.crashes
-                .iter()
-                .filter(|other| crash.as_ref() != Some(other))
-                .map(|other| format!("the kernel's log also shows: {}", other.title)),
-        );
-        Conclusion {
-            outcome,
-            reason,
-            signals: self.signals(crash.as_ref(), tainted, ended),
-            crash,
-            exposure_s,
-            time_to_crash_s,
-            chaos: self.chaos(),
-            notes,
-        }
+    pub(in crate::trial) fn log_start_s(&self, start_ns: u64) -> Option<f64> {
+        self.log.clock.since_start_s(0.0, start_ns).map(|at| -at)
     }
 
     /// The chaos techniques at work.
-    pub(super) fn chaos(&self) -> Vec<String> {
+    pub(in crate::trial) fn chaos(&self) -> Vec<String> {
         let racing = self.racing.as_ref();
         racing.map_or_else(Vec::new, |racing| racing.techniques.clone())
     }
 
-    fn judge_silence(
-        &self,
+    /// What it came to.
+    pub(in crate::trial) fn conclude(
+        mut self,
         ended: &Ended,
         last: &Snapshot,
-        died: bool,
+        taint: Taint,
         duration_s: f64,
-    ) -> Judgement {
-        if died {
-            let hint = if self.lost > 0 {
-                "; messages were lost"
-            } else {
-                ""
-            };
-            return broken(format!(
-                "the kernel is tainted by a death (D), but its log shows none{hint}"
-            ));
-        }
+    ) -> Conclusion {
         let raced = last.race_start_ns > 0;
+        let mut deaths = Vec::new();
+        let mut trouble = None;
         match ended {
-            Ended::Interrupted => broken(format!(
-                "interrupted after {:.1} s of race; no crash until then",
-                last.raced_s()
-            )),
-            Ended::Stalled(why) if raced => (Outcome::Hung, why.clone()),
-            Ended::Stalled(why) => broken(format!("before the race: {why}")),
-            Ended::Result | Ended::Sign | Ended::Gone(_) => match (&self.finished, ended) {
-                (Some(finished), _) => judge_word(finished, last, duration_s),
-                (None, Ended::Gone(why)) => broken(why.clone()),
-                (None, _) => broken("the racer gave no result"),
+            Ended::Stalled(Stall::Kernel(why)) => deaths.push(DeathSign::Stalled(why.clone())),
+            Ended::Stalled(Stall::Setup(why)) | Ended::Gone(why) => trouble = Some(why.clone()),
+            Ended::Sign | Ended::Result | Ended::Interrupted => {}
+        }
+        if deaths.is_empty() && !self.log.blocked().is_empty() {
+            let blocked = format!("blocked: {}", self.log.blocked().join("; "));
+            deaths.push(DeathSign::Stalled(blocked));
+        }
+        let evidence = Evidence {
+            reports: self.log.finish(raced),
+            lost_records: self.lost,
+            deaths,
+            taint: Some(taint),
+            phase: match last.phase {
+                Phase::Settle | Phase::Done if raced => TrialPhase::Settle,
+                _ if raced => TrialPhase::Race,
+                _ => TrialPhase::Setup,
             },
-        }
+            interrupted: *ended == Ended::Interrupted,
+            trouble,
+            finished: self.finished.take(),
+            ..Evidence::new("kmsg", Accel::None, duration_s, last.clone())
+        };
+        let mut conclusion = Conclusion::of(&evidence, &self.log.clock, self.racing.as_ref());
+        let skipped = self.racing.iter().flat_map(|racing| &racing.skipped);
+        conclusion
+            .notes
+            .extend(skipped.map(|technique| format!("chaos technique skipped: {technique}")));
+        conclusion
     }
-
-    /// Everything that the outcome rests on, one line each.
-    fn signals(&self, crash: Option<&Crash>, tainted: u64, ended: &Ended) -> Vec<String> {
-        let mut signals = Vec::new();
-        if let Some(crash) = crash {
-            signals.push(format!("kmsg: {}", crash.title));
-        }
-        if tainted & TAINT_DIE != 0 {
-            signals.push("kernel: tainted by a death (D)".to_owned());
-        } else if tainted & TAINT_HURT != 0 {
-            signals.push(format!(
-                "kernel: newly tainted ({:#x})",
-                tainted & TAINT_HURT
-            ));
-        }
-        if let Ended::Stalled(why) = ended {
-            signals.push(format!("flight recorder: {why}"));
-        }
-        if let Some(finished) = &self.finished {
-            signals.push(format!("racer: {}", word(finished.ending)));
-        }
-        signals
-    }
-}
-
-fn word(ending: Ending) -> &'static str {
-    match ending {
-        Ending::Survived => "survived",
-        Ending::Hung => "hung",
-        Ending::Broken => "broken",
-        Ending::Unsupported => "unsupported",
-    }
-}
-
-fn judge_crash(crash: &Crash, last: &Snapshot, hurt: bool, ended: &Ended) -> Judgement {
-    if last.race_start_ns == 0 {
-        return broken(format!(
-            "the kernel crashed before the race began: {}",
-            crash.title
-        ));
-    }
-    if hurt || matches!(ended, Ended::Stalled(_)) {
-        return (Outcome::Crashed, crash.title.clone());
-    }
-    broken(format!(
-        "the kernel's log shows `{}`, and nothing else agrees: the kernel's taint word does \
-         not confirm it",
-        crash.title
-    ))
 }

@@ -1,21 +1,26 @@
-//! What a journal and the logs of a dead kernel tell, put together. Pure:
-//! records and bytes in, a trial's outcome out. An end that nothing explains
-//! is never a clean one.
+//! What a journal and the logs of a dead kernel tell, put together to the
+//! evidence of the trial that has no end. Pure: records and bytes in, a trial's
+//! record out. An end that nothing explains is never a clean one.
+
+mod times;
 
 use std::path::PathBuf;
 
 use super::journal::{Beat, Begin, FORMAT, RacingMark, Record, SignRecord, TrialStart};
 use crate::crash::scan;
-use crate::model::{Crash, Interval, Outcome, Trial};
+use crate::kernel::pstore::FoundLog;
+use crate::model::{Accel, Crash, Outcome, Trial, TrialPhase};
+use crate::recorder::Recorder;
+use crate::trial::evidence::{DeathSign, Evidence, Report, Taint};
+use crate::trial::judge::judge;
 use crate::trial::race_clock::{CLOCK_TOLERANCE_S, last_mark_s};
-use crate::vm::protocol::Finished;
+use crate::vm::protocol::{Ending, Finished};
 
 /// Without a cycle for so long before the end, the race had stopped.
 const STALL_S: f64 = 30.0;
 /// How long a dying machine may take from its last heartbeat to its crash,
 /// seconds, where no mark ties the log to the trial.
 const SILENCE_S: f64 = 60.0;
-
 /// A run as its journal tells it.
 #[derive(Clone, Debug)]
 pub struct Recovery {
@@ -40,30 +45,12 @@ pub struct OpenTrial {
     pub last: Option<Beat>,
     /// Longest time between two heartbeats, seconds.
     pub longest_gap_s: f64,
+    /// The highest rate of load/unload cycles between two heartbeats.
+    pub most_cycles_per_s: f64,
     /// A crash had begun.
     pub sign: Option<SignRecord>,
-    /// The racer's last word.
+    /// The worker process's last word.
     pub result: Option<Finished>,
-}
-
-/// A log to look into.
-#[derive(Clone, Debug)]
-pub struct Evidence<'a> {
-    /// What it is, for people.
-    pub source: &'a str,
-    /// Its bytes.
-    pub bytes: &'a [u8],
-}
-
-/// What a trial's record needs besides its counts.
-#[derive(Debug, Default)]
-struct Found {
-    exposure_s: f64,
-    time_to_crash_s: Option<f64>,
-    bounds: Option<Interval>,
-    crash: Option<Crash>,
-    signals: Vec<String>,
-    notes: Vec<String>,
 }
 
 /// What became of the machine.
@@ -73,8 +60,8 @@ pub enum Machine {
     Rebooted,
     /// It is in the same boot, and so the run itself was killed.
     SameBoot {
-        /// Whether the kernel is tainted by a death.
-        died: bool,
+        /// The kernel's taint word now.
+        taint: u64,
     },
 }
 
@@ -107,17 +94,14 @@ impl Recovery {
                     racing: None,
                     last: None,
                     longest_gap_s: 0.0,
+                    most_cycles_per_s: 0.0,
                     sign: None,
                     result: None,
                 });
             }
             (Record::Racing(racing), Some(open)) => open.racing = Some(racing),
             (Record::Beat(beat), Some(open)) => {
-                if let Some(before) = &open.last {
-                    let gap_ms = beat.unix_ms.saturating_sub(before.unix_ms);
-                    open.longest_gap_s = open.longest_gap_s.max(gap_ms as f64 / 1e3);
-                }
-                open.last = Some(beat);
+                open.beats(beat);
             }
             (Record::Sign(sign), Some(open)) => {
                 open.sign.get_or_insert(sign);
@@ -141,74 +125,87 @@ impl Recovery {
 }
 
 impl OpenTrial {
+    fn beats(&mut self, beat: Beat) {
+        if let Some(before) = &self.last {
+            let gap_ms = beat.unix_ms.saturating_sub(before.unix_ms);
+            self.longest_gap_s = self.longest_gap_s.max(gap_ms as f64 / 1e3);
+        }
+        let (cycles, raced_s) = (self.last.as_ref()).map_or((0, 0.0), |b| (b.cycles, b.raced_s));
+        let took_s = beat.raced_s - raced_s;
+        if took_s > 0.0 {
+            let rate = beat.cycles.saturating_sub(cycles) as f64 / took_s;
+            self.most_cycles_per_s = self.most_cycles_per_s.max(rate);
+        }
+        self.last = Some(beat);
+    }
+
     /// Pstore records and the like that lay about before the trial.
     pub fn old_logs(&self) -> &[PathBuf] {
         &self.start.old_logs
     }
 
-    /// The outcome of this trial. Returns which pieces of evidence show its
-    /// crash; the first of them decided it.
+    /// The outcome of this trial. Returns which logs show what became of it; the
+    /// first of them decided.
     pub fn decide(
         &self,
         heartbeat_s: f64,
-        evidence: &[Evidence<'_>],
+        logs: &[FoundLog],
         machine: Machine,
     ) -> (Trial, Vec<usize>) {
-        let mut decided = None;
-        let mut showing = Vec::new();
-        for (index, log) in evidence.iter().enumerate() {
-            if let Some(trial) = self.crash_in(log, heartbeat_s) {
-                showing.push(index);
-                decided.get_or_insert(trial);
+        let mut found: Vec<(usize, Trial)> = Vec::new();
+        for (index, log) in logs.iter().enumerate() {
+            let mut reports = self.reports_in(log, heartbeat_s);
+            if reports.is_empty() {
+                continue;
             }
+            let start_s = last_mark_s(&log.bytes).or(self.journaled_start_s());
+            let journaled = self.evidence(&log.source, machine, logs);
+            if !reports.iter().any(|report| report.crash.ends_trial) {
+                // The log was cut before what the journal saw of it.
+                reports.extend(journaled.reports.clone());
+            }
+            let evidence = Evidence {
+                reports,
+                ..journaled
+            };
+            found.push((index, self.judged(&evidence, heartbeat_s, start_s)));
         }
-        let trial = decided.unwrap_or_else(|| self.without_log(heartbeat_s, machine, evidence));
+        let is_bad = |trial: &Trial| matches!(trial.outcome, Outcome::Crashed | Outcome::Hung);
+        let showing = found.iter().filter(|(_, trial)| is_bad(trial));
+        let showing = showing.map(|(index, _)| *index).collect();
+        // A crash outranks a hang, and both what says nothing of the end.
+        found.sort_by_key(|(_, trial)| match trial.outcome {
+            Outcome::Crashed => 0,
+            Outcome::Hung => 1,
+            _ => 2,
+        });
+        let decided = found.into_iter().next().map(|(_, trial)| trial);
+        let trial = decided.unwrap_or_else(|| {
+            let evidence = self.evidence("journal", machine, logs);
+            self.judged(&evidence, heartbeat_s, self.journaled_start_s())
+        });
         (trial, showing)
     }
 
-    /// A crash of this trial in a log.
-    fn crash_in(&self, log: &Evidence<'_>, heartbeat_s: f64) -> Option<Trial> {
-        let mark_s = last_mark_s(log.bytes);
-        let journaled_s = self.racing.as_ref().and_then(|racing| racing.log_start_s);
-        let start_s = mark_s.or(journaled_s);
-        let fits = |crash: &Crash| self.is_ours(crash.log_time_s, mark_s, journaled_s, heartbeat_s);
-        let crash = scan(log.bytes)
-            .into_iter()
-            .find(|crash| crash.ends_trial && fits(crash))?;
-        let signals = vec![
-            format!("{}: {}", log.source, crash.title),
-            "journal: the trial has no end".to_owned(),
-        ];
-        if start_s.is_none() {
-            return Some(self.trial(
-                Outcome::Broken,
-                format!("the kernel crashed before the race began: {}", crash.title),
-                Found {
-                    crash: Some(crash),
-                    signals,
-                    ..Found::default()
-                },
-            ));
-        }
-        let time_s = crash
-            .log_time_s
-            .zip(start_s)
-            .map(|(at, start)| at - start)
-            .filter(|&time_s| time_s + CLOCK_TOLERANCE_S >= self.raced_s());
-        Some(self.crashed(crash, time_s, heartbeat_s, signals))
+    /// What the log of a dead kernel says of this trial.
+    fn reports_in(&self, log: &FoundLog, heartbeat_s: f64) -> Vec<Report> {
+        let mark_s = last_mark_s(&log.bytes);
+        let start_s = mark_s.or(self.journaled_start_s());
+        let fits = |crash: &Crash| self.is_ours(crash.log_time_s, mark_s, heartbeat_s);
+        let report = |crash| Report {
+            crash,
+            phase: self.phase(start_s.is_some()),
+            count: 1,
+        };
+        let crashes = scan(&log.bytes).into_iter().filter(fits);
+        crashes.map(report).collect()
     }
 
     /// Whether a crash at this time of its log's clock is this trial's. The
     /// log may be of another boot: of a crash that nobody had looked at yet,
     /// or of one that came after ours.
-    fn is_ours(
-        &self,
-        crash_s: Option<f64>,
-        mark_s: Option<f64>,
-        journaled_s: Option<f64>,
-        heartbeat_s: f64,
-    ) -> bool {
-        match (crash_s, mark_s, journaled_s) {
+    fn is_ours(&self, crash_s: Option<f64>, mark_s: Option<f64>, heartbeat_s: f64) -> bool {
+        match (crash_s, mark_s, self.journaled_start_s()) {
             // The log bears our mark, and the journal knows when that was set.
             (Some(at), Some(mark), Some(start)) => {
                 (mark - start).abs() <= CLOCK_TOLERANCE_S && at >= mark
@@ -225,64 +222,108 @@ impl OpenTrial {
         }
     }
 
-    fn without_log(&self, heartbeat_s: f64, machine: Machine, evidence: &[Evidence<'_>]) -> Trial {
-        if let Some(sign) = &self.sign {
-            let line = format!("{}\n", sign.line);
-            let crash = scan(line.as_bytes()).into_iter().next().unwrap_or_default();
-            let start_s = self.racing.as_ref().and_then(|racing| racing.log_start_s);
-            let time_s = sign.log_time_s.zip(start_s).map(|(at, start)| at - start);
-            let signals = vec![
-                format!("journal: {}", crash.title),
-                "journal: the trial has no end".to_owned(),
-            ];
-            return self.crashed(crash, time_s, heartbeat_s, signals);
-        }
-        let looked = if evidence.is_empty() {
-            "no log of the dead kernel was found".to_owned()
-        } else {
-            let sources: Vec<&str> = evidence.iter().map(|log| log.source).collect();
-            format!("no crash in {}", sources.join(", "))
-        };
-        let raced_s = self.raced_s();
+    /// What the journal and the machine say, without a log.
+    fn evidence(&self, source: &str, machine: Machine, logs: &[FoundLog]) -> Evidence {
+        let raced = self.racing.is_some();
         let idle_s = self.last.as_ref().map_or(0.0, |last| last.idle_s);
-        let stalled = self.racing.is_some() && idle_s >= STALL_S;
-        let (outcome, reason) = match machine {
-            Machine::SameBoot { died: true } => (
-                Outcome::Broken,
-                format!("modrace was killed, and the kernel is tainted by a death (D); {looked}"),
-            ),
-            Machine::SameBoot { died: false } => (
-                Outcome::Broken,
-                format!(
-                    "modrace was killed after {raced_s:.1} s of race; the kernel is in order \
-                     (no taint by a death)"
-                ),
-            ),
-            Machine::Rebooted if stalled => (
-                Outcome::Hung,
-                format!(
-                    "no load/unload cycle came back for the last {idle_s:.0} s, then the machine \
-                     rebooted; {looked}"
-                ),
-            ),
-            Machine::Rebooted => (
-                Outcome::Broken,
-                format!(
-                    "the machine rebooted after {raced_s:.1} s of race, and nothing says why \
-                     (power, reset, watchdog?); {looked}"
-                ),
-            ),
+        let taint = match machine {
+            Machine::Rebooted => None,
+            Machine::SameBoot { taint } => Some(Taint {
+                before: self.start.taint,
+                after: taint,
+            }),
         };
-        let signals = vec!["journal: the trial has no end".to_owned()];
-        self.trial(
-            outcome,
-            reason,
-            Found {
-                exposure_s: raced_s,
-                signals,
-                ..Found::default()
-            },
-        )
+        let mut deaths = Vec::new();
+        if machine == Machine::Rebooted {
+            deaths.push(DeathSign::JournalStops);
+        }
+        if raced && idle_s >= STALL_S {
+            deaths.push(DeathSign::Stalled(format!(
+                "no load/unload cycle came back for the last {idle_s:.0} s of the journal; {}",
+                looked(logs)
+            )));
+        }
+        let sign = self.sign.as_ref().map(|sign| Report {
+            crash: scan(format!("{}\n", sign.line).as_bytes())
+                .into_iter()
+                .next()
+                .unwrap_or_default(),
+            phase: self.phase(raced),
+            count: 1,
+        });
+        Evidence {
+            reports: sign.into_iter().collect(),
+            deaths,
+            taint,
+            // A result without its outcome proves no survival.
+            finished: (self.result.clone()).filter(|result| result.ending == Ending::Hung),
+            phase: self.phase(raced),
+            trouble: Some(self.trouble(machine, logs)),
+            ..Evidence::new(source, Accel::None, 0.0, Recorder::new().snapshot())
+        }
+    }
+
+    /// Where the trial was. `marked`: the start of its race is on record.
+    fn phase(&self, marked: bool) -> TrialPhase {
+        if marked || self.raced_s() > 0.0 {
+            TrialPhase::Race
+        } else {
+            TrialPhase::Setup
+        }
+    }
+
+    /// What is known of an end that nothing explains.
+    fn trouble(&self, machine: Machine, logs: &[FoundLog]) -> String {
+        let raced_s = self.raced_s();
+        match machine {
+            Machine::Rebooted => format!(
+                "the machine rebooted after {raced_s:.1} s of race, and nothing says why \
+                 (power, reset, watchdog?); {}",
+                looked(logs)
+            ),
+            Machine::SameBoot { .. } => format!(
+                "modrace was killed after {raced_s:.1} s of race; the kernel is in order (its \
+                 taint word tells of no report)"
+            ),
+        }
+    }
+
+    /// The record of what the evidence comes to. `start_s`: the start of the
+    /// race by the log's clock.
+    fn judged(&self, evidence: &Evidence, heartbeat_s: f64, start_s: Option<f64>) -> Trial {
+        let judged = judge(evidence);
+        let sign = self.sign.as_ref().map(|sign| &sign.beat);
+        let beat = sign.or(self.last.as_ref()).cloned().unwrap_or_default();
+        let mut trial = Trial {
+            exposure_s: self.raced_s(),
+            cycles: beat.cycles,
+            reads: beat.reads,
+            phase: judged.phase,
+            crash: judged.crash,
+            warnings: judged.warnings,
+            counters: beat.counters.clone(),
+            signals: judged.signals,
+            notes: judged.notes,
+            bad_lines: (self.result.as_ref())
+                .map(|result| result.bad_lines.clone())
+                .unwrap_or_default(),
+            chaos: (self.racing.as_ref())
+                .map(|mark| mark.racing.techniques.clone())
+                .unwrap_or_default(),
+            wall_s: beat.unix_ms.saturating_sub(self.start.unix_ms) as f64 / 1e3,
+            ..Trial::new(
+                self.start.index,
+                self.start.seed,
+                judged.outcome,
+                judged.reason,
+            )
+        };
+        if trial.phase.is_before_race() {
+            trial.exposure_s = 0.0;
+        } else if trial.outcome == Outcome::Crashed {
+            self.date(&mut trial, heartbeat_s, start_s);
+        }
+        trial
     }
 
     /// Time raced that reached the disk, seconds.
@@ -291,74 +332,17 @@ impl OpenTrial {
         seen.or(self.last.as_ref()).map_or(0.0, |beat| beat.raced_s)
     }
 
-    fn crashed(
-        &self,
-        crash: Crash,
-        time_s: Option<f64>,
-        heartbeat_s: f64,
-        signals: Vec<String>,
-    ) -> Trial {
-        let low = self.raced_s();
-        // A heartbeat that took long on this machine may take as long again.
-        let high = low + 2.0 * heartbeat_s.max(self.longest_gap_s);
-        let bounds = Interval {
-            low,
-            high: Some(high),
-        };
-        let value = time_s.unwrap_or(f64::midpoint(low, high));
-        let mut notes = Vec::new();
-        if time_s.is_none() {
-            notes.push(format!(
-                "time to crash is interval-censored: between the last heartbeat on the disk at \
-                 {low:.3} s and the next, {high:.3} s at most"
-            ));
-        }
-        if self.sign.is_none() {
-            notes.push("counts are those of the last heartbeat on the disk".to_owned());
-        }
-        let title = crash.title.clone();
-        self.trial(
-            Outcome::Crashed,
-            title,
-            Found {
-                exposure_s: value,
-                time_to_crash_s: Some(value),
-                bounds: time_s.is_none().then_some(bounds),
-                crash: Some(crash),
-                signals,
-                notes,
-            },
-        )
+    /// The start of the race by the kernel log's clock, as the journal has it.
+    fn journaled_start_s(&self) -> Option<f64> {
+        self.racing.as_ref().and_then(|racing| racing.log_start_s)
     }
+}
 
-    fn trial(&self, outcome: Outcome, reason: String, setup: Found) -> Trial {
-        let seen = self.sign.as_ref().map(|sign| &sign.beat);
-        let beat = seen.or(self.last.as_ref()).cloned().unwrap_or_default();
-        Trial {
-            exposure_s: setup.exposure_s,
-            cycles: beat.cycles,
-            reads: beat.reads,
-            time_to_crash_s: setup.time_to_crash_s,
-            time_to_crash_bounds_s: setup.bounds,
-            // Only counts of the very moment tell the cycle.
-            cycles_to_crash: (outcome == Outcome::Crashed && self.sign.is_some())
-                .then_some(beat.cycles + 1),
-            crash: setup.crash,
-            counters: beat.counters,
-            signals: setup.signals,
-            notes: setup.notes,
-            bad_lines: self
-                .result
-                .as_ref()
-                .map(|word| word.bad_lines.clone())
-                .unwrap_or_default(),
-            chaos: self
-                .racing
-                .as_ref()
-                .map(|mark| mark.racing.techniques.clone())
-                .unwrap_or_default(),
-            wall_s: beat.unix_ms.saturating_sub(self.start.unix_ms) as f64 / 1e3,
-            ..Trial::new(self.start.index, self.start.seed, outcome, reason)
-        }
+/// Which logs say nothing of a crash.
+fn looked(logs: &[FoundLog]) -> String {
+    if logs.is_empty() {
+        return "no log of the dead kernel was found".to_owned();
     }
+    let sources: Vec<&str> = logs.iter().map(|log| log.source.as_str()).collect();
+    format!("no crash in {}", sources.join(", "))
 }

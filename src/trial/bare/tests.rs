@@ -1,10 +1,12 @@
 //! Every way in which a trial on the machine itself can end, told to the
-//! witness in the records that a real kernel gives.
+//! monitor in the records that a real kernel gives.
 
 use super::monitor::{Ended, Monitor};
 use crate::model::{Counters, Outcome, Sightings};
 use crate::recorder::{Phase, Snapshot};
-use crate::trial::watch::Conclusion;
+use crate::trial::conclusion::Conclusion;
+use crate::trial::evidence::Taint;
+use crate::trial::stall_detector::Stall;
 use crate::vm::protocol::{Ending, Finished, GuestMessage, Racing};
 
 const D: u64 = 1 << 7;
@@ -34,6 +36,7 @@ fn counts(phase: Phase, raced_ns: u64) -> Snapshot {
         race_start_ns: START_NS,
         race_end_ns: 0,
         cycles: 40,
+        last_cycle_ns: 0,
         reads: 900,
         counters: Counters {
             sightings: Sightings {
@@ -48,13 +51,13 @@ fn counts(phase: Phase, raced_ns: u64) -> Snapshot {
 }
 
 fn racing() -> Monitor {
-    let mut witness = Monitor::default();
+    let mut monitor = Monitor::default();
     // The log's clock is half a second ahead of the race's.
     let mark = format!("13,400,10000000,-;modrace: the race starts at {START_NS}");
-    assert!(witness.on_kmsg(mark.as_bytes()).sign.is_none());
+    assert!(monitor.on_kmsg(mark.as_bytes()).sign.is_none());
     let racing = GuestMessage::Racing(Racing::default());
-    assert_eq!(witness.on_racer(racing.to_line().as_bytes()).len(), 1);
-    witness
+    assert_eq!(monitor.on_worker(racing.to_line().as_bytes()).len(), 1);
+    monitor
 }
 
 fn finished(ending: Ending, raced_s: f64) -> Finished {
@@ -73,27 +76,31 @@ fn finished(ending: Ending, raced_s: f64) -> Finished {
     }
 }
 
-fn word(witness: &mut Monitor, finished: Finished) {
+fn word(monitor: &mut Monitor, finished: Finished) {
     let message = GuestMessage::Finished(Box::new(finished));
-    witness.on_racer(message.to_line().as_bytes());
+    monitor.on_worker(message.to_line().as_bytes());
 }
 
-fn crash(witness: &mut Monitor) -> usize {
+fn crash(monitor: &mut Monitor) -> usize {
     let signs = CRASH
         .iter()
-        .filter(|line| witness.on_kmsg(line.as_bytes()).sign.is_some());
+        .filter(|line| monitor.on_kmsg(line.as_bytes()).sign.is_some());
     signs.count()
 }
 
-fn conclude(witness: Monitor, ended: &Ended, tainted: u64) -> Conclusion {
-    witness.conclude(ended, &counts(Phase::Race, 3_000_000_000), tainted, 10.0)
+fn conclude(monitor: Monitor, ended: &Ended, tainted: u64) -> Conclusion {
+    let taint = Taint {
+        before: 0,
+        after: tainted,
+    };
+    monitor.conclude(ended, &counts(Phase::Race, 3_000_000_000), taint, 10.0)
 }
 
 #[test]
 fn a_report_and_the_kernels_taint_are_a_crash_timed_by_the_log() {
-    let mut witness = racing();
-    assert_eq!(crash(&mut witness), 1);
-    let conclusion = conclude(witness, &Ended::Sign, D);
+    let mut monitor = racing();
+    assert_eq!(crash(&mut monitor), 1);
+    let conclusion = conclude(monitor, &Ended::Sign, D);
     assert_eq!(conclusion.outcome, Outcome::Crashed);
     let time_s = conclusion.time_to_crash_s.unwrap();
     assert!((time_s - 2.1001).abs() < 0.001, "{time_s}");
@@ -102,9 +109,9 @@ fn a_report_and_the_kernels_taint_are_a_crash_timed_by_the_log() {
 
 #[test]
 fn a_report_that_the_kernel_knows_nothing_of_is_broken() {
-    let mut witness = racing();
-    crash(&mut witness);
-    let conclusion = conclude(witness, &Ended::Sign, 0);
+    let mut monitor = racing();
+    crash(&mut monitor);
+    let conclusion = conclude(monitor, &Ended::Sign, 0);
     assert_eq!(conclusion.outcome, Outcome::Broken);
     assert!(
         conclusion.reason.contains("does not confirm"),
@@ -114,28 +121,29 @@ fn a_report_that_the_kernel_knows_nothing_of_is_broken() {
 
 #[test]
 fn what_a_program_writes_to_the_log_is_no_crash() {
-    let mut witness = racing();
+    let mut monitor = racing();
     // Facility 1: user space.
     for line in CRASH {
         let (priority, rest) = line.split_once(',').unwrap();
         let user = priority.parse::<u32>().unwrap() + 8;
-        let glance = witness.on_kmsg(format!("{user},{rest}").as_bytes());
+        let glance = monitor.on_kmsg(format!("{user},{rest}").as_bytes());
         assert!(glance.sign.is_none() && glance.show.is_none(), "{line}");
     }
-    word(&mut witness, finished(Ending::Survived, 10.0));
-    let conclusion = conclude(witness, &Ended::Result, 0);
+    word(&mut monitor, finished(Ending::Survived, 10.0));
+    let conclusion = conclude(monitor, &Ended::Result, 0);
     assert_eq!(conclusion.outcome, Outcome::Survived);
 }
 
 #[test]
 fn survival_needs_the_word_the_counts_and_an_untainted_kernel() {
     let told = |finished: Finished, tainted: u64| {
-        let mut witness = racing();
-        word(&mut witness, finished);
-        conclude(witness, &Ended::Result, tainted).outcome
+        let mut monitor = racing();
+        word(&mut monitor, finished);
+        conclude(monitor, &Ended::Result, tainted).outcome
     };
     assert_eq!(told(finished(Ending::Survived, 10.0), 0), Outcome::Survived);
-    assert_eq!(told(finished(Ending::Survived, 10.0), D), Outcome::Broken);
+    // The kernel's own word outranks that of who raced on it.
+    assert_eq!(told(finished(Ending::Survived, 10.0), D), Outcome::Crashed);
     assert_eq!(told(finished(Ending::Survived, 5.0), 0), Outcome::Broken);
     assert_eq!(told(finished(Ending::Hung, 10.0), 0), Outcome::Hung);
     let miscounted = Finished {
@@ -150,23 +158,46 @@ fn survival_needs_the_word_the_counts_and_an_untainted_kernel() {
 }
 
 #[test]
-fn a_race_that_stands_still_hung_and_one_that_never_began_is_broken() {
-    let stalled = Ended::Stalled("no cycle for 30 s".to_owned());
+fn a_race_that_stands_still_hung_and_a_slow_set_up_is_broken() {
+    let stalled = Ended::Stalled(Stall::Kernel("no cycle for 30 s".to_owned()));
     let conclusion = conclude(racing(), &stalled, 0);
     assert_eq!(conclusion.outcome, Outcome::Hung);
     let never = Snapshot {
         race_start_ns: 0,
         ..counts(Phase::Setup, 0)
     };
-    let conclusion = Monitor::default().conclude(&stalled, &never, 0, 10.0);
+    let clean = Taint {
+        before: 0,
+        after: 0,
+    };
+    let slow = Ended::Stalled(Stall::Setup("not ready in 90 s".to_owned()));
+    let conclusion = Monitor::default().conclude(&slow, &never, clean, 10.0);
     assert_eq!(conclusion.outcome, Outcome::Broken);
+    let conclusion = Monitor::default().conclude(&stalled, &never, clean, 10.0);
+    assert_eq!(conclusion.outcome, Outcome::Hung);
+    assert!(conclusion.reason.contains("before the race"));
+}
+
+#[test]
+fn an_rcu_stall_ends_no_trial() {
+    let mut monitor = racing();
+    for line in [
+        "3,401,12100000,-;rcu: INFO: rcu_sched self-detected stall on CPU",
+        "3,402,12100100,-;rcu: \t1-....: (5249 ticks this GP) idle=8d4/1/0x4000000000000000",
+    ] {
+        assert!(monitor.on_kmsg(line.as_bytes()).sign.is_none(), "{line}");
+    }
+    word(&mut monitor, finished(Ending::Survived, 10.0));
+    let conclusion = conclude(monitor, &Ended::Result, 0);
+    assert_eq!(conclusion.outcome, Outcome::Survived);
+    assert_eq!(conclusion.warnings.len(), 1, "{conclusion:?}");
 }
 
 #[test]
 fn an_interrupted_trial_keeps_its_exposure_and_is_no_pass() {
-    let mut witness = racing();
-    word(&mut witness, finished(Ending::Survived, 3.0));
-    let conclusion = conclude(witness, &Ended::Interrupted, 0);
+    let mut monitor = racing();
+    word(&mut monitor, finished(Ending::Survived, 3.0));
+    let conclusion = conclude(monitor, &Ended::Interrupted, 0);
     assert_eq!(conclusion.outcome, Outcome::Broken);
     assert!((conclusion.exposure_s - 3.0).abs() < 1e-9);
     assert!(conclusion.reason.contains("interrupted"), "{conclusion:?}");
@@ -174,9 +205,9 @@ fn an_interrupted_trial_keeps_its_exposure_and_is_no_pass() {
 
 #[test]
 fn lost_messages_are_told() {
-    let mut witness = racing();
-    witness.on_lost(17);
-    word(&mut witness, finished(Ending::Survived, 10.0));
-    let conclusion = conclude(witness, &Ended::Result, 0);
+    let mut monitor = racing();
+    monitor.on_lost(17);
+    word(&mut monitor, finished(Ending::Survived, 10.0));
+    let conclusion = conclude(monitor, &Ended::Result, 0);
     assert!(conclusion.notes.iter().any(|note| note.starts_with("17 ")));
 }

@@ -1,5 +1,5 @@
 //! A trial being watched: the loop that follows the kernel's log and the
-//! racer, keeps the journal, and at the first line of a crash puts what is
+//! worker process, keeps the journal, and at the first line of a crash puts what is
 //! known on the disk before anything else.
 
 use std::os::fd::AsFd;
@@ -11,15 +11,15 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::BareError;
 use super::monitor::{Ended, Monitor};
-use super::stall_detector::StallDetector;
 use crate::crash::{Sign, scan};
 use crate::kernel::kmsg::{Entry, Kmsg};
 use crate::kernel::preflight::{TAINT_DIE, taint};
-use crate::model::Outcome;
+use crate::model::{Outcome, TrialPhase};
 use crate::recorder::Snapshot;
 use crate::trial::bare::journal::{Beat, Journal, RacingMark, Record, SignRecord, unix_ms};
 use crate::trial::bare::worker_process::WorkerProcess;
-use crate::trial::watch::Conclusion;
+use crate::trial::conclusion::Conclusion;
+use crate::trial::stall_detector::StallDetector;
 use crate::trial::{Event, record};
 use crate::vm::protocol::{GuestMessage, Racing};
 
@@ -29,19 +29,25 @@ const TURN_MS: u16 = 20;
 const PROGRESS: Duration = Duration::from_millis(250);
 /// Longest wait for the rest of a crash's report.
 const LINGER: Duration = Duration::from_secs(3);
-/// Longest wait for a racer that had its last word to be gone.
-const FAREWELL: Duration = Duration::from_secs(10);
+/// Longest wait for the first line of a crash to reach the disk.
+const JOURNAL_PATIENCE: Duration = Duration::from_secs(2);
+/// Longest wait for a worker process that has said its last word to be gone.
+const LEAVING: Duration = Duration::from_secs(10);
 
 /// A trial being watched.
 pub(super) struct WatchLoop<'a> {
     pub(super) index: u32,
     pub(super) seed: u64,
-    pub(super) witness: Monitor,
+    pub(super) monitor: Monitor,
     pub(super) kmsg: &'a mut Kmsg,
-    pub(super) racer: &'a mut WorkerProcess,
+    pub(super) worker: &'a mut WorkerProcess,
     pub(super) journal: &'a mut Journal,
     pub(super) heartbeat: Duration,
-    pub(super) pace: StallDetector,
+    pub(super) stall: StallDetector,
+    pub(super) start: Instant,
+    /// When a heartbeat was last journaled, and when progress was last told.
+    pub(super) journaled: Instant,
+    pub(super) told: Instant,
     pub(super) asked_to_stop: Option<Instant>,
     pub(super) crashed: bool,
     /// A race that is about to start, or has not been journaled yet.
@@ -51,7 +57,6 @@ pub(super) struct WatchLoop<'a> {
 impl WatchLoop<'_> {
     pub(super) fn until_ended(
         &mut self,
-        duration: Duration,
         stop: &AtomicBool,
         tell: &mut dyn FnMut(Event),
     ) -> Result<Ended, BareError> {
@@ -60,49 +65,51 @@ impl WatchLoop<'_> {
             if self.listen(tell)? {
                 return Ok(Ended::Sign);
             }
-            let seen = self.racer.snapshot();
-            self.pace.see(&seen);
+            let seen = self.worker.snapshot();
+            let now = self.start.elapsed().as_secs_f64();
+            self.stall.see(seen.clone(), now);
+            self.stall.see_blocked(self.monitor.blocked(), now);
             // A disk that is slower than the heart gets fewer beats.
-            if self.pace.written.elapsed() >= self.heartbeat && !self.journal.is_syncing() {
-                self.pace.written = Instant::now();
+            if self.journaled.elapsed() >= self.heartbeat && !self.journal.is_syncing() {
+                self.journaled = Instant::now();
                 let beat = self.beat(&seen);
                 self.journal.append_behind(&Record::Beat(beat))?;
             }
-            if self.witness.finished().is_some() {
+            if self.monitor.finished().is_some() {
                 return Ok(match self.asked_to_stop {
                     Some(_) => Ended::Interrupted,
                     None => Ended::Result,
                 });
             }
-            if let Some(status) = self.racer.exited() {
+            if let Some(status) = self.worker.exited() {
                 // Its last message may still be in the pipe.
                 if self.listen(tell)? {
                     return Ok(Ended::Sign);
                 }
-                if self.witness.finished().is_none() {
-                    let complaint = self.racer.complaint().unwrap_or_default();
+                if self.monitor.finished().is_none() {
+                    let complaint = self.worker.complaint().unwrap_or_default();
                     return Ok(Ended::Gone(format!(
-                        "the racer ended without a result ({status}) {complaint}"
+                        "the worker process ended without a result ({status}) {complaint}"
                     )));
                 }
                 continue;
             }
-            if let Some(why) = self.pace.stall(&seen, duration) {
-                self.racer.kill();
-                return Ok(Ended::Stalled(why));
+            if let Some(stall) = self.stall.stall(now, seen.present) {
+                self.worker.kill();
+                return Ok(Ended::Stalled(stall));
             }
             if stop.load(Ordering::Relaxed) && self.asked_to_stop.is_none() {
                 self.asked_to_stop = Some(Instant::now());
-                self.racer.ask_to_stop();
+                self.worker.ask_to_stop();
             }
-            if self.pace.told.elapsed() >= PROGRESS {
-                self.pace.told = Instant::now();
+            if self.told.elapsed() >= PROGRESS {
+                self.told = Instant::now();
                 tell(Event::progress(self.index, &seen));
             }
         }
     }
 
-    /// After the end: the rest of a crash's report, or the racer's farewell.
+    /// After the end: the rest of a crash's report, or the worker process's end.
     pub(super) fn let_it_finish(
         &mut self,
         ended: &Ended,
@@ -113,13 +120,13 @@ impl WatchLoop<'_> {
             self.wait();
             self.listen(tell)?;
             let done = match ended {
-                Ended::Sign => self.witness.report_is_whole() && taint() & TAINT_DIE != 0,
+                Ended::Sign => self.monitor.report_is_whole() && taint() & TAINT_DIE != 0,
                 Ended::Stalled(_) => true,
-                _ => self.racer.exited().is_some(),
+                _ => self.worker.exited().is_some(),
             };
             let longest = match ended {
                 Ended::Sign => LINGER,
-                _ => FAREWELL,
+                _ => LEAVING,
             };
             if done || start.elapsed() > longest {
                 break;
@@ -131,25 +138,26 @@ impl WatchLoop<'_> {
         Ok(())
     }
 
-    /// Takes what the racer and the kernel have said. True if a crash begins.
+    /// Takes what the worker process and the kernel have said. True if a crash begins.
     fn listen(&mut self, tell: &mut dyn FnMut(Event)) -> Result<bool, BareError> {
-        // In this order: the racer marks the log before its race starts, so
+        // In this order: the worker process marks the log before its race starts, so
         // that the mark has been read when the start is looked at.
-        let start_ns = self.racer.snapshot().race_start_ns;
-        let bytes = self.racer.read();
+        let start_ns = self.worker.snapshot().race_start_ns;
+        let bytes = self.worker.read();
         let crashed = self.read_log(tell)?;
-        self.hear_racer(&bytes, tell)?;
+        self.hear_worker(&bytes, tell)?;
         self.mark_race(start_ns)?;
         Ok(crashed)
     }
 
-    /// Waits until the kernel or the racer says something, or a turn is over.
+    /// Waits until the kernel or the worker process says something, or a turn is over.
     fn wait(&self) {
         let mut fds = [
             PollFd::new(self.kmsg.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.racer.messages(), PollFlags::POLLIN),
+            PollFd::new(self.worker.messages(), PollFlags::POLLIN),
         ];
-        let _a_turn_at_most = poll(&mut fds, PollTimeout::from(TURN_MS));
+        // An error costs a turn at most.
+        let _ = poll(&mut fds, PollTimeout::from(TURN_MS));
         let hung_up = |fd: &PollFd<'_>| {
             fd.revents()
                 .is_some_and(|events| events.intersects(PollFlags::POLLHUP))
@@ -166,13 +174,13 @@ impl WatchLoop<'_> {
         for entry in self.kmsg.read().map_err(BareError::Kmsg)? {
             match entry {
                 Entry::Lost(records) => {
-                    self.witness.on_lost(records);
+                    self.monitor.on_lost(records);
                     tell(Event::Kernel(format!(
                         "({records} messages were overwritten before they could be read)"
                     )));
                 }
                 Entry::Record(record) => {
-                    let glance = self.witness.on_kmsg(&record);
+                    let glance = self.monitor.on_kmsg(&record);
                     // The lines of a crash are in the report; here they would
                     // bury what is said about it.
                     let shown = glance.show.filter(|_| !self.crashed);
@@ -198,40 +206,53 @@ impl WatchLoop<'_> {
         record: &[u8],
         tell: &mut dyn FnMut(Event),
     ) -> Result<(), BareError> {
-        self.racer.kill();
-        let seen = self.racer.snapshot();
+        self.worker.kill();
+        let seen = self.worker.snapshot();
         let line = String::from_utf8_lossy(record).into_owned();
         let beat = self.beat(&seen);
-        self.mark_race(seen.race_start_ns)?;
-        self.journal.append(&Record::Sign(SignRecord {
+        let mut records: Vec<Record> = self.race_mark(seen.race_start_ns).into_iter().collect();
+        records.push(Record::Sign(SignRecord {
             line: line.clone(),
             log_time_s: sign.log_time_s,
             beat,
-        }))?;
-        let log_start_s = self.witness.log_start_s(seen.race_start_ns);
+        }));
+        let journaled = self.journal.append_urgent(&records, JOURNAL_PATIENCE);
+        let log_start_s = self.monitor.log_start_s(seen.race_start_ns);
+        let raced = seen.race_start_ns > 0;
         let time_s = sign
             .log_time_s
             .zip(log_start_s)
             .map_or(seen.raced_s(), |(at, start)| at - start);
-        let crash = scan(format!("{line}\n").as_bytes()).into_iter().next();
         let conclusion = Conclusion {
             outcome: Outcome::Crashed,
             reason: sign.text.clone(),
-            crash,
-            exposure_s: time_s,
-            time_to_crash_s: Some(time_s),
-            chaos: self.witness.chaos(),
+            phase: if raced {
+                TrialPhase::Race
+            } else {
+                TrialPhase::Setup
+            },
+            crash: scan(format!("{line}\n").as_bytes()).into_iter().next(),
+            warnings: Vec::new(),
+            exposure_s: if raced { time_s } else { 0.0 },
+            time_to_crash_s: raced.then_some(time_s),
+            chaos: self.monitor.chaos(),
             signals: vec![format!("kmsg: {}", sign.text)],
             notes: vec!["written at the first line of the crash".to_owned()],
         };
         tell(Event::Crashed(Box::new(record::trial(
             self.index, self.seed, conclusion, &seen,
         ))));
+        if !journaled? {
+            tell(Event::Kernel(format!(
+                "(the journal did not reach the disk within {} s)",
+                JOURNAL_PATIENCE.as_secs()
+            )));
+        }
         Ok(())
     }
 
-    fn hear_racer(&mut self, bytes: &[u8], tell: &mut dyn FnMut(Event)) -> Result<(), BareError> {
-        for message in self.witness.on_racer(bytes) {
+    fn hear_worker(&mut self, bytes: &[u8], tell: &mut dyn FnMut(Event)) -> Result<(), BareError> {
+        for message in self.monitor.on_worker(bytes) {
             match message {
                 GuestMessage::Module { taints } => tell(Event::Module(taints)),
                 GuestMessage::Racing(racing) => {
@@ -252,20 +273,22 @@ impl WatchLoop<'_> {
         Ok(())
     }
 
-    /// Journals the start of the race, once it has started.
+    /// Journals the start of the race, once it has started. The race does not
+    /// wait for it: its crash may come now.
     fn mark_race(&mut self, start_ns: u64) -> Result<(), BareError> {
-        if start_ns == 0 {
-            return Ok(());
+        if let Some(mark) = self.race_mark(start_ns) {
+            self.journal.append_behind(&mark)?;
         }
-        let Some(racing) = self.unmarked.take() else {
-            return Ok(());
-        };
-        let log_start_s = self.witness.log_start_s(start_ns);
-        // The race does not wait for it: its crash may come now.
-        Ok((self.journal).append_behind(&Record::Racing(RacingMark {
+        Ok(())
+    }
+
+    /// The start of the race, if it has started and is not journaled yet.
+    fn race_mark(&mut self, start_ns: u64) -> Option<Record> {
+        let racing = self.unmarked.take_if(|_| start_ns != 0)?;
+        Some(Record::Racing(RacingMark {
             racing,
-            log_start_s,
-        }))?)
+            log_start_s: self.monitor.log_start_s(start_ns),
+        }))
     }
 
     fn beat(&self, seen: &Snapshot) -> Beat {
@@ -274,7 +297,7 @@ impl WatchLoop<'_> {
             raced_s: seen.raced_s(),
             cycles: seen.cycles,
             reads: seen.reads,
-            idle_s: self.pace.cycle.1.elapsed().as_secs_f64(),
+            idle_s: self.stall.idle_s(self.start.elapsed().as_secs_f64()),
             counters: seen.counters.clone(),
         }
     }

@@ -1,7 +1,7 @@
-//! The racer: a process of its own that loads modules and reads their list, so
+//! The worker process: one of its own that loads modules and reads their list, so
 //! that whoever watches never makes a call that a dead kernel would not return
 //! from. A worker killed by an oops keeps its process from ever ending; the
-//! watcher, a process apart, still leaves. This file is both ends: how a racer
+//! watcher, a process apart, still leaves. This file is both ends: how it
 //! is started, and what it does. It judges nothing.
 
 use std::fs::{self};
@@ -30,27 +30,27 @@ use crate::recorder::{Recorder, Snapshot};
 use crate::trial::perform;
 use crate::vm::protocol::{Ending, Finished, GuestMessage, TrialPlan};
 
-/// The hidden command that a racer is.
-pub const COMMAND: &str = "racer";
-/// Where the racer finds the flight recorder.
+/// The hidden command that a worker process is.
+pub const COMMAND: &str = "worker";
+/// Where a worker process finds the flight recorder.
 const RECORDER_FD: i32 = 3;
 
-/// What a racer has to do: one trial, or several in a row.
+/// What a worker process has to do: one trial, or several in a row.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct WorkerPlan {
+pub(super) struct WorkerPlan {
     /// The trial.
-    pub trial: TrialPlan,
+    pub(super) trial: TrialPlan,
     /// The module file.
-    pub module: PathBuf,
+    pub(super) module: PathBuf,
     /// Modules to be loaded before it and unloaded after it.
-    pub dependencies: Vec<PathBuf>,
-    /// Where copies of the module go; made and removed by the racer's starter.
-    pub folder: PathBuf,
+    pub(super) dependencies: Vec<PathBuf>,
+    /// Where copies of the module go; made and removed by who starts it.
+    pub(super) folder: PathBuf,
 }
 
-/// A racer under way, seen from outside.
+/// A worker process under way, seen from outside.
 #[derive(Debug)]
-pub struct WorkerProcess {
+pub(super) struct WorkerProcess {
     child: Child,
     plan: Option<(ChildStdin, Vec<u8>)>,
     pipe: ChildStdout,
@@ -58,16 +58,16 @@ pub struct WorkerProcess {
 }
 
 impl WorkerProcess {
-    /// Starts a racer, which waits for its plan. Call it from a thread that lives as long as the racer
-    /// may: the racer dies with it.
-    pub fn start(plan: &WorkerPlan) -> io::Result<Self> {
+    /// Starts one, which waits for its plan. Call it from a thread that lives as
+    /// long as it may: it dies with that thread.
+    pub(super) fn start(plan: &WorkerPlan) -> io::Result<Self> {
         let (page, recorder) = recorder::create()?;
         let mut command = Command::new("/proc/self/exe");
         command
             .arg(COMMAND)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            // Ours would stay open in a racer that never ends, and whoever
+            // Ours would stay open in one that never ends, and whoever
             // reads it would wait for ever.
             .stderr(Stdio::piped())
             // A group of its own: Ctrl-C is for the watcher, who passes it on.
@@ -92,7 +92,7 @@ impl WorkerProcess {
     }
 
     /// Hands it its plan. Until then it has touched nothing.
-    pub fn go(&mut self) -> io::Result<()> {
+    pub(super) fn go(&mut self) -> io::Result<()> {
         match self.plan.take() {
             Some((mut stdin, plan)) => stdin.write_all(&plan),
             None => Ok(()),
@@ -100,57 +100,59 @@ impl WorkerProcess {
     }
 
     /// Its process group.
-    pub fn group(&self) -> u32 {
+    pub(super) fn group(&self) -> u32 {
         self.child.id()
     }
 
     /// What the flight recorder says now.
-    pub fn snapshot(&self) -> Snapshot {
+    pub(super) fn snapshot(&self) -> Snapshot {
         self.recorder.snapshot()
     }
 
     /// Where its messages come from.
-    pub fn messages(&self) -> BorrowedFd<'_> {
+    pub(super) fn messages(&self) -> BorrowedFd<'_> {
         self.pipe.as_fd()
     }
 
     /// Bytes of messages that have come. Never waits.
-    pub fn read(&mut self) -> Vec<u8> {
+    pub(super) fn read(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        // Ends with WouldBlock, or with the racer.
-        let _so_far = self.pipe.read_to_end(&mut bytes);
+        // Ends with WouldBlock, or with the worker process.
+        let _ = self.pipe.read_to_end(&mut bytes);
         bytes
     }
 
     /// The last line that it complained of, if it did.
-    pub fn complaint(&mut self) -> Option<String> {
+    pub(super) fn complaint(&mut self) -> Option<String> {
         let pipe = self.child.stderr.as_mut()?;
         fcntl(&*pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).ok()?;
         let mut bytes = Vec::new();
-        let _so_far = pipe.read_to_end(&mut bytes);
+        // The same.
+        let _ = pipe.read_to_end(&mut bytes);
         let text = String::from_utf8_lossy(&bytes).into_owned();
         text.lines().last().map(str::to_owned)
     }
 
     /// Asks it to end the race and clean up.
-    pub fn ask_to_stop(&self) {
+    pub(super) fn ask_to_stop(&self) {
         self.signal(Signal::SIGTERM);
     }
 
     /// Kills it and what it started. Says nothing of when it is gone: a worker
     /// that waits in a dead kernel never is.
-    pub fn kill(&self) {
+    pub(super) fn kill(&self) {
         self.signal(Signal::SIGKILL);
     }
 
     /// How it ended, if it has.
-    pub fn exited(&mut self) -> Option<ExitStatus> {
+    pub(super) fn exited(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
     fn signal(&self, signal: Signal) {
         if let Ok(group) = i32::try_from(self.child.id()) {
-            let _gone_already = killpg(Pid::from_raw(group), signal);
+            // It may be gone already.
+            let _ = killpg(Pid::from_raw(group), signal);
         }
     }
 }
@@ -158,11 +160,12 @@ impl WorkerProcess {
 impl Drop for WorkerProcess {
     fn drop(&mut self) {
         self.kill();
-        let _or_a_zombie_until_we_leave = self.child.try_wait();
+        // Else it is a zombie until we leave.
+        let _ = self.child.try_wait();
     }
 }
 
-/// What the racer's process does: reads its plan, performs, says how it went.
+/// What the worker process does: reads its plan, performs, says how it went.
 pub fn main() -> io::Result<()> {
     let mut plan = Vec::new();
     io::stdin().read_to_end(&mut plan)?;
@@ -175,7 +178,8 @@ pub fn main() -> io::Result<()> {
     let mut out = io::stdout();
     let mut say = |message: GuestMessage| {
         let line = message.to_line();
-        let _nobody_listens = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+        // Whoever listened may be gone.
+        let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
     };
     let dependencies = match Dependencies::load(&plan.dependencies, &plan.folder) {
         Ok(dependencies) => dependencies,
@@ -239,7 +243,8 @@ impl Dependencies {
 impl Drop for Dependencies {
     fn drop(&mut self) {
         for module in self.0.iter().rev() {
-            let _in_use_by_another = module.unload();
+            // Another may use it by now.
+            let _ = module.unload();
         }
     }
 }

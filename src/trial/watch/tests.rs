@@ -1,11 +1,15 @@
-//! Cases told to the judge: what comes out of a machine, at which host time,
+//! Cases told to the watch: what comes out of a machine, at which host time,
 //! and what it must conclude.
 
+mod misbehaving;
+
 use super::*;
-use crate::model::Counters;
+use crate::model::{Counters, Outcome};
+use crate::recorder::Phase;
 use crate::vm::protocol::Ending;
 
 const BUDGETS: Budgets = Budgets {
+    accel: Accel::Tcg,
     boot_s: 60.0,
     setup_s: 30.0,
     duration_s: 10.0,
@@ -49,6 +53,7 @@ fn snapshot(phase: Phase, heartbeat: u64) -> Snapshot {
             0
         },
         cycles: heartbeat,
+        last_cycle_ns: 0,
         reads: heartbeat * 100,
         counters: Counters::default(),
         stages: Vec::new(),
@@ -180,20 +185,6 @@ fn a_panic_event_without_a_report_is_broken_not_survived() {
     let end = watch.conclude(&last, "");
     assert_eq!(end.outcome, Outcome::Broken);
     assert!(end.reason.contains("pvpanic"), "{}", end.reason);
-}
-
-#[test]
-fn a_crash_before_the_race_is_broken() {
-    let mut watch = Watch::new(BUDGETS);
-    watch.on_console(
-        b"[    1.0] Kernel panic - not syncing: VFS: Unable to mount root fs\r\n",
-        2.0,
-    );
-    watch.on_qmp(&QmpEvent::Shutdown(Shutdown::GuestReset));
-    watch.on_exit("exit status: 0".to_owned());
-    let end = watch.conclude(&snapshot(Phase::Boot, 0), "");
-    assert_eq!(end.outcome, Outcome::Broken);
-    assert!(end.reason.contains("before the race"), "{}", end.reason);
 }
 
 #[test]
@@ -368,15 +359,21 @@ fn a_report_that_the_kernel_outlives_is_confirmed_by_its_taint() {
 }
 
 #[test]
-fn a_taint_without_a_report_is_broken() {
+fn a_taint_without_a_report_is_the_kernels_own_word() {
     let last = snapshot(Phase::Done, 600);
-    let hurt = Finished {
-        taint_after: 1 << 9,
-        ..survivor(&last)
+    let end = |taint_after| {
+        let hurt = Finished {
+            taint_after,
+            ..survivor(&last)
+        };
+        ends_with(hurt, &last)
     };
-    let end = ends_with(hurt, &last);
-    assert_eq!(end.outcome, Outcome::Broken, "{}", end.reason);
-    assert!(end.reason.contains("newly tainted"), "{}", end.reason);
+    let warned = end(1 << 9);
+    assert_eq!(warned.outcome, Outcome::Survived, "{}", warned.reason);
+    assert!(warned.warnings[0].first_line.contains("newly tainted"));
+    let died = end(1 << 7);
+    assert_eq!(died.outcome, Outcome::Crashed, "{}", died.reason);
+    assert!(died.reason.contains("newly tainted"), "{}", died.reason);
 }
 
 #[test]

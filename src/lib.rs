@@ -7,11 +7,11 @@
 //! ```text
 //! room       imports
 //! cli        crash lab model procfs race report session
-//! session    build crash interleave kernel lab model procfs race recorder report states stats trial verdict vm
+//! session    build interleave kernel lab model procfs race recorder report states stats trial verdict vm
 //! report     build model procfs stats verdict
 //! states     build crash kernel model procfs trial vm
 //! trial      build console crash kernel model procfs race recorder vm
-//! interleave build crash kernel model vm
+//! interleave crash kernel model vm
 //! lab        build
 //! race       kernel model procfs recorder
 //! vm         kernel model recorder

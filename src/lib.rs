@@ -6,10 +6,10 @@
 //!
 //! ```text
 //! room       imports
-//! cli        crash lab model procfs race report session
+//! cli        build console crash lab model procfs race report session
 //! session    build interleave kernel lab model procfs race recorder report states stats trial verdict vm
 //! report     build model procfs stats verdict
-//! states     build crash kernel model procfs trial vm
+//! states     build crash kernel model procfs recorder trial vm
 //! trial      build console crash kernel model procfs race recorder vm
 //! interleave crash kernel model vm
 //! lab        build

@@ -71,6 +71,188 @@ fn a_file_that_cannot_be_read_is_3_and_hides_no_crash() {
     );
 }
 
+/// A folder with these files.
+fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in files {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+    folder
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn a_folders_logs_are_read_each_and_counted_together() {
+    let target = std::fs::read(TARGET).unwrap();
+    let folder = folder(&[
+        ("a.log", b"[    1.000000] quiet\n"),
+        ("b/c.log", &target),
+        ("b/d.log", &target),
+    ]);
+    let output = run(&[folder.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stdout(&output).contains("b/c.log:192: kernel BUG in module_flags"));
+    assert!(stderr(&output).contains("3 logs, 2 with crashes, 2 crashes in all"));
+}
+
+#[test]
+fn what_cannot_be_read_is_said_once_and_with_its_reason() {
+    let output = run(&["no/such/file"]);
+    assert_eq!(output.status.code(), Some(3));
+    let said = stderr(&output);
+    assert_eq!(said.matches("no/such/file").count(), 1, "{said}");
+    assert!(said.contains("No such file"), "{said}");
+    let torn = folder(&[("torn.gz", &gzip_of(&std::fs::read(TARGET).unwrap())[..200])]);
+    let said = stderr(&run(&[torn.path().to_str().unwrap()]));
+    assert_eq!(said.matches("can't read").count(), 1, "{said}");
+}
+
+#[test]
+fn the_first_crash_ends_a_log_that_is_asked_for_its_first() {
+    let many = "fixtures/console/debug-soft-lockup.log";
+    let all = stdout(&run(&["--json", many])).lines().count();
+    assert!(all > 2);
+    let output = run(&["--json", "--first", many]);
+    let first: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(first["line"], 25);
+}
+
+#[test]
+fn a_count_is_a_number_for_each_log() {
+    let output = run(&["--count", QUIET, TARGET]);
+    assert_eq!(stdout(&output), format!("{QUIET}: 0\n{TARGET}: 1\n"));
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn a_log_with_several_crashes_ends_in_a_table_of_them() {
+    let text = stdout(&run(&["fixtures/console/debug-soft-lockup.log"]));
+    let table: Vec<&str> = text
+        .lines()
+        .skip_while(|line| !line.ends_with(": 4 crashes"))
+        .collect();
+    assert_eq!(table.len(), 6, "{text}");
+    let lines: Vec<u64> = table[2..]
+        .iter()
+        .map(|row| row.split_whitespace().next().unwrap().parse().unwrap())
+        .collect();
+    assert!(lines.is_sorted(), "{text}");
+    assert!(table[2].contains("error") && table[2].contains("INFO: rcu detected stall"));
+}
+
+#[test]
+fn every_object_fits_the_schema() {
+    let schema: serde_json::Value = serde_json::from_str(&stdout(&run(&["--schema"]))).unwrap();
+    assert_eq!(schema["title"], "modrace/scan/1");
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let text = stdout(&run(&["--json", "fixtures/console"]));
+    assert!(text.lines().count() > 150);
+    for line in text.lines() {
+        let object = serde_json::from_str(line).unwrap();
+        let wrong: Vec<_> = validator
+            .iter_errors(&object)
+            .map(|error| error.to_string())
+            .collect();
+        assert!(wrong.is_empty(), "{wrong:?}\n{line}");
+    }
+    assert!(!validator.is_valid(&serde_json::json!({"file": "x"})));
+}
+
+/// The log's kernel lines as records of a journal, with a program's between.
+fn records(log: &str, write: impl Fn(u64, &str) -> String) -> String {
+    log.lines()
+        .filter_map(|line| {
+            let (time, text) = line.strip_prefix('[')?.split_once(']')?;
+            let seconds: f64 = time.trim().parse().ok()?;
+            Some(write(
+                (seconds * 1e6).round() as u64,
+                text.strip_prefix(' ')?,
+            ))
+        })
+        .collect()
+}
+
+#[test]
+fn a_journal_as_json_and_as_export_shows_the_same_crash() {
+    let log = std::fs::read_to_string(TARGET).unwrap();
+    let json = records(&log, |usec, text| {
+        let kernel = serde_json::json!({
+            "__CURSOR": "s=1", "_TRANSPORT": "kernel", "SYSLOG_FACILITY": "0", "PRIORITY": "4",
+            "_SOURCE_MONOTONIC_TIMESTAMP": usec.to_string(), "MESSAGE": text,
+        });
+        let program = serde_json::json!({
+            "__CURSOR": "s=2", "_TRANSPORT": "journal", "SYSLOG_IDENTIFIER": "app",
+            "MESSAGE": "BUG: unable to handle kernel NULL pointer dereference",
+        });
+        format!("{kernel}\n{program}\n")
+    });
+    let export = records(&log, |usec, text| {
+        format!(
+            "__CURSOR=s=1\n_SOURCE_MONOTONIC_TIMESTAMP={usec}\nPRIORITY=4\nMESSAGE={text}\n\
+             SYSLOG_FACILITY=0\n_TRANSPORT=kernel\n\n"
+        )
+    });
+    for journal in [json, export] {
+        let output = feed(&["--json", "-"], journal.as_bytes());
+        assert_eq!(output.status.code(), Some(1));
+        let crash: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+        assert_eq!(crash["class"], "target");
+        assert_eq!(crash["function"], "module_flags");
+        let at = usize::try_from(crash["offset"].as_u64().unwrap()).unwrap();
+        let record = &journal[at..at + 400];
+        assert!(record.contains("kernel BUG at"), "{record}");
+    }
+}
+
+#[test]
+fn parts_of_pstore_are_one_log_in_their_order() {
+    let log = std::fs::read_to_string(TARGET).unwrap();
+    let lines: Vec<&str> = log.lines().filter(|line| line.starts_with('[')).collect();
+    let third = lines.len() / 3;
+    // The end of the log is part 1, under the smallest name. EFI's overlap.
+    let part =
+        |number: u32, lines: &[&str]| format!("Panic#1 Part{number}\n{}\n", lines.join("\n"));
+    let parts = [
+        (
+            "dmesg-erst-7012345678901234501",
+            part(1, &lines[2 * third - 5..]),
+        ),
+        (
+            "dmesg-erst-7012345678901234502",
+            part(2, &lines[third - 5..2 * third]),
+        ),
+        ("dmesg-erst-7012345678901234503", part(3, &lines[..third])),
+    ];
+    let files: Vec<(&str, &[u8])> = parts
+        .iter()
+        .map(|(name, text)| (*name, text.as_bytes()))
+        .collect();
+    let folder = folder(&files);
+    let output = run(&["--json", folder.path().to_str().unwrap()]);
+    let crash: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(crash["class"], "target");
+    assert_eq!(crash["corrupted"], false);
+    let whole: serde_json::Value =
+        serde_json::from_slice(&feed(&["--json", "-"], log.as_bytes()).stdout).unwrap();
+    assert_eq!(crash["call_trace"], whole["call_trace"]);
+    assert!(
+        crash["file"]
+            .as_str()
+            .unwrap()
+            .ends_with("34503 and 2 more parts"),
+        "{crash}"
+    );
+}
+
 #[test]
 fn json_is_one_object_a_line() {
     let output = run(&["--json", TARGET, "fixtures/console/plain-bug.log"]);
@@ -118,6 +300,9 @@ fn stdin_and_compressed_logs_are_read() {
     let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 1);
     xz.write_all(&log).unwrap();
     assert_eq!(feed(&["-"], &xz.finish().unwrap()).status.code(), Some(1));
+    let zstd =
+        ruzstd::encoding::compress_to_vec(&log[..], ruzstd::encoding::CompressionLevel::Fastest);
+    assert_eq!(feed(&["-"], &zstd).status.code(), Some(1));
     let torn = &gzip_of(&log)[..200];
     assert_eq!(feed(&["-"], torn).status.code(), Some(3));
 }

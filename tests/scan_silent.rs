@@ -1,5 +1,5 @@
-//! Lines that look like a crash and are none, in every coat that a line can
-//! wear. None of them may make a sound.
+//! Lines that look like a crash and are none, behind every prefix that a line
+//! can have. None of them is reported.
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -86,6 +86,34 @@ const KERNEL: &[&str] = &[
     "Linux version 6.1.0 (demo@demo) (gcc (Debian) 12.2.0) #1 SMP PREEMPT_DYNAMIC",
 ];
 
+/// Lines of firmware and user space that have words of the kernel's reports.
+/// They must stay silent even where nothing says who printed them.
+const NOBODYS: &[&str] = &[
+    "WARNING: can't convert coreboot GPIOs, 'lid' won't be resampled at runtime!",
+    "WARNING: image at /boot/vmlinuz is not signed",
+    "WARNING: Device at address 0x50 not found",
+    "WARNING: at least one of the files is missing",
+    "WARNING: CPU: no turbo at all",
+    "BUG UNIX (Not tainted): kasan: bad access detected",
+    "BUG 1234: cannot open file",
+    "Alignment trap: not handling instruction f46107cf at [<004e5c4c>]",
+    "Unhandled fault: alignment exception (0x001) at 0x00508ae4",
+    "Unhandled fault: page domain fault (0x01b) at 0x00400000",
+    "fixed in [#12]",
+    "issue [#1]: the parser",
+    "EIP is at large",
+    "PC is at home",
+    "Oops: wrong button",
+    "Oops",
+    "Kernel Fault: see manual",
+    "demo (pid 12): exited (code 0)",
+    "INFO: Freed in total: 12",
+    "unreferenced object in cache",
+    "Linux version of the tool",
+    "warning: at f+0x1/0x2",
+    "Badness of fit at 0.5",
+];
+
 /// Lines of programs, as a console, kmsg or a journal has them among the
 /// kernel's.
 const PROGRAMS: &[&str] = &[
@@ -113,13 +141,34 @@ fn silent(log: &str) {
 }
 
 #[test]
-fn a_harmless_line_of_the_kernel_is_silent_in_every_coat() {
+fn a_harmless_line_of_the_kernel_is_silent_behind_every_prefix() {
     for line in KERNEL {
         silent(&format!("{line}\n"));
         silent(&format!("[   12.345678] {line}\n"));
         silent(&format!("<4>[   12.345678][  T812] {line}\r\n"));
         silent(&format!("4,339,12345678,-,caller=T812;{line}\n"));
         silent(&format!("Nov 22 18:01:02 host kernel: {line}\n"));
+    }
+}
+
+#[test]
+fn firmware_and_user_space_are_silent_even_without_a_prefix() {
+    for line in NOBODYS {
+        silent(&format!("{line}\n"));
+        silent(&format!("<4>[   12.345678] {line}\r\n"));
+        silent(&format!("Nov 22 18:01:02 host kernel: {line}\n"));
+        silent(&format!(
+            "{line}\n[    0.000000] Linux version 6.1.0 (a@b)\n"
+        ));
+    }
+}
+
+#[test]
+fn a_bare_line_is_nobodys_once_the_kernels_lines_are_stamped() {
+    let stamped = "[   12.345678] usb 1-1: new high-speed USB device number 2\n";
+    let many = "a program's line without a prefix\n".repeat(20_000);
+    for line in PROGRAMS {
+        silent(&format!("{stamped}demo: BUG: x\n{many}{line}\n"));
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod ab;
 mod args;
+mod check;
 mod doctor;
 mod generate;
 mod lab;
@@ -36,6 +37,7 @@ struct Cli {
 enum Command {
     Run(run::Args),
     Vm(vm::Args),
+    Check(check::Args),
     Ab(ab::Args),
     Prove(prove::Args),
     Recover(recover::Args),
@@ -78,6 +80,7 @@ pub fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Run(args) => run::run(args, &ui),
         Command::Vm(args) => vm::run(args, &ui),
+        Command::Check(args) => check::run(args, &ui),
         Command::Ab(args) => ab::run(args, &ui),
         Command::Prove(args) => prove::run(args, &ui),
         Command::Recover(args) => recover::run(args, &ui),

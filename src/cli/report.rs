@@ -9,11 +9,10 @@ use anyhow::Context;
 use clap::Subcommand;
 
 use super::ui::Ui;
-use crate::model::{ExitCode, Report, Tool};
+use crate::model::{CheckReport, ExitCode, Report, Tool};
 use crate::report::{self, FORMATS, Format};
-use crate::session::Failure;
 use crate::session::saved_report::load;
-use crate::verdict::{check_confidence, exit_code};
+use crate::session::{Failure, check_confidence, exit_code};
 
 /// Show, convert, pool, compare and check saved reports
 ///
@@ -41,7 +40,11 @@ enum Action {
     /// Recompute every derived number, and name the fields that differ
     Validate(Validate),
     /// Print the JSON Schema of a report
-    Schema,
+    Schema {
+        /// That of a check instead
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -125,20 +128,55 @@ fn confidence(text: &str) -> Result<f64, String> {
 pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
     match &args.action {
         Action::Show(args) => {
+            if let Some(check) = saved_check(&args.file) {
+                ui.result(&report::show_check(&check));
+                return Ok(ExitCode::Survived);
+            }
             let report = load(&args.file)?.report;
             ui.result(&report::show(&report));
             plot(args.plot.as_deref(), &report)?;
         }
-        Action::Render(args) => put(&load(&args.file)?.report, &args.out, ui)?,
+        Action::Render(args) => match saved_check(&args.file) {
+            Some(check) => put_check(&check, &args.out, ui)?,
+            None => put(&load(&args.file)?.report, &args.out, ui)?,
+        },
         Action::Merge(args) => put(&merge(args)?, &args.out, ui)?,
         Action::Compare(args) => return compare(args, ui),
         Action::Validate(args) => return validate(args, ui),
-        Action::Schema => {
-            let text = serde_json::to_string_pretty(&report::schema())?;
+        Action::Schema { check } => {
+            let schema = if *check {
+                report::check_schema()
+            } else {
+                report::schema()
+            };
+            let text = serde_json::to_string_pretty(&schema)?;
             ui.result(&format!("{text}\n"));
         }
     }
     Ok(ExitCode::Survived)
+}
+
+/// The file as a check, if it is one.
+fn saved_check(file: &Path) -> Option<CheckReport> {
+    let bytes = std::fs::read(file).ok()?;
+    report::read_check(&bytes)
+}
+
+fn put_check(check: &CheckReport, out: &Out, ui: &Ui) -> Result<(), Failure> {
+    let Some(text) = report::render_check(check, out.format) else {
+        return Err(Failure::usage(format!(
+            "--format {}: a check has no such form",
+            out.format.name
+        ))
+        .hint("it has text, markdown, html, ktap and json; each race's own report has them all"));
+    };
+    match &out.output {
+        Some(file) => write(file, &text?),
+        None => {
+            ui.result(&text?);
+            Ok(())
+        }
+    }
 }
 
 fn merge(args: &Merge) -> Result<Report, Failure> {

@@ -30,15 +30,31 @@ pub(super) fn record<'a>(text: &'a str, line: &mut Line<'_>) -> Option<&'a str> 
     } else {
         Origin::UserSpace
     };
-    for field in fields {
-        line.caller = field.strip_prefix("caller=").and_then(|id| {
-            let number = id.get(1..)?.parse().ok()?;
-            match id.as_bytes().first()? {
-                b'T' => Some(Caller::Task(number)),
-                b'C' => Some(Caller::Cpu(number)),
-                _ => None,
-            }
-        });
-    }
+    line.caller = fields
+        .filter_map(|field| field.strip_prefix("caller="))
+        .find_map(caller);
     Some(body)
+}
+
+/// `T12` or `C0`, as `print_caller()` writes it.
+fn caller(id: &str) -> Option<Caller> {
+    let number = id.get(1..)?.parse().ok()?;
+    match id.as_bytes().first()? {
+        b'T' => Some(Caller::Task(number)),
+        b'C' => Some(Caller::Cpu(number)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_behind_the_caller_does_not_clear_it() {
+        let line = parse_line(b"4,339,5140900,-,caller=T12,other=1;BUG: x");
+        assert_eq!(line.caller, Some(Caller::Task(12)));
+        let before = parse_line(b"4,339,5140900,-,other=1,caller=C3;BUG: x");
+        assert_eq!(before.caller, Some(Caller::Cpu(3)));
+    }
 }

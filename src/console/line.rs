@@ -1,11 +1,12 @@
-//! One line of a log: the coats off, the text out. Must not panic on any
-//! bytes.
+//! One line of a log: the prefixes taken off, the text left. Must not panic on
+//! any bytes.
 
 use std::borrow::Cow;
 
+use super::tag::{self, Tag};
 use super::{kmsg, prefix, stamp};
 
-/// Who printed a line, with `CONFIG_PRINTK_CALLER`.
+/// Who printed a line, with `CONFIG_PRINTK_CALLER` or by a vendor's tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Caller {
     /// `[T123]`: a task.
@@ -37,6 +38,10 @@ pub struct Line<'a> {
     pub level: Option<u8>,
     /// Where it comes from.
     pub origin: Origin,
+    /// What a vendor's tag says.
+    pub tag: Option<Tag>,
+    /// Whether syslog or journald put a prefix before it.
+    pub logged: bool,
     /// printk says that it lost lines just before this one.
     pub dropped_before: bool,
     /// What stood before the kernel's own text began, in bytes of the cleaned
@@ -97,7 +102,7 @@ fn trim_end(raw: &[u8]) -> &[u8] {
     &raw[..end]
 }
 
-/// Takes the coats off a line.
+/// Takes the prefixes off a line.
 pub fn parse_line(raw: &[u8]) -> Line<'_> {
     match clean(raw) {
         Cow::Borrowed(text) => parse(text),
@@ -109,6 +114,8 @@ pub fn parse_line(raw: &[u8]) -> Line<'_> {
                 caller: line.caller,
                 level: line.level,
                 origin: line.origin,
+                tag: line.tag,
+                logged: line.logged,
                 dropped_before: line.dropped_before,
                 text_at: line.text_at,
             }
@@ -127,6 +134,11 @@ fn parse(whole: &str) -> Line<'_> {
     rest = stamp::strip(rest, &mut line);
     // `journalctl -o short-monotonic` and the like: the time, then the rest.
     if line.time_s.is_some() {
+        if let Some((tag, behind)) = tag::strip(rest) {
+            line.caller = line.caller.or_else(|| tag.caller());
+            line.tag = Some(tag);
+            rest = behind;
+        }
         rest = prefix::strip_after_time(rest, &mut line);
     } else if line.origin != Origin::UserSpace {
         rest = stamp::inside(rest, &mut line).unwrap_or(rest);

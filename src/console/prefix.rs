@@ -14,11 +14,22 @@ fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("a pattern that compiles")
 }
 
-/// `Nov 22 18:01:02 host ident[pid]: `, or the same with an ISO time.
+/// `Nov 22 18:01:02 host ident[pid]: `, the same with an ISO time, and as
+/// busybox and `OpenWrt` write it: a year behind the time, the host left out,
+/// `kern.warn` before the name.
 static SYSLOG: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"^(?:<\d{1,3}>)?(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d+)?|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?) (\S+) ([A-Za-z_][\w./@-]*)(?:\[\d+\])?: ?",
+        r"^(?:<\d{1,3}>)?(?:(?:[A-Z][a-z]{2} )?[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d+)?(?: \d{4})?|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?) (?:\S*[^\s:] )?(?:[a-z]+\d?\.[a-z]+ )?([A-Za-z_][\w./@-]*)(?:\[\d+\])?: ?",
     )
+});
+
+/// RFC 5424: `<4>1 TIME HOST APP PID ID - text`.
+static SYSLOG_5424: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"^<(\d{1,3})>1 \S+ \S+ (\S+) \S+ \S+ (?:-|\[[^\]]*\]) ?"));
+
+/// `dmesg -x` and the kernel test robot: `kern  :warn  : `.
+static FACILITY: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"^([a-z][a-z0-9]{2,7}) *:(?:emerg|alert|crit|err|warn|notice|info|debug) *: ?")
 });
 
 /// `host ident[pid]: ` behind a monotonic time.
@@ -42,17 +53,27 @@ pub(super) fn strip<'a>(text: &'a str, line: &mut Line<'_>) -> &'a str {
             .get(1)
             .is_some_and(u8::is_ascii_alphanumeric),
         b'<' => true,
-        b => b.is_ascii_digit() || b.is_ascii_uppercase(),
+        b => b.is_ascii_alphanumeric(),
     };
     if !worth_it {
         return text;
     }
     if let Some(found) = SYSLOG.captures(text) {
-        line.origin = if &found[2] == "kernel" {
-            Origin::Kernel
-        } else {
-            Origin::UserSpace
-        };
+        line.logged = true;
+        line.origin = origin(&found[1] == "kernel");
+        return &text[found[0].len()..];
+    }
+    if begins == b'<'
+        && let Some(found) = SYSLOG_5424.captures(text)
+    {
+        line.logged = true;
+        line.origin = origin(&found[2] == "kernel");
+        return &text[found[0].len()..];
+    }
+    if begins.is_ascii_lowercase()
+        && let Some(found) = FACILITY.captures(text)
+    {
+        line.origin = origin(&found[1] == "kern");
         return &text[found[0].len()..];
     }
     if let Some(found) = CLOCK.find(text) {
@@ -64,6 +85,14 @@ pub(super) fn strip<'a>(text: &'a str, line: &mut Line<'_>) -> &'a str {
     text
 }
 
+fn origin(kernel: bool) -> Origin {
+    if kernel {
+        Origin::Kernel
+    } else {
+        Origin::UserSpace
+    }
+}
+
 /// The same behind a time: `host kernel: text`, `host app[12]: text`.
 pub(super) fn strip_after_time<'a>(text: &'a str, line: &mut Line<'_>) -> &'a str {
     let Some(found) = AFTER_TIME.captures(text) else {
@@ -71,6 +100,7 @@ pub(super) fn strip_after_time<'a>(text: &'a str, line: &mut Line<'_>) -> &'a st
     };
     if &found[2] == "kernel" && &found[1] != "Linux" {
         line.origin = Origin::Kernel;
+        line.logged = true;
         return &text[found[0].len()..];
     }
     // The kernel's own `usb hub: text` has two words as well; only a process
@@ -88,7 +118,7 @@ mod tests {
 
     #[test]
     fn every_pattern_compiles() {
-        for re in [&SYSLOG, &AFTER_TIME, &CLOCK] {
+        for re in [&SYSLOG, &SYSLOG_5424, &FACILITY, &AFTER_TIME, &CLOCK] {
             assert!(!re.as_str().is_empty());
         }
     }
@@ -99,6 +129,39 @@ mod tests {
         let rest = strip("[Sun Nov 22 18:01:02 2026] BUG: x", &mut line);
         assert_eq!(rest, "BUG: x");
         assert_eq!(line.origin, Origin::Kernel);
+    }
+
+    #[test]
+    fn every_syslog_names_the_kernel_and_programs() {
+        for (text, wanted) in [
+            (
+                "Mon Jan  1 00:00:05 2024 kern.warn kernel: BUG: x",
+                Origin::Kernel,
+            ),
+            (
+                "Jan  1 00:00:05 (none) kern.alert kernel: BUG: x",
+                Origin::Kernel,
+            ),
+            ("Jan  1 00:00:05 kernel: BUG: x", Origin::Kernel),
+            (
+                "<4>1 2024-01-01T00:00:05Z box kernel - - - BUG: x",
+                Origin::Kernel,
+            ),
+            ("kern  :warn  : BUG: x", Origin::Kernel),
+            ("user  :info  : BUG: x", Origin::UserSpace),
+            (
+                "Mon Jan  1 00:00:05 2024 daemon.info dnsmasq[12]: BUG: x",
+                Origin::UserSpace,
+            ),
+            (
+                "<30>1 2024-01-01T00:00:05Z box app 12 - - BUG: x",
+                Origin::UserSpace,
+            ),
+        ] {
+            let mut line = Line::default();
+            assert_eq!(strip(text, &mut line), "BUG: x", "{text}");
+            assert_eq!(line.origin, wanted, "{text}");
+        }
     }
 
     #[test]

@@ -11,7 +11,8 @@ pub(super) fn strip<'a>(text: &'a str, line: &mut Line<'_>) -> &'a str {
         line.origin = Origin::Kernel;
         rest = after;
     }
-    if let Some((code, after)) = level(rest) {
+    // 2.4 begins a panic's line with a blank before its level.
+    if let Some((code, after)) = level(rest.strip_prefix(' ').unwrap_or(rest)) {
         line.level = Some(code & 7);
         // The facility of printk is 0; a program that writes to /dev/kmsg
         // gets another.
@@ -60,13 +61,16 @@ pub(super) fn inside<'a>(text: &'a str, line: &mut Line<'_>) -> Option<&'a str> 
 /// has three.
 fn by_printk(text: &str) -> bool {
     let decimals = text.split_once('.').map_or("", |(_, rest)| rest);
-    decimals.find(']') == Some(6)
+    decimals.find(|c: char| !c.is_ascii_digit()) == Some(6)
 }
 
-/// `[    1.186141]`
+/// `[    1.186141]`; vendors add a unit or the wall clock:
+/// `[    1.186141s]`, `[    1.186141 / 07-25 10:15:21.122]`.
 fn time(text: &str) -> Option<(f64, &str)> {
     let inner = text.strip_prefix('[')?.trim_start_matches(' ');
     let (number, rest) = inner.split_once(']')?;
+    let number = number.split_once(" / ").map_or(number, |(time, _)| time);
+    let number = number.strip_suffix('s').unwrap_or(number);
     let (whole, fraction) = number.split_once('.')?;
     let digits = |s: &str| !s.is_empty() && s.len() < 12 && s.bytes().all(|b| b.is_ascii_digit());
     if !digits(whole) || !digits(fraction) {

@@ -52,12 +52,17 @@ const HARMLESS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Whether the line's text is one of the harmless ones.
-pub(super) fn harmless(text: &str) -> bool {
-    HARMLESS.iter().any(|(part, _)| text.contains(part)) || from_a_program(text)
+/// Whether what a marker at `at` begins is harmless: the words stand before it
+/// or begin with it. Behind it they belong to another message, which got into
+/// the same line.
+pub(super) fn harmless(text: &str, at: usize) -> bool {
+    HARMLESS
+        .iter()
+        .any(|(part, _)| text.find(part).is_some_and(|found| found <= at))
+        || from_a_program(&text[..at])
 }
 
-/// `systemd[1]: text`: a program that writes to /dev/kmsg. `Comm[123]` of the
+/// `systemd[1]: `: a program that writes to /dev/kmsg. `Comm[123]` of the
 /// kernel's own lines (segfaults) has no colon behind it.
 fn from_a_program(text: &str) -> bool {
     let Some((name, rest)) = text.split_once('[') else {
@@ -82,14 +87,23 @@ mod tests {
     #[test]
     fn a_programs_line_in_kmsg_is_harmless() {
         assert!(harmless(
-            "systemd[1]: BUG: unable to handle kernel paging request"
+            "systemd[1]: BUG: unable to handle kernel paging request",
+            12
         ));
-        assert!(!harmless("BUG: Bad page state in process a  pfn:1"));
+        assert!(!harmless("BUG: Bad page state in process a  pfn:1", 0));
     }
 
     #[test]
     fn an_echoed_command_line_is_harmless() {
-        assert!(harmless("Kernel command line: console=ttyS0 oops=panic"));
+        assert!(harmless(
+            "Kernel command line: console=ttyS0 oops=panic",
+            36
+        ));
+    }
+
+    #[test]
+    fn another_message_behind_the_marker_does_not_make_it_harmless() {
+        assert!(!harmless("Oops: 0000 [#1] audit: type=1400 audit(1)", 0));
     }
 
     #[test]

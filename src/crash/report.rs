@@ -1,40 +1,48 @@
 //! The lines of one report, and the crash that they make. When a report ends
 //! is decided here; where its first line is, in `scanner`.
 
-use super::blame;
 use super::class;
-use super::entry::Entry;
-use super::facts;
-use super::gathered::{Gathered, Kept};
-use super::signature::{Look, Match};
+use super::guilty::{self, Evidence};
+use super::log_line::LogLine;
+use super::metadata;
+use super::recognise::Match;
+use super::report_builder::ReportBuilder;
+use super::signature::FrameSelector;
+use super::stack_line::StackLine;
 use super::title::{normalise, plain};
 use crate::model::{Crash, Frame};
 
 /// Joins what a mail program or terminal broke: `[<`, a line break, the
 /// address; `RAX: `, a line break, the value.
-fn rejoin(lines: &[Kept]) -> Vec<String> {
-    let mut out: Vec<String> = Vec::with_capacity(lines.len());
+fn rejoin(lines: &[LogLine]) -> Vec<StackLine> {
+    let mut out: Vec<(String, bool)> = Vec::with_capacity(lines.len());
     for line in lines {
-        let broken = out.last().is_some_and(|last| {
+        let text = line.text.trim_start();
+        let broken = out.last().is_some_and(|(last, _)| {
             let last = last.trim_end();
-            let address =
-                line.text.len() >= 8 && line.text.bytes().take(8).all(|b| b.is_ascii_hexdigit());
-            address && (last.ends_with("[<") || last.ends_with('<') || last.ends_with(':'))
+            let address = text.len() >= 8 && text.bytes().take(8).all(|b| b.is_ascii_hexdigit());
+            let broken_before = line.text.len() == text.len()
+                && (last.ends_with("[<") || last.ends_with('<') || last.ends_with(':'));
+            // x86-64 before 2.6.24: `… at ADDRESS RIP:`, then its address.
+            (address && broken_before) || (last.ends_with("RIP:") && text.starts_with(['[', '<']))
         });
         match out.last_mut() {
-            Some(last) if broken => last.push_str(&line.text),
-            _ => out.push(line.text.clone()),
+            Some((last, _)) if broken => last.push_str(&line.text),
+            _ => out.push((line.text.clone(), line.foreign)),
         }
     }
-    out
+    out.into_iter()
+        .map(|(text, foreign)| StackLine {
+            foreign,
+            ..StackLine::new(&text)
+        })
+        .collect()
 }
 
 /// Reads a report that is complete or was cut.
-pub(super) fn read(gathered: &Gathered, log_ended: bool) -> Crash {
-    let row = gathered.found.row;
-    let signature = row.signature;
-    let used = &gathered.lines[..gathered.used];
-    let first = &used[0];
+pub(super) fn read(builder: &ReportBuilder, log_ended: bool) -> Crash {
+    let signature = builder.found.row.signature;
+    let first = builder.first();
     let mut crash = Crash {
         signature: signature.name.to_owned(),
         kind: signature.kind,
@@ -43,39 +51,56 @@ pub(super) fn read(gathered: &Gathered, log_ended: bool) -> Crash {
         log_time_s: first.time_s,
         line: first.number,
         offset: first.offset,
-        follow_ons: gathered.follow_ons.clone(),
+        follow_ons: builder.follow_ons.clone(),
         ..Crash::default()
     };
-    place(gathered, &mut crash);
-    let texts = rejoin(used);
-    let entries: Vec<Entry> = texts.iter().map(|text| Entry::new(text)).collect();
-    for entry in &entries {
-        facts::read(&entry.text, &mut crash);
-    }
-    let ip = entries
+    place(builder, &mut crash);
+    let lines = rejoin(&builder.lines[..builder.used]);
+    // Where CPUs are stuck, the state that counts is theirs.
+    let shown = guilty::section(&lines, &builder.cpus).unwrap_or(&lines);
+    let own = || shown.iter().filter(|line| !line.foreign);
+    let head = lines
         .iter()
-        .find_map(|entry| entry.ip.as_ref()?.frame.clone());
-    let in_module = ip.as_ref().is_some_and(|frame| frame.module.is_some());
-    crash.faulting_function = ip.as_ref().map(|frame| plain(&frame.function).to_owned());
-    crash.faulting_offset = ip.and_then(|frame| frame.offset);
-    crash.call_trace = call_trace(&entries);
-    let header = &first.text[gathered.found.at.min(first.text.len())..];
-    name(gathered, header, &texts, &entries, &mut crash);
-    excerpt(gathered, &mut crash);
-    crash.class = class::class(&crash, in_module);
-    if !crash.corrupted {
-        crash.corrupted_reason = corruption(gathered, &entries, signature.look, log_ended);
+        .take_while(|line| guilty::section_cpu(&line.text).is_none());
+    for line in head.chain(own()).filter(|line| !line.foreign) {
+        metadata::read(&line.text, &mut crash);
+    }
+    if let Some(tag) = &first.tag {
+        metadata::from_tag(tag, &mut crash);
+    }
+    let pc = own()
+        .find_map(|line| line.pc.as_ref()?.frame.clone())
+        .filter(|_| !builder.mixed);
+    let in_module = pc.as_ref().is_some_and(|frame| frame.module.is_some());
+    crash.faulting_function = pc.as_ref().map(|frame| plain(&frame.function).to_owned());
+    crash.faulting_offset = pc.as_ref().and_then(|frame| frame.offset);
+    if !builder.mixed {
+        crash.call_trace = call_trace(shown);
+    }
+    let header = &first.text[builder.found.at.min(first.text.len())..];
+    // What another report printed counts only where this one says nothing.
+    let all = if builder.used < builder.lines.len() && !builder.has_frames() {
+        rejoin(&builder.lines)
+    } else {
+        lines.clone()
+    };
+    name(builder, header, &all, &mut crash);
+    excerpt(builder, &mut crash);
+    let size = pc.and_then(|frame| frame.size);
+    crash.class = class::class(&crash, header, in_module, size);
+    if !crash.corrupted || builder.mixed {
+        crash.corrupted_reason = corruption(builder, &lines, log_ended);
         crash.corrupted = crash.corrupted_reason.is_some();
     }
     crash
 }
 
 /// Where the match stands, for a caret below it.
-fn place(gathered: &Gathered, crash: &mut Crash) {
-    let first = gathered.first();
-    let at = first.text_at + gathered.found.at;
+fn place(builder: &ReportBuilder, crash: &mut Crash) {
+    let first = builder.first();
+    let at = first.text_at + builder.found.at;
     let before = first.whole.get(..at).map_or(0, |text| text.chars().count());
-    let matched = gathered
+    let matched = builder
         .found
         .groups
         .first()
@@ -84,36 +109,57 @@ fn place(gathered: &Gathered, crash: &mut Crash) {
     crash.width = u32::try_from(matched).unwrap_or(0);
 }
 
-/// The first call trace: of a report with several it is the crash's own.
-fn call_trace(entries: &[Entry]) -> Vec<Frame> {
-    let Some(begins) = entries.iter().position(|entry| !entry.frames.is_empty()) else {
+/// The first call trace: of a report with several it is the crash's own. The
+/// caller that stands in the link register alone is put where it belongs.
+fn call_trace(lines: &[StackLine]) -> Vec<Frame> {
+    let Some(begins) = lines
+        .iter()
+        .position(|line| !line.frames.is_empty() && !line.foreign)
+    else {
         return Vec::new();
     };
-    let mut frames = Vec::new();
-    for entry in &entries[begins..] {
-        if entry.heading {
+    let mut frames: Vec<Frame> = Vec::new();
+    for (at, line) in lines[begins..].iter().enumerate() {
+        if (line.heading && at > 0) || line.foreign {
             break;
         }
-        frames.extend(entry.frames.iter().cloned());
+        // 32-bit arm names each function twice: as caller and as callee.
+        let named = line.frames.len() > 1
+            && frames.last().map(|frame| &frame.function) == Some(&line.frames[0].function);
+        frames.extend(line.frames.iter().skip(usize::from(named)).cloned());
+    }
+    if let Some((place, caller)) = guilty::leaf_caller(lines) {
+        frames.insert(place.min(frames.len()), caller.clone());
     }
     frames
 }
 
 /// Title and function.
-fn name(gathered: &Gathered, header: &str, texts: &[String], entries: &[Entry], crash: &mut Crash) {
-    let row = gathered.found.row;
+fn name(builder: &ReportBuilder, header: &str, lines: &[StackLine], crash: &mut Crash) {
+    let row = builder.found.row;
     let signature = row.signature;
-    let blamed = blame::blame(signature.look, signature.over, header, entries);
+    let guilty = guilty::function(&Evidence {
+        kind: signature.kind,
+        selector: signature.selector,
+        skip: signature.skip,
+        header,
+        lines,
+        cpus: &builder.cpus,
+        mixed: builder.mixed,
+        nested: builder.nested,
+    });
     let rest = header.strip_prefix(signature.marker).unwrap_or(header);
     let mut title = signature
         .title
         .replace("{line}", header)
         .replace("{rest}", rest);
-    for (number, group) in gathered.found.groups.iter().enumerate().skip(1) {
+    for (number, group) in builder.found.groups.iter().enumerate().skip(1) {
         title = title.replace(&format!("{{{number}}}"), group);
     }
     if let Some(within) = &row.within {
-        let found = texts[1..].iter().find_map(|text| within.captures(text));
+        let found = lines[1..]
+            .iter()
+            .find_map(|line| within.captures(&line.text));
         title = if let Some(found) = found {
             title.replace("{w1}", &found[1])
         } else {
@@ -122,17 +168,17 @@ fn name(gathered: &Gathered, header: &str, texts: &[String], entries: &[Entry], 
         };
     }
     if title.contains("{function}") {
-        if blamed.is_none() && signature.function_optional {
+        if guilty.is_none() && signature.function_optional {
             title = title.replace(" in {function}", "");
-        } else if blamed.is_none() {
-            lost(crash, "no frame that could be to blame");
+        } else if guilty.is_none() {
+            lost(crash, "no frame that could be guilty");
         }
-        title = title.replace("{function}", blamed.as_deref().unwrap_or("corrupted"));
+        title = title.replace("{function}", guilty.as_deref().unwrap_or("corrupted"));
     }
     if signature.cut {
         lost(crash, "the beginning of the report is missing");
     }
-    crash.function = blamed.or_else(|| named_by_group(&gathered.found));
+    crash.function = guilty.or_else(|| named_by_group(&builder.found));
     crash.title = normalise(&title);
 }
 
@@ -158,41 +204,48 @@ fn named_by_group(found: &Match) -> Option<String> {
     named.then(|| found.groups.get(1).cloned()).flatten()
 }
 
-fn excerpt(gathered: &Gathered, crash: &mut Crash) {
-    crash.excerpt_line = crash.line - gathered.before.len() as u64;
-    crash.excerpt.clone_from(&gathered.before);
+fn excerpt(builder: &ReportBuilder, crash: &mut Crash) {
+    crash.excerpt_line = crash.line - builder.before.len() as u64;
+    crash.excerpt.clone_from(&builder.before);
     crash.excerpt.extend(
-        gathered.lines[..gathered.used]
+        builder.lines[..builder.used]
             .iter()
             .map(|line| line.whole.clone()),
     );
 }
 
 /// What makes a report one that should not be trusted.
-fn corruption(
-    gathered: &Gathered,
-    entries: &[Entry],
-    look: Look,
-    log_ended: bool,
-) -> Option<String> {
-    let used = &gathered.lines[..gathered.used];
+fn corruption(builder: &ReportBuilder, lines: &[StackLine], log_ended: bool) -> Option<String> {
+    let signature = builder.found.row.signature;
+    let used = &builder.lines[..builder.used];
     if used.iter().skip(1).any(|line| line.dropped_before) {
         return Some("the kernel dropped lines inside it".to_owned());
     }
-    if gathered.interrupted {
+    if builder.mixed {
+        return Some("another CPU's report is mixed into it".to_owned());
+    }
+    if builder.interrupted {
         return Some("another report begins inside it".to_owned());
     }
-    let injected = entries.iter().any(|entry| {
-        entry
-            .frames
+    if builder.nested {
+        return Some("a fault came while it was printed".to_owned());
+    }
+    let injected = lines.iter().any(|line| {
+        line.frames
             .iter()
             .any(|frame| matches!(plain(&frame.function), "should_fail" | "should_failslab"))
     });
     if injected {
         return Some("a fault injection's trace stands inside it".to_owned());
     }
-    let traced = entries.iter().any(|entry| !entry.frames.is_empty());
-    if !matches!(look, Look::Nowhere | Look::Ip | Look::Workers) && !traced {
+    let traced = lines
+        .iter()
+        .any(|line| !line.frames.is_empty() && !line.foreign);
+    let needs_none = matches!(
+        signature.selector,
+        FrameSelector::Nowhere | FrameSelector::Named | FrameSelector::Pc | FrameSelector::Workers
+    ) || signature.function_optional;
+    if !needs_none && !traced {
         let cut = if log_ended {
             "the log ends before its call trace"
         } else {

@@ -4,20 +4,24 @@
 
 use std::collections::VecDeque;
 
-use super::gathered::{Gathered, Kept};
+use super::guilty::section_cpu;
+use super::log_line::LogLine;
+use super::prefilter;
+use super::recognise::{self, Match};
+use super::repeats::Repeats;
 use super::report;
-use super::signature::{self, Match, Surroundings};
-use super::{ignore, prefilter};
-use crate::console::{self, Origin};
+use super::report_builder::ReportBuilder;
+use super::surroundings::Log;
+use crate::console;
 use crate::model::{Crash, CrashKind, Severity};
 
 /// A line longer than this is cut into lines of this length.
 const LONGEST_LINE: usize = 64 << 10;
 /// How far back the lines before a crash are looked at.
 const HISTORY: usize = 16 << 10;
-/// How many of them tell whether the kernel stamps its lines.
-const LINES_BACK: usize = 64;
-/// Reports gathered at a time: one for each CPU that talks at once.
+/// Lines between a ruler and the first line of its report, the ruler included.
+const MOST_BEFORE: usize = 5;
+/// Reports builder at a time: one for each CPU that talks at once.
 const MOST_OPEN: usize = 8;
 
 /// What the scanner has to say.
@@ -66,9 +70,14 @@ pub struct Scanner {
     lines: u64,
     /// Up to where in `bytes` lines were counted; a line's beginning.
     counted: usize,
-    open: VecDeque<Gathered>,
-    /// Whether a crash that ends a kernel's life was seen since it booted.
-    died: bool,
+    /// Up to where in `bytes` the log was learned from; a line's beginning.
+    learned: usize,
+    log: Log,
+    repeats: Repeats,
+    open: VecDeque<ReportBuilder>,
+    /// The CPU whose state the lines show.
+    section: Option<u32>,
+    parsed: u64,
 }
 
 impl Scanner {
@@ -94,8 +103,8 @@ impl Scanner {
     pub fn finish(&mut self) -> Vec<ScanEvent> {
         let mut events = Vec::new();
         self.work(true, &mut events);
-        while let Some(gathered) = self.open.pop_front() {
-            events.push(close(&gathered, true));
+        while let Some(builder) = self.open.pop_front() {
+            close(&builder, true, &mut events);
         }
         events
     }
@@ -103,6 +112,12 @@ impl Scanner {
     /// Bytes of the log that are held at the moment, reports aside.
     pub fn retained_bytes(&self) -> usize {
         self.bytes.capacity()
+    }
+
+    /// Bytes of lines that were parsed so far, each time counted: the work done,
+    /// for tests that hold it to the length of the log.
+    pub fn parsed_bytes(&self) -> u64 {
+        self.parsed
     }
 
     /// Looks at every line that is complete.
@@ -159,53 +174,122 @@ impl Scanner {
     /// Looks at one line.
     fn line(&mut self, start: usize, stop: usize, events: &mut Vec<ScanEvent>) {
         let number = self.number(start);
+        let hit = prefilter::hits(&self.bytes[start..stop]);
+        if hit {
+            self.learn(start);
+        }
+        self.parsed += (stop - start) as u64;
         let raw = &self.bytes[start..stop];
         let parsed = console::parse_line(raw);
-        let found = (prefilter::hits(raw) && !ignore::harmless(&parsed.text))
-            .then(|| signature::recognise(&parsed, self.surroundings(start)))
+        let found = hit
+            .then(|| recognise::recognise(&parsed, self.log.surroundings()))
             .flatten();
         if found.is_none() && self.open.is_empty() {
             return;
         }
+        let boots_unasked = found
+            .as_ref()
+            .filter(|found| found.row.signature.kind == CrashKind::Reboot)
+            .map(|_| self.log.boots_unasked(&parsed));
         let whole = console::clean(raw).into_owned();
-        let line = Kept::new(number, self.base + start as u64, parsed, whole);
-        match found {
-            Some(found) => self.found(found, line, start, events),
-            None => self.gather(&line, events),
+        let line = LogLine::new(number, self.base + start as u64, parsed, whole);
+        if let Some(cpu) = section_cpu(&line.text) {
+            self.section = Some(cpu);
+        }
+        match (found, boots_unasked) {
+            (Some(found), None) => self.found(found, line, start, events),
+            (Some(found), Some(unasked)) => {
+                // Whatever was under way, its kernel is gone.
+                while let Some(builder) = self.open.pop_front() {
+                    close(&builder, true, events);
+                }
+                if unasked {
+                    self.begin(found, line, start, events);
+                }
+            }
+            (None, _) => self.gather(&line, events),
         }
     }
 
+    /// Learns from the lines before `start` that were not learned from yet.
+    fn learn(&mut self, start: usize) {
+        let from = self.learned.max(start.saturating_sub(HISTORY)).min(start);
+        let mut at = from;
+        // The first of them may be cut.
+        if at > self.learned {
+            at = memchr::memchr(b'\n', &self.bytes[at..start]).map_or(start, |end| at + end + 1);
+        }
+        while at < start {
+            let end =
+                memchr::memchr(b'\n', &self.bytes[at..start]).map_or(start, |end| at + end + 1);
+            self.log.learn(&self.bytes[at..end]);
+            self.parsed += (end - at) as u64;
+            at = end;
+        }
+        self.learned = start;
+    }
+
     /// A line that a signature matches.
-    fn found(&mut self, found: Match, line: Kept, start: usize, events: &mut Vec<ScanEvent>) {
-        let row = found.row.signature;
-        if row.kind == CrashKind::Reboot && (self.died || !self.was_up(start)) {
-            // A machine that boots, or boots because it crashed.
-            self.died = false;
-            self.gather(&line, events);
+    fn found(&mut self, found: Match, line: LogLine, start: usize, events: &mut Vec<ScanEvent>) {
+        let owner = self.owner(&line);
+        if line.text[..found.at].contains("---[ end ") {
+            // The end of a panic, not one more; alone, all that is left of it.
+            if owner.is_some() || self.log.died {
+                self.gather(&line, events);
+                return;
+            }
+        }
+        if self.repeats.again(&line) {
+            if let Some(owner) = owner
+                && !self.open[owner].is_doubled_by(&line)
+                && self.open[owner].has_frames()
+                && let Some(builder) = self.open.remove(owner)
+            {
+                close(&builder, false, events);
+            }
             return;
         }
-        let newest = self.open.iter_mut().rev().find(|open| open.takes(&line));
-        if let Some(open) = newest
-            && open.absorbs(&found, &line)
-        {
-            open.push(line);
-            return;
+        // A panic follows from the newest report, even one that has ended.
+        let newest = (0..self.open.len())
+            .rev()
+            .find(|&at| self.open[at].takes(&line))
+            .filter(|_| found.row.signature.severity == Severity::Fatal);
+        for open in [newest, owner].into_iter().flatten() {
+            if self.open[open].absorbs(&found, &line) {
+                self.log.died |= found.row.signature.severity == Severity::Fatal;
+                self.take(open, &line, true, events);
+                return;
+            }
         }
-        // Without callers nobody can tell whose the lines are: they are the
-        // newest report's.
+        self.set_aside(&found, &line, events);
+        self.begin(found, line, start, events);
+    }
+
+    /// Makes room for a report that begins: those whose lines it could take are
+    /// complete, or go on when it has ended.
+    fn set_aside(&mut self, found: &Match, line: &LogLine, events: &mut Vec<ScanEvent>) {
         let mut index = 0;
         while index < self.open.len() {
-            if self.open[index].takes(&line) || self.open.len() >= MOST_OPEN {
-                if let Some(mut gathered) = self.open.remove(index) {
-                    gathered.interrupted();
-                    events.push(close(&gathered, false));
+            let builder = &mut self.open[index];
+            let takes = builder.takes(line);
+            if takes && self.open.len() < MOST_OPEN && self.open[index].suspend(found, line) {
+                self.open[index].push_foreign(line.clone());
+                index += 1;
+            } else if takes || self.open.len() >= MOST_OPEN {
+                if let Some(mut builder) = self.open.remove(index) {
+                    builder.interrupted();
+                    close(&builder, false, events);
                 }
             } else {
                 index += 1;
             }
         }
-        self.died |= row.severity == Severity::Fatal;
-        events.push(ScanEvent::Sign(Sign {
+    }
+
+    /// A report begins.
+    fn begin(&mut self, found: Match, line: LogLine, start: usize, events: &mut Vec<ScanEvent>) {
+        let row = found.row.signature;
+        let sign = Sign {
             offset: line.offset,
             line: line.number,
             log_time_s: line.time_s,
@@ -214,23 +298,105 @@ impl Scanner {
             severity: row.severity,
             ends_trial: row.ends_trial,
             text: line.whole.clone(),
-        }));
+        };
         let before = self.before(start);
-        self.open.push_back(Gathered::new(found, line, before));
+        let unconfirmed = if row.confirm.0.is_empty() {
+            self.log.died |= row.severity == Severity::Fatal;
+            events.push(ScanEvent::Sign(sign));
+            None
+        } else {
+            Some(sign)
+        };
+        self.open
+            .push_back(ReportBuilder::new(found, line, before, unconfirmed));
     }
 
-    /// A line that none matches: it may belong to a report.
-    fn gather(&mut self, line: &Kept, events: &mut Vec<ScanEvent>) {
+    /// The report that a line belongs to.
+    fn owner(&self, line: &LogLine) -> Option<usize> {
+        let taking = || {
+            (0..self.open.len())
+                .rev()
+                .filter(|&at| self.open[at].takes(line))
+        };
+        let newest = taking().next()?;
+        // Several stuck CPUs: whose state is shown is said.
+        if self.open[newest].cpus.len() == 1
+            && let Some(cpu) = self.section
+            && let Some(its) = taking().find(|&at| self.open[at].cpus == [cpu])
+        {
+            return Some(its);
+        }
+        if self.open[newest].has_ended()
+            && let Some(older) = taking().find(|&at| self.open[at].goes_on())
+        {
+            return Some(older);
+        }
+        Some(newest)
+    }
+
+    /// A line that begins no report: it may belong to one.
+    fn gather(&mut self, line: &LogLine, events: &mut Vec<ScanEvent>) {
+        if let Some(owner) = self.owner(line) {
+            self.take(owner, line, false, events);
+        } else {
+            for builder in &mut self.open {
+                builder.passed_by();
+            }
+            self.close_complete(events);
+        }
+    }
+
+    /// The report at `owner` takes a line; `absorbed` where a signature matched
+    /// it.
+    fn take(&mut self, owner: usize, line: &LogLine, absorbed: bool, events: &mut Vec<ScanEvent>) {
+        if self.open[owner].is_suspended() && self.open[owner].cpus.is_empty() {
+            self.open[owner].resume();
+            // Those that began inside it have ended.
+            while self.open.len() > owner + 1 {
+                match self.open.pop_back() {
+                    Some(inner) if inner.takes(line) => close(&inner, false, events),
+                    Some(inner) => {
+                        self.open.push_back(inner);
+                        break;
+                    }
+                    None => break,
+                }
+            }
+        }
+        for at in 0..self.open.len() {
+            let builder = &mut self.open[at];
+            if at == owner {
+                if !builder.repeats(line)
+                    && let Some(sign) = builder.push(line.clone(), absorbed)
+                {
+                    self.log.died |= sign.severity == Severity::Fatal;
+                    events.push(ScanEvent::Sign(sign));
+                }
+            } else if !builder.takes(line) {
+                builder.passed_by();
+            } else if builder.is_suspended() {
+                builder.push_foreign(line.clone());
+            }
+        }
+        // Reports without callers that are mixed are mixed into each other.
+        if self.open[owner].mixed {
+            for builder in self.open.iter_mut().filter(|open| open.is_suspended()) {
+                builder.mixed = true;
+            }
+        }
+        self.close_complete(events);
+    }
+
+    /// Closes the reports that have ended.
+    fn close_complete(&mut self, events: &mut Vec<ScanEvent>) {
         let mut index = 0;
         while index < self.open.len() {
-            if self.open[index].takes(line) {
-                self.open[index].push(line.clone());
-            } else {
-                self.open[index].passed_by();
-            }
             if self.open[index].complete() {
-                if let Some(gathered) = self.open.remove(index) {
-                    events.push(close(&gathered, false));
+                if let Some(builder) = self.open.remove(index) {
+                    close(&builder, false, events);
+                    if self.open.len() == 1 && self.open[0].is_suspended() {
+                        self.open[0].resume();
+                    }
                 }
             } else {
                 index += 1;
@@ -246,67 +412,33 @@ impl Scanner {
         self.lines + 1
     }
 
-    /// The complete lines just before `start`, oldest first.
-    fn history(&self, start: usize) -> impl Iterator<Item = &[u8]> {
-        let from = start.saturating_sub(HISTORY);
-        let kept = &self.bytes[from..start];
-        // The first of them may be cut.
-        let cut = if from == 0 && self.base == 0 {
-            0
-        } else {
-            memchr::memchr(b'\n', kept).map_or(kept.len(), |at| at + 1)
-        };
-        kept[cut..].split_inclusive(|&b| b == b'\n')
-    }
-
-    /// Whether the kernel's lines have printk's times here. One such line is
-    /// enough: a kernel that stamps its lines stamps them all.
-    fn surroundings(&self, start: usize) -> Surroundings {
-        let lines: Vec<&[u8]> = self.history(start).collect();
-        let stamped = lines
-            .iter()
-            .rev()
-            .take(LINES_BACK)
-            .any(|line| console::parse_line(line).origin == Origin::Kernel);
-        if stamped {
-            Surroundings::Stamped
-        } else {
-            Surroundings::Bare
-        }
-    }
-
-    /// Whether the log shows a kernel that had booted, and was not told to
-    /// reboot.
-    fn was_up(&self, start: usize) -> bool {
-        let mut up = false;
-        for raw in self.history(start) {
-            let line = console::parse_line(raw);
-            // Once a kernel runs for this long, its boot loader is long gone.
-            up |= line.time_s.is_some_and(|time| time >= 5.0);
-            if line.text.starts_with("reboot: ") || line.text.contains("Restarting system") {
-                return false;
-            }
-        }
-        up
-    }
-
     /// The lines before a report that belong to it: rulers and what was said
     /// just before the alarm.
-    fn before(&self, start: usize) -> Vec<String> {
-        let mut lines: Vec<String> = Vec::new();
-        for raw in self.history(start) {
-            let text = console::parse_line(raw).text.into_owned();
-            if text.contains("[ cut here ]") || text.starts_with("=====") {
-                lines.clear();
-            } else if lines.is_empty() {
-                continue;
+    fn before(&mut self, start: usize) -> Vec<String> {
+        let oldest = start.saturating_sub(HISTORY);
+        let mut lines: Vec<&[u8]> = Vec::new();
+        let mut end = start;
+        while lines.len() < MOST_BEFORE && end > oldest {
+            let from = memchr::memrchr(b'\n', &self.bytes[oldest..end - 1])
+                .map_or(oldest, |newline| oldest + newline + 1);
+            // The first line of what is kept may be cut.
+            if from == oldest && (oldest > 0 || self.base > 0) {
+                break;
             }
-            lines.push(console::clean(raw).into_owned());
-            if lines.len() > 5 {
-                lines.clear();
+            let line = &self.bytes[from..end];
+            self.parsed += line.len() as u64;
+            lines.push(line);
+            end = from;
+            let text = console::parse_line(line).text;
+            if text.contains("[ cut here ]") || text.starts_with("=====") {
+                lines.reverse();
+                return lines
+                    .into_iter()
+                    .map(|line| console::clean(line).into_owned())
+                    .collect();
             }
         }
-        lines
+        Vec::new()
     }
 
     /// Drops what nobody needs any more.
@@ -325,10 +457,16 @@ impl Scanner {
         self.base += keep as u64;
         self.next -= keep;
         self.searched = self.searched.saturating_sub(keep);
+        self.learned = self.learned.saturating_sub(keep);
         self.counted -= keep;
     }
 }
 
-fn close(gathered: &Gathered, log_ended: bool) -> ScanEvent {
-    ScanEvent::Crash(Box::new(report::read(gathered, log_ended)))
+/// The crash of a report that is complete; none where its first line was not
+/// confirmed.
+fn close(builder: &ReportBuilder, log_ended: bool, events: &mut Vec<ScanEvent>) {
+    if !builder.is_unconfirmed() {
+        let crash = report::read(builder, log_ended);
+        events.push(ScanEvent::Crash(Box::new(crash)));
+    }
 }

@@ -1,12 +1,6 @@
-//! What a signature is, and how one is matched against a line. The rows
-//! themselves stand in `signatures`.
+//! What a signature is. The rows stand in `signatures`; how one is matched
+//! against a line is decided in `recognise`.
 
-use std::sync::LazyLock;
-
-use regex::Regex;
-
-use super::signatures::SIGNATURES;
-use crate::console::{Line, Origin};
 use crate::model::{CrashKind, Severity};
 
 /// One kind of report: how its first line looks, and what to make of it.
@@ -21,7 +15,7 @@ pub struct Signature {
     /// The text that its first line has.
     pub marker: &'static str,
     /// Where the marker must stand.
-    pub stands: Stands,
+    pub anchor: Anchor,
     /// What must follow the marker; its groups are `{1}`, `{2}` of the title.
     pub pattern: &'static str,
     /// A line further down; its groups are `{w1}`, `{w2}` of the title.
@@ -29,9 +23,9 @@ pub struct Signature {
     /// How the title is made.
     pub title: &'static str,
     /// Where the function that the title names is looked for.
-    pub look: Look,
-    /// Functions passed over besides those that always are.
-    pub over: &'static [&'static str],
+    pub selector: FrameSelector,
+    /// Functions skipped besides those that always are.
+    pub skip: &'static [&'static str],
     /// What sort of report it is.
     pub kind: CrashKind,
     /// How bad it is.
@@ -47,56 +41,67 @@ pub struct Signature {
     pub unstamped: bool,
     /// Whether its being the first line means that the real one was lost.
     pub cut: bool,
+    /// What one of the next lines must be for the line to begin a report, and
+    /// within how many lines; empty where the line alone is enough.
+    pub confirm: (&'static str, usize),
+    /// A first line that right behind this one is the same event: the kernel
+    /// prints what a `WARN()` says before the `WARNING:`.
+    pub absorbs: &'static str,
 }
 
 /// Where a marker must stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stands {
+pub enum Anchor {
     /// First in the kernel's text, or behind a subsystem's tag. The words are
     /// the kernel's alone, so a log without printk's times will do.
     Start,
     /// The same, in a line that is certainly the kernel's.
-    StartOfKernelLine,
+    KernelLineStart,
     /// Anywhere in the line if that is certainly the kernel's, else first:
     /// two CPUs may have written into one line.
     Anywhere,
+    /// Anywhere in the line; the pattern is matched from the beginning of the
+    /// kernel's text.
+    Within,
 }
 
 /// Where the function that a title names is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
+pub enum FrameSelector {
     /// The title names none.
     Nowhere,
-    /// The instruction pointer.
-    Ip,
-    /// The instruction pointer, then the call trace.
-    IpThenTrace,
+    /// The program counter.
+    Pc,
+    /// The program counter, then the call trace.
+    PcThenTrace,
     /// The call trace.
     Trace,
     /// `in FUNCTION` of the first line, then the call trace.
     HeaderThenTrace,
-    /// A warning: the instruction pointer and what is printed right behind
-    /// it, else the call trace.
+    /// The first line alone.
+    Named,
+    /// A warning: the program counter and what is printed right behind it,
+    /// else the call trace.
     Warn,
     /// The first `at: FUNCTION` behind a line with these words.
-    At(&'static str),
+    LockSite(&'static str),
     /// The first two `at: FUNCTION`, then the frames behind them.
-    AtThenTrace,
+    TwoLockSites,
     /// The frames behind the first line with these words.
     TraceAfter(&'static str),
     /// The frames right behind the first line, no heading between.
-    Frames,
+    Following,
     /// The address that a lock was released at, then the call trace.
-    Unlock,
+    ReleaseSite,
     /// A CPU that is stuck: what it was called to do, not where it happened
     /// to be.
-    Stall,
-    /// The same, behind the timer interrupt that found it.
+    Stuck,
+    /// Like `Stuck`, from the call trace alone.
+    StuckTrace,
+    /// Like `Stuck`, behind the timer interrupt that found it.
     RcuStall,
-    /// The same for the workers of a stuck pool.
+    /// Like `Stuck` for the workers of a stuck pool.
     Workers,
-    /// Like `Stall`, from the call trace alone.
-    StallTrace,
     /// A blocked task: who waits, not what it waits with.
     Hung,
 }
@@ -112,12 +117,12 @@ impl Signature {
         Self {
             name,
             marker,
-            stands: Stands::Start,
+            anchor: Anchor::Start,
             pattern: "",
             within: "",
             title,
-            look: Look::Nowhere,
-            over: &[],
+            selector: FrameSelector::Nowhere,
+            skip: &[],
             kind,
             severity: Severity::Error,
             ends_trial: true,
@@ -125,16 +130,18 @@ impl Signature {
             function_optional: false,
             unstamped: false,
             cut: false,
+            confirm: ("", 0),
+            absorbs: "",
         }
     }
 
     pub(super) const fn anywhere(mut self) -> Self {
-        self.stands = Stands::Anywhere;
+        self.anchor = Anchor::Anywhere;
         self
     }
 
     pub(super) const fn kernel_line(mut self) -> Self {
-        self.stands = Stands::StartOfKernelLine;
+        self.anchor = Anchor::KernelLineStart;
         self
     }
 
@@ -148,13 +155,13 @@ impl Signature {
         self
     }
 
-    pub(super) const fn look(mut self, look: Look) -> Self {
-        self.look = look;
+    pub(super) const fn select(mut self, selector: FrameSelector) -> Self {
+        self.selector = selector;
         self
     }
 
-    pub(super) const fn over(mut self, over: &'static [&'static str]) -> Self {
-        self.over = over;
+    pub(super) const fn skip(mut self, names: &'static [&'static str]) -> Self {
+        self.skip = names;
         self
     }
 
@@ -188,150 +195,19 @@ impl Signature {
         self.cut = true;
         self
     }
-}
 
-/// A row with its patterns compiled.
-pub(super) struct Compiled {
-    pub(super) signature: &'static Signature,
-    pub(super) pattern: Option<Regex>,
-    pub(super) within: Option<Regex>,
-}
-
-/// A pattern of the table.
-fn pattern(text: &str) -> Option<Regex> {
-    #[expect(clippy::expect_used, reason = "constants; a test compiles every row")]
-    (!text.is_empty()).then(|| Regex::new(text).expect("a row's pattern compiles"))
-}
-
-static COMPILED: LazyLock<Vec<Compiled>> = LazyLock::new(|| {
-    SIGNATURES
-        .iter()
-        .map(|signature| Compiled {
-            signature,
-            pattern: pattern(signature.pattern),
-            within: pattern(signature.within),
-        })
-        .collect()
-});
-
-/// Tags of subsystems that a marker may stand behind.
-const TAGS: &[&str] = &[
-    "watchdog: ",
-    "NMI watchdog: ",
-    "rcu: ",
-    "IPv6: ",
-    "page_alloc: ",
-    "slub: ",
-    "kernel: ",
-    "[ ",
-    "Oops: ",
-    "TASK stack guard page: ",
-    "rust_kernel: ",
-];
-
-/// A signature found in a line.
-pub(super) struct Match {
-    pub(super) row: &'static Compiled,
-    /// Where the marker stands in the line's text, in bytes.
-    pub(super) at: usize,
-    /// Groups of the row's pattern, the first being the whole.
-    pub(super) groups: Vec<String>,
-}
-
-/// What the log around a line is like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Surroundings {
-    /// The kernel's lines are stamped here, so a bare line is a program's.
-    Stamped,
-    /// They are not, or there are too few to tell.
-    Bare,
-}
-
-/// The first row that matches the line.
-pub(super) fn recognise(line: &Line<'_>, around: Surroundings) -> Option<Match> {
-    if line.origin == Origin::UserSpace {
-        return None;
-    }
-    let surely_kernel = line.origin == Origin::Kernel;
-    let misplaced = !surely_kernel && around == Surroundings::Stamped;
-    COMPILED.iter().find_map(|row| {
-        if misplaced && !row.signature.unstamped {
-            return None;
-        }
-        let at = stands_at(row.signature, &line.text, surely_kernel)?;
-        let rest = &line.text[at..];
-        let groups = match &row.pattern {
-            None => vec![row.signature.marker.to_owned()],
-            Some(pattern) => pattern
-                .captures(rest)?
-                .iter()
-                .map(|group| group.map_or_else(String::new, |g| g.as_str().to_owned()))
-                .collect(),
-        };
-        Some(Match { row, at, groups })
-    })
-}
-
-/// Where the marker stands, if it stands where it must.
-fn stands_at(signature: &Signature, text: &str, surely_kernel: bool) -> Option<usize> {
-    if signature.stands == Stands::StartOfKernelLine && !surely_kernel {
-        return None;
-    }
-    let mut at = text.len() - text.trim_start().len();
-    loop {
-        let rest = &text[at..];
-        if rest.starts_with(signature.marker) {
-            return Some(at);
-        }
-        let Some(tag) = TAGS.iter().find(|tag| rest.starts_with(**tag)) else {
-            break;
-        };
-        at += tag.len();
-    }
-    if signature.stands != Stands::Anywhere || !surely_kernel {
-        return None;
-    }
-    let found = text.find(signature.marker)?;
-    let before = &text[..found];
-    // Part of another word, or what the kernel quotes of somebody's.
-    let joined = before.ends_with(|c: char| c.is_alphanumeric() || "_'\"`=".contains(c));
-    let quoted = before.matches('"').count() % 2 == 1 || before.matches('\'').count() % 2 == 1;
-    (!joined && !quoted).then_some(found)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::console::parse_line;
-
-    fn name(line: &str) -> Option<&'static str> {
-        recognise(&parse_line(line.as_bytes()), Surroundings::Bare)
-            .map(|found| found.row.signature.name)
+    pub(super) const fn within_line(mut self) -> Self {
+        self.anchor = Anchor::Within;
+        self
     }
 
-    #[test]
-    fn every_row_compiles_and_has_a_name_of_its_own() {
-        let mut names: Vec<_> = COMPILED.iter().map(|row| row.signature.name).collect();
-        names.sort_unstable();
-        let all = names.len();
-        names.dedup();
-        assert_eq!(names.len(), all);
+    pub(super) const fn confirm(mut self, pattern: &'static str, lines: usize) -> Self {
+        self.confirm = (pattern, lines);
+        self
     }
 
-    #[test]
-    fn a_marker_stands_first_or_behind_a_tag() {
-        assert!(
-            name("[    1.000000] watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [a:1]")
-                .is_some()
-        );
-        assert!(name("[    1.000000] my note on BUG: something").is_none());
-        assert!(name("BUG: mine").is_none());
-    }
-
-    #[test]
-    fn a_quoted_marker_is_no_crash() {
-        let quoted =
-            "[    1.000000] FAT-fs: unrecognized mount option \"a BUG: KASAN: b in c+0x1/0x2\"";
-        assert!(name(quoted).is_none());
+    pub(super) const fn absorbs(mut self, pattern: &'static str) -> Self {
+        self.absorbs = pattern;
+        self
     }
 }

@@ -46,7 +46,9 @@ static LONG_NUMBER: LazyLock<Regex> = LazyLock::new(|| pattern(r"\d{7,}"));
 pub(super) fn normalise(title: &str) -> String {
     let mut text = title.to_owned();
     for (from, to) in CHANGES.iter() {
-        text = from.replace_all(&text, *to).into_owned();
+        if from.is_match(&text) {
+            text = from.replace_all(&text, *to).into_owned();
+        }
     }
     // Twice: in `1,2` the comma ends one match and would begin the next.
     for _ in 0..2 {

@@ -48,7 +48,8 @@ pub struct Crash {
     /// The machine, as the report says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hardware: Option<String>,
-    /// The kernel's taint letters at the time, without the blanks.
+    /// The kernel's taint letters at the time, without the blanks; empty where
+    /// the report says that it was not tainted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tainted: Option<String>,
     /// What each of these letters means.
@@ -262,7 +263,11 @@ impl Severity {
 pub enum CrashClass {
     /// `module_flags()` hit `MODULE_STATE_UNFORMED` below `m_show()`.
     Target,
-    /// The same through `print_modules()`, which takes no mutex.
+    /// A `BUG()` in `module_flags()` or `m_show()` of which the log does not
+    /// show that it is the one that the race hits.
+    TargetFunctions,
+    /// `MODULE_STATE_UNFORMED` hit through `print_modules()`, which takes no
+    /// mutex.
     Sibling,
     /// Elsewhere in the module loader.
     ModuleRelated,

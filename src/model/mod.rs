@@ -2,6 +2,7 @@
 //! what each trial did, what a crash looked like. Data and its serialised
 //! form only; nothing here reads a clock, a file or a kernel.
 
+mod check;
 mod comparison;
 mod crash;
 mod environment;
@@ -11,8 +12,10 @@ mod proof;
 mod record;
 mod seed;
 mod settings;
+mod start;
 mod states;
 
+pub use check::{CHECK_SCHEMA, CheckReport, RaceResult};
 pub use comparison::{
     Comparison, Conclusion, Detectable, Evidence, ExponentialityRecord, FisherRecord,
     LogRankRecord, NearMissRecord, Run, Source,
@@ -33,4 +36,5 @@ pub use seed::{MAX_SEED, trial_seed};
 pub use settings::{
     Accel, ChaosChoice, DEFAULT_RACE, DEFAULT_TARGET, DriverSettings, Oracle, Settings, Strategy,
 };
+pub use start::{DEFAULT_RENEW, Start, StartChoice, StartStats, StartedBy, TemplateStats};
 pub use states::{Held, Observed, StateCheck, StateSource};

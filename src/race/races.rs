@@ -129,7 +129,7 @@ macro_rules! sources {
 }
 
 const DENSE: ModuleSources = sources!("dense-symbols", ["dense_symbols"]);
-const PARAMETERS: ModuleSources = sources!("many-parameters", ["many_parameters"]);
+const PARAMETERS: ModuleSources = sources!("many-parameters", ["many_values", "many_parameters"]);
 const CDEV: ModuleSources = sources!("cdev-open", ["cdev_operations", "cdev_comes_and_goes"]);
 const NO_OWNER: ModuleSources = sources!("no-owner", ["no_owner"]);
 const PROC_AFTER_FREE: ModuleSources = sources!("proc-after-free", ["proc_after_free"]);
@@ -167,8 +167,10 @@ const PLAIN: RaceRow = RaceRow {
     rehearsed: true,
     node: None,
     loaders: 1,
-    readers: 2,
-    smp: 4,
+    readers: 1,
+    // Loading interrupts every CPU, which takes long in emulation: two CPUs
+    // make several times the cycles of four.
+    smp: 2,
     loader_pause_us: 0,
     reader_pause_us: 0,
     crashes: &[],
@@ -184,7 +186,7 @@ pub const RACES: &[RaceRow] = &[
         name: DEFAULT_RACE,
         help: "free_module() sets UNFORMED while m_show() prints the module: module_flags() hits its BUG_ON()",
         targets: &[DEFAULT_TARGET],
-        readers: 1,
+        smp: 4,
         pair: LabPair::Kernels("vulnerable", "fixed"),
         ..PLAIN
     },
@@ -206,25 +208,15 @@ pub const RACES: &[RaceRow] = &[
         name: "kallsyms-after-free",
         help: "free_module() frees the symbol table without a grace period, while it is walked",
         raced: Some(&DENSE),
-        targets: &["/proc/kallsyms"],
+        // Its %ps of a timer's function is one walk over all symbols, with
+        // preemption off.
+        targets: &["/proc/timer_list"],
         crashes: &[CrashRule {
             kinds: GONE,
-            at: &[
-                "module_get_kallsym",
-                "strscpy",
-                "strlcpy",
-                "strnlen",
-                "sized_strscpy",
-            ],
-            below: &[
-                "update_iter",
-                "update_iter_mod",
-                "s_next",
-                "s_start",
-                "module_get_kallsym",
-            ],
+            at: &[],
+            below: SYMBOL_LOOKUP,
         }],
-        needs: &[&["KALLSYMS"]],
+        needs: &[&["KALLSYMS"], &["HIGH_RES_TIMERS"]],
         pair: LabPair::Kernels("kallsyms-after-free", "fixed"),
         ..PLAIN
     },
@@ -240,19 +232,10 @@ pub const RACES: &[RaceRow] = &[
         // Its %ps of a timer's function is one walk over all symbols, with
         // preemption off.
         targets: &["/proc/timer_list"],
-        readers: 1,
-        // Interrupting more CPUs takes longer than the walk.
-        smp: 2,
         crashes: &[CrashRule {
             kinds: GONE,
             at: &[],
-            below: &[
-                "find_kallsyms_symbol",
-                "get_ksymbol",
-                "module_address_lookup",
-                "kallsyms_lookup_buildid",
-                "kallsyms_lookup",
-            ],
+            below: SYMBOL_LOOKUP,
         }],
         needs: &[&["KALLSYMS"], &["HIGH_RES_TIMERS"]],
         pair: LabPair::Kernels("init-free", "fixed"),
@@ -345,7 +328,6 @@ pub const RACES: &[RaceRow] = &[
         raced: Some(&KOBJECT_NOT_PUT),
         targets: &["/sys/kernel/{module}/value"],
         rehearsed: false,
-        readers: 1,
         crashes: &[CrashRule {
             kinds: GONE,
             at: &[],
@@ -398,6 +380,15 @@ pub const RACES: &[RaceRow] = &[
         pair: LabPair::Modules("fixed"),
         ..PLAIN
     },
+];
+
+/// The way to a symbol of an address.
+const SYMBOL_LOOKUP: &[&str] = &[
+    "find_kallsyms_symbol",
+    "get_ksymbol",
+    "module_address_lookup",
+    "kallsyms_lookup_buildid",
+    "kallsyms_lookup",
 ];
 
 /// A file that was open before its module went is read or closed.
@@ -486,7 +477,9 @@ impl RaceRow {
         match crash.class {
             _ if self.crashes.iter().any(|rule| rule.fits(crash)) => CrashClass::Target,
             // Another race's.
-            CrashClass::Target | CrashClass::Sibling => CrashClass::ModuleRelated,
+            CrashClass::Target | CrashClass::TargetFunctions | CrashClass::Sibling => {
+                CrashClass::ModuleRelated
+            }
             other => other,
         }
     }

@@ -2,6 +2,7 @@
 //! record, and one table that feeds the help, `modrace list formats` and the
 //! dispatch. Nothing here computes a statistic; that is `stats`.
 
+mod check;
 mod evidence;
 mod excerpt;
 mod github;
@@ -26,6 +27,7 @@ pub mod write;
 
 use thiserror::Error;
 
+pub use check::{check_schema, read_check, render_check, show_check};
 pub use github::{annotations, step_summary};
 pub use merge::{Differs, check_control, merge, with_control};
 pub use plot::svg;

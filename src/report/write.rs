@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::model::Report;
@@ -97,10 +98,7 @@ impl ReportFile {
 
     /// Replaces the file.
     pub fn save(&self, report: &Report) -> Result<(), WriteError> {
-        self.replace(report).map_err(|source| WriteError {
-            path: self.path.clone(),
-            source,
-        })
+        save_as_json(&self.path, report)
     }
 
     /// Replaces the file for the last time and gives it its final name.
@@ -124,27 +122,37 @@ impl ReportFile {
         }
         Ok(self.path)
     }
-
-    fn replace(&self, report: &Report) -> io::Result<()> {
-        let folder = match self.path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        fs::create_dir_all(folder)?;
-        let mut file = tempfile::Builder::new()
-            .prefix(".modrace-")
-            .tempfile_in(folder)?;
-        file.write_all(&to_json(report)?)?;
-        file.as_file().sync_all()?;
-        file.as_file()
-            .set_permissions(fs::Permissions::from_mode(0o644))?;
-        file.persist(&self.path).map_err(|error| error.error)?;
-        File::open(folder)?.sync_all()
-    }
 }
 
-/// A report as it stands in its file.
-pub fn to_json(report: &Report) -> io::Result<Vec<u8>> {
+/// Replaces a file by a record in JSON.
+pub fn save_as_json(path: &Path, record: &impl Serialize) -> Result<(), WriteError> {
+    to_json(record)
+        .and_then(|json| replace(path, &json))
+        .map_err(|source| WriteError {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(folder)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".modrace-")
+        .tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.as_file()
+        .set_permissions(fs::Permissions::from_mode(0o644))?;
+    file.persist(path).map_err(|error| error.error)?;
+    File::open(folder)?.sync_all()
+}
+
+/// A record as it stands in its file.
+pub fn to_json(report: &impl Serialize) -> io::Result<Vec<u8>> {
     let mut json = serde_json::to_vec_pretty(report)?;
     json.push(b'\n');
     Ok(json)

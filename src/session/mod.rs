@@ -16,6 +16,7 @@
 //! - `race_choice`: a row of the table of races, or a driver of one's own
 //! - `kernel_arg`, `module`, `race_modules`, `prepared_kernel`: from KERNEL to a
 //!   kernel that waits for its trials
+//! - `check`: every race of the table against one kernel
 //! - `repeated` (`vm`), `paired` (`ab`), `states`, `prove`, `bare` (`run`), `recovery`
 //!   (`recover`): one for each command
 //! - `lab`, `doctor`: kernels built, the machine looked at
@@ -25,6 +26,7 @@
 //! - `guest`: modrace as PID 1 of a guest
 
 pub mod bare;
+pub mod check;
 mod control;
 pub mod doctor;
 mod events;
@@ -50,6 +52,7 @@ pub mod stop;
 pub use crate::recorder::Phase;
 pub use crate::trial::Event;
 pub use crate::trial::bare::{WORKER_COMMAND, work};
+pub use crate::verdict::{check_confidence, exit_code};
 
 pub use control::ControlRequest;
 pub use events::Events;

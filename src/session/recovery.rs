@@ -38,6 +38,15 @@ pub fn each(
                 .hint("sudo modrace recover"),
         );
     }
+    all(folder, resume, events, show)
+}
+
+fn all(
+    folder: &Path,
+    resume: bool,
+    events: Events<'_>,
+    show: &mut dyn FnMut(Finished) -> Result<(), Failure>,
+) -> Result<ExitCode, Failure> {
     let left = journals(folder)?;
     if left.is_empty() {
         events.note(format!(
@@ -227,4 +236,72 @@ fn put_back(run: &RunLoop<'_>, open: &OpenTrial) -> Result<(), Failure> {
         run.events.note(format!("{path} could not be put back"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::model::{Environment, ModuleRecord, Trial};
+    use crate::session::request::Request;
+    use crate::trial::bare::{Begin, FORMAT};
+
+    /// The journal of a run that made one trial and then ended without a word.
+    fn left_behind(folder: &Path, name: &str, outcome: Outcome) -> Journal {
+        let mut request = Request::default();
+        request.settings.trials = 1;
+        let (environment, module) = (Environment::default(), ModuleRecord::default());
+        let begin = Begin {
+            format: FORMAT.to_owned(),
+            report: record::blank(environment, module, &request, SystemTime::now()).unwrap(),
+            report_path: Some(folder.join(name)),
+            module: "/none.ko".into(),
+            dependencies: Vec::new(),
+            rearm: false,
+            heartbeat_s: 1.0,
+            tunables: Vec::new(),
+        };
+        // They are named after the moment.
+        std::thread::sleep(std::time::Duration::from_millis(3));
+        let mut journal = Journal::create(folder).unwrap();
+        journal.append(&Record::Begin(Box::new(begin))).unwrap();
+        let trial = Trial::new(0, 1, outcome, "as told");
+        journal.append(&Record::Outcome(Box::new(trial))).unwrap();
+        journal
+    }
+
+    fn recover(folder: &Path) -> (Result<ExitCode, Failure>, Vec<ExitCode>) {
+        let mut shown = Vec::new();
+        let code = all(folder, false, Events::to(&|_| {}), &mut |finished| {
+            shown.push(finished.exit);
+            finished.close().map(drop)
+        });
+        (code, shown)
+    }
+
+    #[test]
+    fn of_several_runs_the_worst_exit_code_is_returned() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(left_behind(folder.path(), "a.json", Outcome::Crashed));
+        drop(left_behind(folder.path(), "b.json", Outcome::Broken));
+        let (code, shown) = recover(folder.path());
+        assert_eq!(shown, [ExitCode::Crashed, ExitCode::Broken]);
+        assert_eq!(code.unwrap(), ExitCode::Crashed);
+        assert!(journals(folder.path()).unwrap().is_empty());
+        assert!(folder.path().join("b.json").exists());
+    }
+
+    #[test]
+    fn a_journal_in_use_keeps_no_other_from_being_recovered() {
+        let folder = tempfile::tempdir().unwrap();
+        let in_use = left_behind(folder.path(), "a.json", Outcome::Survived);
+        drop(left_behind(folder.path(), "b.json", Outcome::Broken));
+        let (code, shown) = recover(folder.path());
+        assert_eq!(shown, [ExitCode::Broken]);
+        let failure = code.unwrap_err();
+        assert_eq!(failure.code, ExitCode::Unsupported);
+        assert!(failure.error.to_string().contains("in use"));
+        assert_eq!(journals(folder.path()).unwrap(), [in_use.path().to_owned()]);
+    }
 }

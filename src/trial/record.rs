@@ -5,6 +5,7 @@ use super::conclusion::Conclusion;
 use crate::model::{AimRecord, Crash, CrashClass, CrashKind, Outcome, Settings, Severity, Trial};
 use crate::race::{READ_POLICIES, races};
 use crate::recorder::{Snapshot, Stage};
+use crate::vm::protocol::Racing;
 
 /// A trial's record.
 pub(super) fn trial(index: u32, seed: u64, conclusion: Conclusion, counts: &Snapshot) -> Trial {
@@ -13,6 +14,7 @@ pub(super) fn trial(index: u32, seed: u64, conclusion: Conclusion, counts: &Snap
     let aim = aim(conclusion.crash.as_ref(), &counts.aims);
     Trial {
         exposure_s: conclusion.exposure_s,
+        prepared_s: counts.prepared_s(),
         cycles: counts.cycles,
         reads: counts.reads,
         time_to_crash_s: conclusion.time_to_crash_s,
@@ -31,15 +33,21 @@ pub(super) fn trial(index: u32, seed: u64, conclusion: Conclusion, counts: &Snap
 
 /// Brings into a trial's record what only its race's row knows: which crash is
 /// the race's own, and whether a hang is.
-pub(super) fn of_race(settings: &Settings, mut trial: Trial, counts: &Snapshot) -> Trial {
+pub(super) fn of_race(
+    settings: &Settings,
+    mut trial: Trial,
+    counts: &Snapshot,
+    leaks: &[String],
+) -> Trial {
+    leaked(&mut trial, leaks);
     if let Some(row) = races::named(&settings.race).filter(|_| settings.driver.is_none()) {
+        if let Some(crash) = &mut trial.crash {
+            crash.class = row.class_of(crash);
+        }
         if let (Outcome::Hung, Some(call)) = (trial.outcome, row.hang)
             && counts.stages.contains(&call)
         {
             hung(&mut trial, call, counts);
-        }
-        if let Some(crash) = &mut trial.crash {
-            crash.class = row.class_of(crash);
         }
     } else if let Some(crash) = &mut trial.crash {
         // Whatever a driver does to the kernel is what its author looks for.
@@ -47,6 +55,30 @@ pub(super) fn of_race(settings: &Settings, mut trial: Trial, counts: &Snapshot) 
     }
     trial.reason = reason(settings, trial.outcome, trial.reason);
     trial
+}
+
+/// A kernel that a driver leaves something behind in has not survived it.
+fn leaked(trial: &mut Trial, leaks: &[String]) {
+    let (Outcome::Survived, Some(first)) = (trial.outcome, leaks.first()) else {
+        return;
+    };
+    let title = format!("leak: {first}");
+    trial.outcome = Outcome::Crashed;
+    trial.time_to_crash_s = Some(trial.exposure_s);
+    trial.cycles_to_crash = Some(trial.cycles);
+    trial
+        .notes
+        .extend(leaks.iter().map(|leak| format!("leak: {leak}")));
+    trial.reason.clone_from(&title);
+    trial.crash = Some(Crash {
+        signature: "leak".to_owned(),
+        kind: CrashKind::MemoryLeak,
+        severity: Severity::Error,
+        class: CrashClass::Target,
+        title,
+        ends_trial: true,
+        ..Crash::default()
+    });
 }
 
 /// A hang that is the race's own: nothing is printed, so the record is made of
@@ -69,6 +101,18 @@ fn hung(trial: &mut Trial, call: Stage, counts: &Snapshot) {
         ..Crash::default()
     });
     trial.reason = format!("hang: {} never came back", call.as_str());
+}
+
+/// What was at work and is worth knowing.
+pub(super) fn notes(racing: &Racing) -> Vec<String> {
+    let skipped = racing.skipped.iter();
+    let mut notes: Vec<String> = skipped
+        .map(|name| format!("chaos technique skipped: {name}"))
+        .collect();
+    if !racing.files.is_empty() {
+        notes.push(format!("readers open {}", racing.files.join(", ")));
+    }
+    notes
 }
 
 /// The reason, with the target named if it is not the default: nobody may take

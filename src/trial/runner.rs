@@ -12,7 +12,10 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
+use super::aftermath::aftermath;
 use super::blocked_tasks;
+use super::gate::{Start, mark_start, told_files};
+use super::leaks::LeakWatch;
 use super::scene::Scene;
 use crate::build::module_image::ModuleImage;
 use crate::kernel::module::{BACKGROUND, ModuleFile};
@@ -23,16 +26,15 @@ use crate::procfs::cpus::CpuList;
 use crate::race::targets::{self, Target};
 use crate::race::{Placement, Race, RaceError, RaceSpec, shows};
 use crate::recorder::{Phase, RECORDER_MAGIC, Recorder, Stage};
-use crate::vm::protocol::{
-    BEFORE_PATH, Ending, Finished, GuestMessage, RACE_MARK, Racing, TrialPlan,
-};
+use crate::vm::protocol::{BEFORE_PATH, Ending, Finished, GuestMessage, TrialPlan};
 
 /// Time between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_millis(20);
 /// Longest wait for the workers after the race.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Time left to the kernel, after the race, to complain.
-const AFTERMATH: Duration = Duration::from_millis(300);
+/// Shares of the race's time after which a driver's leaks are looked for, and once
+/// more at its end.
+const LOOKS: &[f64] = &[0.2, 0.6];
 
 /// Why there was no race, or no result of one.
 pub(super) struct Unfit {
@@ -92,6 +94,7 @@ pub fn perform(
         taint_after: taint(),
         tunables: found.tunables,
         bad_lines: found.bad_lines,
+        leaks: found.leaks,
     })));
     recorder.enter(Phase::Done);
 }
@@ -103,6 +106,7 @@ struct Found {
     longest_ms: Arc<AtomicU64>,
     tunables: Vec<Tunable>,
     bad_lines: Vec<BadLine>,
+    leaks: Vec<String>,
 }
 
 impl Found {
@@ -140,7 +144,10 @@ fn run(
         .as_ref()
         .map_or(settings.loaders, |scene| scene.modules(settings.loaders));
     let raced = copies(image.name(), wanted)?;
+    let guest = settings.accel != Accel::None;
+    let mut leaks = settings.driver.as_ref().map(|_| LeakWatch::begin(guest));
     let (mut taints, mut actions) = (String::new(), None);
+    let first_load_ns = clock::monotonic_ns();
     if let Some(scene) = &scene {
         // A module that crashes the kernel when it is first unloaded has lost its
         // race: it begins here, and again at the gate.
@@ -175,28 +182,34 @@ fn run(
         modules: raced,
         taints,
         seed: plan.seed,
-        guest: settings.accel != Accel::None,
+        guest,
     };
-    let armed = |race: &Race| {
-        found.tunables = race.tunables();
-        say(GuestMessage::Racing(Racing {
-            tunables: found.tunables.clone(),
-            techniques: (race.techniques.iter())
-                .map(|&name| name.to_owned())
-                .collect(),
-            skipped: race.skipped.clone(),
-        }));
-    };
-    let race = Race::start(spec, recorder, armed, mark_start).map_err(|error| match error {
+    let files = spec.actions.as_ref().map(told_files).unwrap_or_default();
+    let mut starting = Start::new(plan, recorder, first_load_ns, files, say);
+    let started = Race::start(spec, recorder, &mut starting);
+    let duration = starting.duration;
+    found.tunables = starting.tunables;
+    let race = started.map_err(|error| match error {
         RaceError::NoProgram(_) => unsupported(error.to_string()),
         _ => broken(error.to_string()),
     })?;
 
-    let deadline = Instant::now() + Duration::from_secs_f64(settings.duration_s);
+    let start = Instant::now();
+    let deadline = start + duration;
+    let mut looks = LOOKS
+        .iter()
+        .map(|share| duration.mul_f64(*share))
+        .peekable();
     let mut quit_early = false;
     while Instant::now() < deadline && !stop.load(Ordering::Relaxed) && !quit_early {
         thread::sleep(HEARTBEAT.min(deadline.saturating_duration_since(Instant::now())));
         quit_early = recorder.snapshot().stages.contains(&Stage::Ended);
+        if let (Some(leaks), true) = (
+            &mut leaks,
+            looks.next_if(|&at| start.elapsed() >= at).is_some(),
+        ) {
+            leaks.look(recorder.cycles());
+        }
     }
     found.bad_lines = race.bad_lines();
     let (restored, stuck) = race.end(PATIENCE);
@@ -217,11 +230,15 @@ fn run(
             ),
         });
     }
+    if let Some(mut leaks) = leaks {
+        leaks.look(recorder.cycles());
+        found.leaks = leaks.left(image.name());
+    }
     drop(background);
     drop(scene);
     // One more look at the list: a mutex that nobody gives back shows here.
     fs::read("/proc/modules").map_err(|error| broken(format!("/proc/modules: {error}")))?;
-    thread::sleep(AFTERMATH);
+    aftermath();
     Ok(())
 }
 
@@ -269,15 +286,6 @@ fn beat(recorder: &'static Recorder) {
     let _ = thread::Builder::new()
         .name("heartbeat".to_owned())
         .spawn(beat);
-}
-
-/// Writes the start of the race to the kernel log, so that the log's own clock
-/// can be read against ours.
-fn mark_start() {
-    let _times_are_coarser_then = fs::write(
-        "/dev/kmsg",
-        format!("<5>{RACE_MARK}{}\n", clock::monotonic_ns()),
-    );
 }
 
 /// A copy of the module under a name of its own; the first keeps its name.

@@ -9,6 +9,7 @@ mod near_misses;
 mod proof;
 mod run_verdict;
 mod settle;
+mod starts;
 mod stop_rule;
 mod trials;
 mod visits;
@@ -19,6 +20,7 @@ pub use likeness::{Difference, Machine, SAME_IMAGE, forbids, may_matter, unlike}
 pub use proof::verdict_of_proof;
 pub use run_verdict::{Case, Decision, decide};
 pub use settle::{CONFIDENCE, check_confidence, exit_code, settle};
+pub use starts::{start_stats, starts_sentence, template_that_differs};
 pub use stop_rule::{Kernel, Next, Plan, Seen, Start, Stop, UnderWay, hopeless};
 pub use trials::{Clock, Event, counts, observations, run_stats, summary};
 pub use warnings::{WarningSum, new_warnings, warnings};

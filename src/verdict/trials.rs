@@ -12,6 +12,7 @@
 //!   trial. One that broke before its race counts for nothing.
 //! - **Unsupported** trials never count.
 
+use super::starts::start_stats;
 use crate::model::{self, Crash, CrashClass, Interval, Outcome, RunStats, Summary, Trial};
 use crate::stats::KaplanMeier;
 use crate::stats::{ExponentialFit, Termination, mean_above};
@@ -175,6 +176,7 @@ pub fn run_stats(trials: &[Trial]) -> RunStats {
                 Termination::Failure => model::Termination::Failure,
                 Termination::Time => model::Termination::Time,
             }),
+        starts: start_stats(trials),
         mean_above_s: fit
             .filter(|fit| fit.events == 0 && fit.exposure > 0.0)
             .and_then(|fit| mean_above(fit.exposure, 0.05).ok()),

@@ -34,6 +34,11 @@ fn who_may_not_race_or_has_no_headers_is_told_the_way_out() {
             &format!("rmmod dummy_module; {race} --disposable --rearm --install-unit"),
         ),
         step("USAGE", "modrace run --disposable --cpus 99"),
+        step(
+            "UNWRITABLE",
+            &format!("touch /data/file; {race} --disposable --report /data/file/report.json"),
+        ),
+        "echo JOURNALS=$(ls /var/lib)\n".to_owned(),
         "touch /etc/modrace-disposable\n".to_owned(),
         step("MARKED", &format!("{race} --report /data/report.json")),
         "echo LEFT=$(cat /proc/modules)$(ls /var/lib)\n".to_owned(),
@@ -59,6 +64,10 @@ fn who_may_not_race_or_has_no_headers_is_told_the_way_out() {
     refused(&boot, "UNKNOWN", "modules.dep", "depmod");
     assert_eq!(boot.value("USAGE="), Some("2"), "{}", boot.console);
     boot.says("--cpus 99: there is no CPU 99, this process may use CPUs 0-");
+    // A run that never began is nothing to recover.
+    assert_eq!(boot.value("UNWRITABLE="), Some("3"), "{}", boot.console);
+    boot.says("/data/file/report.json");
+    assert_eq!(boot.value("JOURNALS="), Some(""), "{}", boot.console);
     // With the image's mark it is not refused.
     assert_eq!(boot.value("MARKED="), Some("0"), "{}", boot.console);
     assert_eq!(boot.value("LEFT="), Some(""), "{}", boot.console);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * 1024 string parameters: freeing them is what free_module() does between
- * UNFORMED and taking the module off the list, and so that takes long.
+ * 1024 string parameters. Freeing them is what free_module() does between
+ * UNFORMED and taking the module off the list.
  */
 #include <linux/module.h>
 #include <linux/moduleparam.h>

@@ -1,9 +1,9 @@
-//! How a crash looks on a terminal: where, what, and the lines with a caret
-//! below what was matched.
+//! How crashes look on a terminal: where, what, and the lines with a caret
+//! below what was matched; at a log's end a table of them all.
 
 use std::fmt::Write;
 
-use crate::model::Crash;
+use crate::model::{Crash, Severity};
 
 /// Lines shown around the match; the JSON form has them all.
 const SHOWN: usize = 24;
@@ -11,7 +11,8 @@ const SHOWN: usize = 24;
 /// A crash as text.
 pub(super) fn render(file: &str, crash: &Crash) -> String {
     let mut out = String::new();
-    let _infallible = write_crash(&mut out, file, crash);
+    // Writing to a String cannot fail.
+    let _ = write_crash(&mut out, file, crash);
     out
 }
 
@@ -61,6 +62,50 @@ fn write_crash(out: &mut String, file: &str, crash: &Crash) -> std::fmt::Result 
     writeln!(out)
 }
 
+/// A crash in the table at a log's end.
+#[derive(Debug)]
+pub(super) struct Row {
+    line: u64,
+    time_s: Option<f64>,
+    /// How bad it is.
+    pub(super) severity: Severity,
+    title: String,
+}
+
+impl Row {
+    pub(super) fn new(crash: &Crash) -> Self {
+        Self {
+            line: crash.line,
+            time_s: crash.log_time_s,
+            severity: crash.severity,
+            title: crash.title.clone(),
+        }
+    }
+}
+
+/// All crashes of a log, by line.
+pub(super) fn table(file: &str, rows: &mut [Row]) -> String {
+    rows.sort_by_key(|row| row.line);
+    let mut out = format!("{file}: {} crashes\n", rows.len());
+    let _ = writeln!(
+        out,
+        "  {:>9}  {:>14}  {:8} what",
+        "line", "time, s", "severity"
+    );
+    for row in rows {
+        let time = row
+            .time_s
+            .map_or_else(|| "-".to_owned(), |time| format!("{time:.6}"));
+        let severity = row.severity.as_str();
+        let _ = writeln!(
+            out,
+            "  {:>9}  {time:>14}  {severity:8} {}",
+            row.line, row.title
+        );
+    }
+    out
+}
+
 /// `cat[186343] on CPU 37, kernel 3.10.0+, tainted GFO`
 fn process(crash: &Crash) -> Option<String> {
     let mut parts = Vec::new();
@@ -73,8 +118,10 @@ fn process(crash: &Crash) -> Option<String> {
     if let Some(kernel) = &crash.kernel {
         parts.push(format!("kernel {kernel}"));
     }
-    if let Some(letters) = &crash.tainted {
-        parts.push(format!("tainted {letters}"));
+    match crash.tainted.as_deref() {
+        Some("") => parts.push("not tainted".to_owned()),
+        Some(letters) => parts.push(format!("tainted {letters}")),
+        None => {}
     }
     (!parts.is_empty()).then(|| parts.join(", "))
 }

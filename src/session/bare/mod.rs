@@ -7,6 +7,7 @@ pub(super) mod run_loop;
 pub(super) mod tunables;
 pub mod unit;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -103,13 +104,11 @@ pub fn run(asked: &BareRequest, events: Events<'_>) -> Result<Finished, Failure>
             asked.journal.display()
         ));
     }
-    let mut journal = Journal::create(&asked.journal)?;
-    let file = begin.report_path.clone().map(ReportFile::resume);
-    if let Some(file) = &file {
-        // An unwritable place is found now, not after an hour of racing.
-        file.save(&begin.report)?;
-    }
-    journal.append(&Record::Begin(Box::new(begin.clone())))?;
+    let (journal, file) = open(&begin, &asked.journal).inspect_err(|_| {
+        if asked.install_unit {
+            unit::remove();
+        }
+    })?;
     RunLoop {
         report: begin.report.clone(),
         begin,
@@ -119,6 +118,30 @@ pub fn run(asked: &BareRequest, events: Events<'_>) -> Result<Finished, Failure>
         events,
     }
     .run(0, &stop)
+}
+
+/// Opens what a run keeps on the disk: its journal and its report. Where one
+/// cannot be written, no journal is left that would have to be recovered.
+fn open(begin: &Begin, folder: &Path) -> Result<(Journal, Option<ReportFile>), Failure> {
+    let mut journal = Journal::create(folder)?;
+    let file = begin.report_path.clone().map(ReportFile::resume);
+    let first = Record::Begin(Box::new(begin.clone()));
+    // An unwritable place is found now, not after an hour of racing.
+    let saved = file
+        .as_ref()
+        .map_or(Ok(()), |file| file.save(&begin.report));
+    let written = saved
+        .map_err(Failure::from)
+        .and_then(|()| Ok(journal.append(&first)?));
+    match written {
+        Ok(()) => Ok((journal, file)),
+        Err(failure) => {
+            journal.remove()?;
+            // Only if nothing else is in it.
+            let _ = fs::remove_dir(folder);
+            Err(failure)
+        }
+    }
 }
 
 fn refuse(facts: &Facts, signed: bool) -> Result<(), Failure> {

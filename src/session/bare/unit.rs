@@ -31,13 +31,19 @@ pub(super) fn install(journal: &Path) -> Result<(), Failure> {
             ),
         );
     }
+    enable(journal)
+        .inspect_err(|_| remove())
+        .map_err(Into::into)
+}
+
+fn enable(journal: &Path) -> std::io::Result<()> {
     let (unit, link) = places();
     let wants = Path::new(FOLDER).join(WANTED_BY);
     fs::write(&unit, text(journal))?;
     fs::create_dir_all(wants)?;
     // One that an earlier run has left.
     let _ = fs::remove_file(&link);
-    Ok(symlink(&unit, &link)?)
+    symlink(&unit, &link)
 }
 
 /// Removes it, if it is there.

@@ -136,6 +136,7 @@ impl<'a> Bench<'a> {
                 seed: 0,
                 probe: false,
                 task: Task::LockStep,
+                hold: false,
             })?;
             let plan = serde_json::to_vec(plan)?;
             let all = files

@@ -103,6 +103,7 @@ impl BareTrials<'_> {
                 settings: self.begin.report.settings.clone(),
                 seed,
                 probe: false,
+                hold: false,
                 task: Task::Race,
             },
             module: self.begin.module.clone(),
@@ -153,9 +154,9 @@ impl BareTrials<'_> {
         watch.let_it_finish(&ended, tell)?;
         let last = watch.worker.snapshot();
         let monitor = std::mem::take(&mut watch.monitor);
-        let bad_lines = monitor
+        let (bad_lines, leaks) = monitor
             .finished()
-            .map(|finished| finished.bad_lines.clone())
+            .map(|finished| (finished.bad_lines.clone(), finished.leaks.clone()))
             .unwrap_or_default();
         let taint = Taint {
             before: taint_before,
@@ -166,7 +167,7 @@ impl BareTrials<'_> {
         let mut trial = Trial {
             wall_s: start.elapsed().as_secs_f64(),
             bad_lines,
-            ..record::of_race(settings, trial, &last)
+            ..record::of_race(settings, trial, &last, &leaks)
         };
         trial.notes.extend(self.begin.report.settings.crowding());
         self.journal

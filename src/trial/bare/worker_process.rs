@@ -212,6 +212,7 @@ fn unfit(reason: String) -> Finished {
         taint_after: 0,
         tunables: Vec::new(),
         bad_lines: Vec::new(),
+        leaks: Vec::new(),
     }
 }
 

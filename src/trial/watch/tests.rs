@@ -39,6 +39,7 @@ const PANIC: &str = "\
 fn snapshot(phase: Phase, heartbeat: u64) -> Snapshot {
     Snapshot {
         present: true,
+        prepared_ns: 0,
         phase,
         heartbeat,
         heartbeat_ns: 1_200_000_000 + heartbeat * 20_000_000,
@@ -93,6 +94,7 @@ fn survivor(seen: &Snapshot) -> Finished {
         taint_after: 1 << 12,
         tunables: Vec::new(),
         bad_lines: Vec::new(),
+        leaks: Vec::new(),
     }
 }
 

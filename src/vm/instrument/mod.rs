@@ -9,13 +9,19 @@ pub mod page;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Qemu;
-use super::qemu::{VmError, host};
-use crate::kernel::sys::{MappedPage, anonymous_file};
+use command_fds::{CommandFdExt, FdMapping};
+
+use super::command::{Origin, fd, plugin_probe_arguments};
+use super::machine::{dup, initrd, launch};
+use super::qemu::host;
+use super::{Qemu, Vm, VmError, VmSpec};
+use crate::kernel::sys::{MappedPage, anonymous_file, die_with_parent};
+use crate::recorder;
 pub use lock_step::{LOCK_STEP_BYTES, LockStep};
 use page::{MAGIC, PAGE_BYTES, Page};
 
@@ -77,6 +83,51 @@ fn make(mem_mib: u32) -> io::Result<(InstrumentFiles, Instrument)> {
 }
 
 impl Qemu {
+    /// Boots a machine whose CPUs the plugin can stop.
+    pub fn boot_instrumented(
+        &self,
+        spec: &VmSpec,
+        initramfs: &[&[u8]],
+        files: &InstrumentFiles,
+    ) -> Result<Vm, VmError> {
+        let initrd = initrd(initramfs)?;
+        let (page, recorder) = recorder::create().map_err(host("making the flight recorder"))?;
+        let inherited = vec![
+            (fd::INITRD, initrd.into()),
+            (fd::RECORDER, page.into()),
+            (fd::RAM, dup(&files.memory)?),
+            (fd::PLUGIN, dup(&files.plugin)?),
+            (fd::PLUGIN_PAGE, dup(&files.page)?),
+            (fd::LOCK_STEP, dup(&files.lock_step)?),
+        ];
+        let origin = Origin::Instrumented {
+            debugger: files.debugger,
+        };
+        launch(self, spec, origin, recorder, inherited)
+    }
+
+    /// Starts it with the plugin and nothing to run.
+    fn start_with_plugin(&self, files: &InstrumentFiles) -> Result<Child, VmError> {
+        let mut command = Command::new(self.path());
+        command.args(plugin_probe_arguments());
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(Stdio::piped());
+        let inherit = |file: &File, child_fd: i32| {
+            Ok::<_, VmError>(FdMapping {
+                parent_fd: dup(file)?,
+                child_fd,
+            })
+        };
+        command
+            .fd_mappings(vec![
+                inherit(&files.plugin, fd::PLUGIN)?,
+                inherit(&files.page, fd::PLUGIN_PAGE)?,
+            ])
+            .map_err(|error| host("passing descriptors")(io::Error::other(error)))?;
+        die_with_parent(&mut command);
+        command.spawn().map_err(host("starting QEMU"))
+    }
+
     /// Whether this QEMU loads our plugin: a machine without a kernel is started
     /// with it, its CPUs stopped, and ended as soon as it has taken the page.
     pub fn loads_plugins(&self) -> Result<(), VmError> {

@@ -41,6 +41,7 @@ pub(super) fn blank(
         settings: request.settings.clone(),
         terms: request.terms.clone(),
         states: Vec::new(),
+        prove: None,
         trials: Vec::new(),
         stats: RunStats::default(),
         baseline: None,

@@ -257,7 +257,7 @@ impl StatesVm<'_> {
         };
         let name = match task {
             Task::CrashIn(held) => held.as_str().replace([' ', ','], "-"),
-            Task::Race | Task::States => "states".to_owned(),
+            Task::Race | Task::LockStep | Task::States => "states".to_owned(),
         };
         let path = logs.join(format!("{name}.console.log"));
         fs::create_dir_all(logs)

@@ -10,6 +10,8 @@ use crate::recorder::{Phase, Snapshot};
 pub const PLAN_PATH: &str = "/modrace/plan.json";
 /// Where the guest finds the module.
 pub const MODULE_PATH: &str = "/modrace/module.ko";
+/// Where the guest finds what it needs to know for the lock-step.
+pub const LOCK_STEP_PATH: &str = "/modrace/lock-step.json";
 /// Where it finds modules to be loaded before it, in the order of their names.
 pub const BEFORE_PATH: &str = "/modrace/with";
 /// Before each line, where the agent channel is the console.
@@ -49,6 +51,8 @@ pub enum Task {
     /// Hold the module in one state, have the kernel print its list of modules,
     /// and crash it with sysrq-c.
     CrashIn(Held),
+    /// Serve rounds of the lock-step, as [`LOCK_STEP_PATH`] says.
+    LockStep,
 }
 
 /// States in which a guest can be crashed, each at the place of its word.

@@ -64,12 +64,16 @@ const HELD_WORDS: [Held; 5] = [
     Held::Unloaded,
 ];
 
+/// The word of [`Task::LockStep`], behind those of all states.
+const LOCK_STEP_WORD: u64 = 2 + HELD_WORDS.len() as u64;
+
 impl Task {
     /// The word for it on a recorder's page, by which a clone is told.
     pub fn to_word(self) -> u64 {
         match self {
             Self::Race => 0,
             Self::States => 1,
+            Self::LockStep => LOCK_STEP_WORD,
             Self::CrashIn(held) => {
                 let at = HELD_WORDS.iter().position(|&word| word == held);
                 2 + at.unwrap_or_default() as u64
@@ -82,6 +86,7 @@ impl Task {
         match word {
             0 => Some(Self::Race),
             1 => Some(Self::States),
+            LOCK_STEP_WORD => Some(Self::LockStep),
             _ => {
                 let at = usize::try_from(word - 2).ok()?;
                 HELD_WORDS.get(at).copied().map(Self::CrashIn)

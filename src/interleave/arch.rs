@@ -67,7 +67,7 @@ const fn every_cpu(prefix: &'static str) -> Waiting {
     }
 }
 
-/// x86-64 (Documentation/x86/x86_64/mm.rst).
+/// x86-64 (`Documentation/x86/x86_64/mm.rst`).
 pub const X86_64: Arch = Arch {
     name: "x86_64",
     kernel_from: 0xffff_8000_0000_0000,

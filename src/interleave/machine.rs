@@ -374,9 +374,11 @@ impl Machine {
                     self.take(events);
                 }
                 VmEvent::ConsoleClosed => self.closed = true,
-                VmEvent::Qmp(QmpEvent::GuestPanicked)
-                | VmEvent::Qmp(QmpEvent::Shutdown(Shutdown::GuestReset | Shutdown::GuestPanic)) => {
-                    self.reset = true
+                VmEvent::Qmp(
+                    QmpEvent::GuestPanicked
+                    | QmpEvent::Shutdown(Shutdown::GuestReset | Shutdown::GuestPanic),
+                ) => {
+                    self.reset = true;
                 }
                 VmEvent::Agent(bytes) => {
                     for message in self.agent.feed(&bytes) {
@@ -517,9 +519,8 @@ impl Machine {
             let _asked_again = self.vm.query_status();
             match self.vm.next_event(FREEZE) {
                 Some(VmEvent::Qmp(QmpEvent::Status(RunState::Stopped))) => return true,
-                Some(_) => {}
                 None if self.vm.exited().is_some() => return false,
-                None => {}
+                Some(_) | None => {}
             }
         }
         false
@@ -587,7 +588,7 @@ impl Machine {
             return Vec::new();
         };
         // Never across the end of the stack, whose size is a power of two.
-        let room = (4096 - pointer % 4096) as usize;
+        let room = usize::try_from(4096 - pointer % 4096).unwrap_or(4096);
         let mut bytes = vec![
             0;
             if room < STACK_BYTES {

@@ -82,7 +82,7 @@ fn stacks(trace: &[Ran], code: &[Instruction]) -> HashSet<u64> {
     trace
         .iter()
         .filter(|ran| find(code, ran.address).is_some_and(|one| matches!(one.flow, Flow::Call(_))))
-        .flat_map(|ran| ran.touches.iter().filter(|touch| touch.store).next_back())
+        .filter_map(|ran| ran.touches.iter().rfind(|touch| touch.store))
         .map(|touch| touch.memory / STACK)
         .collect()
 }

@@ -1,5 +1,5 @@
 //! One worker: warms up on a module that stays, rehearses, waits at the gate,
-//! and does what its seat says until told to stop. How loads, reads and targeted_reads
+//! and does what its seat says until told to stop. How loads, reads and `targeted_reads`
 //! are made is the work of others.
 
 use std::sync::Arc;

@@ -379,19 +379,17 @@ pub(super) fn sequence(failure: &ProofFailure) -> String {
         }
         y += height + 10;
     }
-    let lives: String = [
+    let mut lives = String::new();
+    for (x, who, class) in [
         (HALF / 2, Who::Loader, "one"),
         (HALF + HALF / 2, Who::Reader, "two"),
-    ]
-    .into_iter()
-    .map(|(x, who, class)| {
-        format!(
+    ] {
+        lives.push_str(&format!(
             "<line x1=\"{x}\" y1=\"34\" x2=\"{x}\" y2=\"{y}\" class=\"grid\"/><text x=\"{x}\" \
-                 y=\"22\" text-anchor=\"middle\" class=\"{class}\">{}</text>",
+             y=\"22\" text-anchor=\"middle\" class=\"{class}\">{}</text>",
             escape(&heading(failure, who))
-        )
-    })
-    .collect();
+        ));
+    }
     format!(
         "<svg class=\"plot\" viewBox=\"0 0 {} {y}\" role=\"img\" aria-label=\"what each side did, \
          in order\" xmlns=\"http://www.w3.org/2000/svg\"><style>{} .plot rect {{ fill: var(--panel, \
@@ -470,9 +468,9 @@ mod tests {
         let svg = sequence(&strange);
         let mut reader = quick_xml::Reader::from_str(&svg);
         loop {
-            match reader.read_event().expect("well-formed") {
-                quick_xml::events::Event::Eof => break,
-                _ => {}
+            let event = reader.read_event().expect("well-formed");
+            if event == quick_xml::events::Event::Eof {
+                break;
             }
         }
         assert!(svg.contains("a &lt;b&gt; &amp; c"));

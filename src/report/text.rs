@@ -26,7 +26,9 @@ fn proof_sections(out: &mut Page, report: &Report, proved: &Proof) {
     let impossible = proof::impossible(proved);
     if !impossible.is_empty() {
         out.section("Schedules that could not exist");
-        impossible.iter().for_each(|line| out.bullet(line));
+        for line in &impossible {
+            out.bullet(line);
+        }
     }
     if let Some(failure) = &proved.failure {
         out.section("What crashed");
@@ -47,7 +49,9 @@ fn proof_sections(out: &mut Page, report: &Report, proved: &Proof) {
     let never_ran = proof::never_ran(proved);
     if !never_ran.is_empty() {
         out.section("Never ran");
-        never_ran.iter().for_each(|line| out.bullet(line));
+        for line in &never_ran {
+            out.bullet(line);
+        }
     }
     out.section("Points");
     for line in proof::points(proved) {

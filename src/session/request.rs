@@ -268,7 +268,7 @@ mod tests {
             ("--trials 0", |asked| asked.settings.trials = 0),
             ("--loaders 0", |asked| asked.settings.loaders = 0),
             ("--duration 0.05 s", |asked| {
-                asked.settings.duration_s = 0.05
+                asked.settings.duration_s = 0.05;
             }),
             ("--loaders 1000000", |asked| {
                 asked.settings.loaders = 1_000_000;

@@ -194,7 +194,7 @@ impl Watch {
             QmpEvent::Shutdown(reason) => self.shutdown = Some(*reason),
             QmpEvent::Status(state) => {
                 if let Some(suspicion) = self.suspicion.take() {
-                    self.given_up = Some(answered(suspicion.stall, *state));
+                    self.given_up = Some(answered(&suspicion.stall, *state));
                 }
             }
             _ => {}
@@ -319,9 +319,9 @@ impl Watch {
 }
 
 /// What a stall means, now that QEMU has said whether the CPUs run.
-fn answered(stall: Stall, state: RunState) -> GivenUp {
-    let (Stall::Kernel(why) | Stall::Setup(why)) = &stall;
-    match (state, &stall) {
+fn answered(stall: &Stall, state: RunState) -> GivenUp {
+    let (Stall::Kernel(why) | Stall::Setup(why)) = stall;
+    match (state, stall) {
         (RunState::Stopped, _) => {
             GivenUp::Trouble(format!("{why}, and QEMU says that it has stopped the CPUs"))
         }

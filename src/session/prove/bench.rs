@@ -145,13 +145,12 @@ impl<'a> Bench<'a> {
                 .chain([(LOCK_STEP_PATH, plan.as_slice())]);
             Ok(vec![trial, contents::files(all)?])
         };
-        let known = match kernel::of_tree(arch, row, subject.kdir)? {
-            Some(known) => known,
-            None => {
-                events.note("no vmlinux: a first boot shows where the kernel's functions are");
-                let parts = pack(&plan(true))?;
-                kernel::of_first_boot(arch, row, subject, &spec, &parts)?
-            }
+        let known = if let Some(known) = kernel::of_tree(arch, row, subject.kdir)? {
+            known
+        } else {
+            events.note("no vmlinux: a first boot shows where the kernel's functions are");
+            let parts = pack(&plan(true))?;
+            kernel::of_first_boot(arch, row, subject, &spec, &parts)?
         };
         Ok(Self {
             subject,

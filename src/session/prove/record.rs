@@ -1,5 +1,5 @@
 //! From what was seen to the report's record: addresses become functions with
-//! offsets, and file:line where there is debug information.
+//! offsets, and <file:line> where there is debug information.
 
 use super::bench::Bench;
 use super::sweep::{Found, Reduced, index_of, who};
@@ -153,7 +153,7 @@ fn side(bench: &Bench<'_>, found: &Found, side: usize, lines: &Lines) -> ProofSi
     }
     ProofSide {
         call: layout.symbols.show(begin),
-        cpu: side as u32,
+        cpu: cpu(side),
         functions: layout.functions[side]
             .iter()
             .map(|function| function.name.clone())
@@ -231,7 +231,7 @@ pub(super) fn failure(
     number: usize,
     found_after_s: f64,
     crash: Option<Crash>,
-    reduced: Reduced,
+    reduced: &Reduced,
 ) -> ProofFailure {
     let lines = Lines::new(bench);
     let repeated = reduced.round.is_some();
@@ -245,7 +245,7 @@ pub(super) fn failure(
         let again = steps.iter().any(|step| step.side == who(moment.side));
         steps.push(step(bench, found, moment, again, &lines));
     }
-    if let Some(last) = last_step(&reduced, crash.as_ref()) {
+    if let Some(last) = last_step(reduced, crash.as_ref()) {
         steps.push(last);
     }
     let name = |side: usize, number: usize| {
@@ -308,7 +308,7 @@ fn step(
     };
     ProofStep {
         side: who(moment.side),
-        cpu: moment.side as u32,
+        cpu: cpu(moment.side),
         text,
         place: Some(bench.known.layout.symbols.show(moment.at)),
         source: lines.at(moment.at),
@@ -366,11 +366,16 @@ fn last_step(reduced: &Reduced, crash: Option<&Crash>) -> Option<ProofStep> {
     };
     Some(ProofStep {
         side: who(standing.side),
-        cpu: standing.side as u32,
+        cpu: cpu(standing.side),
         text,
         place: None,
         source: None,
         state: None,
         holder: None,
     })
+}
+
+/// The virtual CPU that a side is pinned to: its own number.
+fn cpu(side: usize) -> u32 {
+    u32::try_from(side).unwrap_or(u32::MAX)
 }

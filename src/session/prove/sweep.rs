@@ -118,7 +118,7 @@ fn all(bench: &Bench<'_>, events: Events<'_>) -> Result<Proved, ProveError> {
                 number,
                 schedules_s,
                 crash,
-                reduced,
+                &reduced,
             ))
         }
         None => None,
@@ -217,12 +217,11 @@ fn force(driver: &mut Driver<'_>, order: &Order) -> Result<Round, MachineError> 
 fn merge(all: &mut Vec<Point>, now: Vec<Point>) {
     let mut at = 0;
     for point in now {
-        match all.iter().position(|known| known.address == point.address) {
-            Some(index) => at = index + 1,
-            None => {
-                all.insert(at, point);
-                at += 1;
-            }
+        if let Some(index) = all.iter().position(|known| known.address == point.address) {
+            at = index + 1;
+        } else {
+            all.insert(at, point);
+            at += 1;
         }
     }
 }

@@ -9,7 +9,7 @@
 //! cli        build console crash lab model procfs race report session
 //! session    build kernel lab model procfs race recorder report states stats trial verdict vm
 //! report     build model procfs stats verdict
-//! states     build crash kernel model procfs trial vm
+//! states     build crash kernel model procfs recorder trial vm
 //! trial      build console crash kernel model procfs race recorder vm
 //! lab        build
 //! race       kernel model procfs recorder

@@ -7,8 +7,6 @@
     reason = "a test fails by panicking"
 )]
 
-use std::time::Instant;
-
 use modrace::console::parse_line;
 use modrace::crash::{ScanEvent, Scanner, scan};
 use proptest::prelude::*;
@@ -140,18 +138,64 @@ fn a_line_without_an_end_does_not_fill_the_memory() {
     assert!(matches!(events.first(), Some(ScanEvent::Sign(_))));
 }
 
-#[test]
-fn time_grows_with_the_log_and_not_faster() {
-    // Nothing but first lines: as dear as a log can be.
-    let worst = b"[    1.000000] BUG: KASAN: use-after-free in f+0x1/0x2\n";
-    let time = |lines: usize| {
-        let log = worst.repeat(lines);
-        let begun = Instant::now();
-        assert!(!scan(&log).is_empty());
-        begun.elapsed().as_secs_f64()
+/// Bytes parsed, most bytes held, and crashes found of a log of so many times
+/// 256 KiB of this text.
+fn work(text: &[u8], blocks: u64) -> (u64, usize, usize) {
+    let block = text.repeat((256 << 10) / text.len());
+    let mut scanner = Scanner::new();
+    let (mut most, mut crashes) = (0, 0);
+    let mut count = |events: Vec<ScanEvent>| {
+        crashes += events
+            .iter()
+            .filter(|event| matches!(event, ScanEvent::Crash(_)))
+            .count();
     };
-    time(100);
-    let (short, long) = (time(500), time(4000));
-    // Eight times the lines: quadratic growth would be 64 times the time.
-    assert!(long < short * 24.0, "{short} s, then {long} s");
+    for _ in 0..blocks {
+        count(scanner.feed(&block));
+        most = most.max(scanner.retained_bytes());
+    }
+    count(scanner.finish());
+    (scanner.parsed_bytes(), most, crashes)
+}
+
+/// Logs that make as much work as a log can.
+const FLOODS: &[&[u8]] = &[
+    b"BUG: something or other\n",
+    b"[    1.000000] BUG: something or other\n",
+    b"[    1.000000] BUG: KASAN: use-after-free in f+0x1/0x2\n",
+    b"[    1.000000] ------------[ cut here ]------------\n",
+    b"WARNING: CPU: 1 PID: 2 at a/b.c:12 f+0x1/0x2\n",
+    b"INFO: task a:1 blocked for more than 120 seconds.\nBUG: soft lockup - CPU#1 stuck for 22s! [a:1]\n",
+    b"EIP is at foo+0x1/0x2\n",
+    b"one line without an end ",
+    b"BUG: KASAN: x in f+0x1/0x2 on one line without an end ",
+];
+
+#[test]
+fn work_grows_with_the_log_and_not_faster() {
+    for flood in FLOODS {
+        let (short, _, _) = work(flood, 1);
+        let (long, most, crashes) = work(flood, 4);
+        let name = String::from_utf8_lossy(flood);
+        assert!(
+            long <= short * 9 / 2 + (1 << 20),
+            "{name}: {short}, then {long}"
+        );
+        // Each byte is a line's once, and before other lines a few times.
+        assert!(
+            long <= 8 * (4 << 20),
+            "{name}: {long} bytes parsed of 4 MiB"
+        );
+        assert!(most < 8 << 20, "{name}: {most} bytes held");
+        assert!(
+            crashes <= (1 << 20) / flood.len().min(24),
+            "{name}: {crashes}"
+        );
+    }
+}
+
+#[test]
+fn a_flood_at_one_time_is_one_event() {
+    let (_, _, crashes) = work(FLOODS[2], 1);
+    assert_eq!(crashes, 1);
 }

@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use modrace::build::module_image::ModuleImage;
 use modrace::build::programs;
@@ -110,10 +111,10 @@ impl StressNg {
             .prepare(&cell.kernel, Some(logs.path().to_owned()))
             .map_err(|failure| failure.error)?;
         let stress_ng = self.pack(&kernel.module)?;
-        kernel.trials.base.extend(stress_ng);
+        Arc::make_mut(&mut kernel.trials.base).extend(stress_ng);
         let trial = kernel
             .trials
-            .run(VmTrial { index: 0 }, &preparation.stop, &silent)
+            .run(VmTrial::new(0), &preparation.stop, &silent)
             .map_err(|_| "interrupted")?;
         let console = std::fs::read(logs.path().join("trial-0000.console.log"))?;
         if let Some(folder) = consoles {

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::model::{Accel, ChaosChoice, DEFAULT_RACE, Oracle, Strategy, Terms};
+use crate::model::{
+    Accel, ChaosChoice, DEFAULT_RACE, DEFAULT_RENEW, Oracle, StartChoice, Strategy, Terms,
+};
 use crate::procfs::cpus::CpuList;
 use crate::race::action::ReaderAction;
 use crate::race::races::{self, RACES, RaceRow};
@@ -145,7 +147,16 @@ pub(super) struct MachineArgs {
     /// The QEMU program [default: qemu-system-x86_64 on PATH]
     #[arg(long, value_name = "PATH")]
     pub(super) qemu: Option<PathBuf>,
-    /// Keep each trial's initramfs and QEMU command beside its console log
+    /// How trials start: boot; clone, from a guest that was booted, prepared and
+    /// saved at the gate; or auto: clones, once one has shown that it works here
+    #[arg(long, value_enum, default_value_t = StartArg::Auto)]
+    pub(super) start: StartArg,
+    /// Boot and save another guest after N clones, so that no result hangs on
+    /// one boot
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_RENEW)]
+    pub(super) renew: u32,
+    /// Keep each trial's initramfs and QEMU command beside its console log;
+    /// trials then boot
     #[arg(long)]
     pub(super) keep: bool,
 }
@@ -205,6 +216,13 @@ impl MachineArgs {
         settings.jobs = self.jobs.unwrap_or_else(jobs);
         settings.mem_mib = self.mem_mib;
         settings.accel = self.accel.into();
+        let start = StartChoice::from(self.start);
+        // What is kept of a trial is a machine that boots.
+        settings.start = match start {
+            StartChoice::Auto if self.keep => StartChoice::Boot,
+            other => other,
+        };
+        settings.renew = (settings.start != StartChoice::Boot).then_some(self.renew);
         // The race's words come first, so that those typed have the last word.
         let append = [&*settings.append, &*self.append].join(" ");
         append.trim().clone_into(&mut settings.append);
@@ -263,6 +281,23 @@ impl From<AccelArg> for Accel {
             AccelArg::Auto => Self::Auto,
             AccelArg::Kvm => Self::Kvm,
             AccelArg::Tcg => Self::Tcg,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum StartArg {
+    Auto,
+    Boot,
+    Clone,
+}
+
+impl From<StartArg> for StartChoice {
+    fn from(typed: StartArg) -> Self {
+        match typed {
+            StartArg::Auto => Self::Auto,
+            StartArg::Boot => Self::Boot,
+            StartArg::Clone => Self::Clone,
         }
     }
 }

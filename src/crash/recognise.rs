@@ -49,6 +49,7 @@ const TAGS: &[&str] = &[
     "page_alloc: ",
     "slub: ",
     "kernel: ",
+    "kernel:",
     "[ ",
     "Oops: ",
     "TASK stack guard page: ",

@@ -398,7 +398,8 @@ impl ReportBuilder {
         let stack = is_stack_words(text);
         // With a frame there already, an offset is enough of a sign.
         let offset = text.contains("+0x");
-        let framed = !stack && !(offset && self.framed) && has_frame(text);
+        let known = offset && self.framed;
+        let framed = !stack && !known && has_frame(text);
         self.framed |= framed;
         let strong = end || absorbed || framed || offset || stack;
         let near = self.quiet < NEAR;

@@ -77,6 +77,7 @@ pub struct Scanner {
     open: VecDeque<ReportBuilder>,
     /// The CPU whose state the lines show.
     section: Option<u32>,
+    parsed: u64,
 }
 
 impl Scanner {
@@ -111,6 +112,12 @@ impl Scanner {
     /// Bytes of the log that are held at the moment, reports aside.
     pub fn retained_bytes(&self) -> usize {
         self.bytes.capacity()
+    }
+
+    /// Bytes of lines that were parsed so far, each time counted: the work done,
+    /// for tests that hold it to the length of the log.
+    pub fn parsed_bytes(&self) -> u64 {
+        self.parsed
     }
 
     /// Looks at every line that is complete.
@@ -171,6 +178,7 @@ impl Scanner {
         if hit {
             self.learn(start);
         }
+        self.parsed += (stop - start) as u64;
         let raw = &self.bytes[start..stop];
         let parsed = console::parse_line(raw);
         let found = hit
@@ -215,6 +223,7 @@ impl Scanner {
             let end =
                 memchr::memchr(b'\n', &self.bytes[at..start]).map_or(start, |end| at + end + 1);
             self.log.learn(&self.bytes[at..end]);
+            self.parsed += (end - at) as u64;
             at = end;
         }
         self.learned = start;
@@ -405,7 +414,7 @@ impl Scanner {
 
     /// The lines before a report that belong to it: rulers and what was said
     /// just before the alarm.
-    fn before(&self, start: usize) -> Vec<String> {
+    fn before(&mut self, start: usize) -> Vec<String> {
         let oldest = start.saturating_sub(HISTORY);
         let mut lines: Vec<&[u8]> = Vec::new();
         let mut end = start;
@@ -417,6 +426,7 @@ impl Scanner {
                 break;
             }
             let line = &self.bytes[from..end];
+            self.parsed += line.len() as u64;
             lines.push(line);
             end = from;
             let text = console::parse_line(line).text;

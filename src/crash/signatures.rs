@@ -62,6 +62,37 @@ const SLUB: &[&str] = &[
     "free_to_partial_list",
 ];
 
+/// The timer interrupt that finds a stall, and what prints it.
+const TICK: &[&str] = &[
+    "*apic_timer_interrupt",
+    "*timer_interrupt",
+    "rcu_*",
+    "rcu",
+    "print_cpu_stall",
+    "print_other_cpu_stall",
+    "check_cpu_stall",
+    "nmi_cpu_backtrace*",
+    "nmi_trigger_*",
+    "arch_trigger_*",
+    "sched_show_task",
+    "dump_cpu_task",
+    "update_process_times",
+    "tick_*",
+    "hrtimer_*",
+    "run_hrtimer*",
+    "handle_percpu_*",
+    "handle_irq_*",
+    "generic_handle_*",
+    "handle_domain_irq",
+    "gic_handle_irq",
+    "arch_timer_handler_*",
+    "plat_irq_dispatch",
+    "do_IRQ",
+    "handle_int",
+    "irq_svc",
+    "el1_irq",
+];
+
 /// The layers between a USB driver and the host controller.
 const USB_SUBMIT: &[&str] = &[
     "usb_submit_urb",
@@ -383,7 +414,7 @@ pub const SIGNATURES: &[Signature] = &[
         .anywhere()
         .pattern(r"^INFO: rcu_\w+ (?:self-)?detected(?: expedited)? stall")
         .select(F::RcuStall)
-        .skip(&["*apic_timer_interrupt", "rcu_*", "rcu"]),
+        .skip(TICK),
     row("hung_task", K::HungTask, "INFO: task ", "INFO: task hung in {function}")
         .anywhere()
         .pattern(r"^INFO: task .* blocked(?: in I/O wait| on \w+)? for more than [0-9]+ seconds")
@@ -680,14 +711,14 @@ pub const SIGNATURES: &[Signature] = &[
         .confirm(r"^(?:CPU:? *\d|Cpu \d|Modules linked in:|Pid: \d|PC *: |PC is at \S+\+0x|pc ?: |epc +: |era +: |NIP|REGS: |TSTATE: |Krnl PSW|Process .*pid|\$ 0  |[ER]IP:? )", 6),
     // An oops whose first lines are gone.
     row("oops_cut", K::Oops, "EIP is at ", "Oops in {function}")
-        .pattern(r"^EIP is at \S")
+        .pattern(r"^EIP is at \S+\+0x")
         .select(F::PcThenTrace)
         .fatal()
         .continues()
         .cut()
         .confirm(r"^Process .*\(pid: |^Code: |Kernel panic", 80),
     row("oops_cut_arm", K::Oops, "PC is at ", "Oops in {function}")
-        .pattern(r"^PC is at \S")
+        .pattern(r"^PC is at \S+\+0x")
         .select(F::PcThenTrace)
         .fatal()
         .continues()

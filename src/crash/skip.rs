@@ -160,6 +160,7 @@ const ALWAYS: &[(&str, &[&str])] = &[
             "stack_trace_consume_entry",
             "arch_stack_walk*",
             "stack_trace_save*",
+            "pfx_*",
             "save_stack_trace*",
             "*_indirect_thunk_*",
         ],

@@ -8,6 +8,8 @@ pub mod module;
 pub mod preflight;
 pub mod priority;
 pub mod pstore;
+pub mod random;
+pub mod rcu;
 pub mod sys;
 pub mod tunable;
 pub mod uname;

@@ -24,3 +24,9 @@ impl Drop for RealTime {
         let _ = sys::set_priority(0, None);
     }
 }
+
+/// Makes the calling thread, and the processes that it starts, `niceness` nicer
+/// to others. What was taken so cannot be given back without privileges.
+pub fn be_nice(niceness: i32) -> std::io::Result<()> {
+    sys::set_niceness(niceness)
+}

@@ -6,10 +6,12 @@ use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use memmap2::{MmapOptions, MmapRaw};
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use zerocopy::FromBytes;
@@ -57,6 +59,60 @@ pub fn anonymous_file(name: &std::ffi::CStr) -> io::Result<File> {
     Ok(File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC)?))
 }
 
+/// The same, for one that will be sealed.
+pub fn sealable_file(name: &std::ffi::CStr) -> io::Result<File> {
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    Ok(File::from(memfd_create(name, flags)?))
+}
+
+/// Makes a file unchangeable for everybody and for good; it fails while somebody
+/// has mapped it for writing. Private mappings go on copying what they write.
+pub fn seal(file: &File) -> io::Result<()> {
+    let seals = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK;
+    fcntl(file, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(())
+}
+
+/// `struct rand_pool_info` with 32 bytes (linux/random.h).
+#[repr(C)]
+pub struct Entropy {
+    bits: i32,
+    size: i32,
+    bytes: [u8; 32],
+}
+
+mod ioctl {
+    use super::Entropy;
+
+    // RNDADDENTROPY is declared with two ints and given what follows them, too.
+    nix::ioctl_write_ptr_bad!(
+        add_entropy,
+        nix::request_code_write!(b'R', 0x03, 2 * size_of::<i32>()),
+        Entropy
+    );
+    // RNDRESEEDCRNG
+    nix::ioctl_none!(reseed, b'R', 0x07);
+}
+
+/// Adds bytes to the kernel's random pool, as if nobody could know them.
+pub fn add_entropy(pool: &File, bytes: [u8; 32]) -> io::Result<()> {
+    let entropy = Entropy {
+        bits: 8 * 32,
+        size: 32,
+        bytes,
+    };
+    // SAFETY: the kernel reads the structure, whose sizes are as it says.
+    unsafe { ioctl::add_entropy(pool.as_raw_fd(), &raw const entropy) }?;
+    Ok(())
+}
+
+/// Has the kernel draw the keys of its random number generator anew.
+pub fn reseed(pool: &File) -> io::Result<()> {
+    // SAFETY: this ioctl takes no argument.
+    unsafe { ioctl::reseed(pool.as_raw_fd()) }?;
+    Ok(())
+}
+
 /// Makes the child die with the thread that spawns it, so that killing us
 /// leaves no child behind.
 pub fn die_with_parent(command: &mut Command) {
@@ -90,6 +146,30 @@ pub fn set_priority(tid: i32, fifo: Option<i32>) -> io::Result<()> {
     // SAFETY: the pointer is valid for the call; a thread that is gone, or not
     // ours to change, is an error.
     let failed = unsafe { libc::sched_setscheduler(tid, policy, &raw const param) };
+    if failed == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Sets the calling thread's niceness: on Linux each thread has its own
+/// (setpriority(2), "C library/kernel differences").
+pub fn set_niceness(niceness: i32) -> io::Result<()> {
+    // SAFETY: the call takes no pointers.
+    let failed = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, niceness) };
+    if failed == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// `membarrier(MEMBARRIER_CMD_GLOBAL)`.
+pub fn membarrier_global() -> io::Result<()> {
+    const GLOBAL: libc::c_int = 1;
+    // SAFETY: the call takes no pointers.
+    let failed = unsafe { libc::syscall(libc::SYS_membarrier, GLOBAL, 0, 0) };
     if failed == 0 {
         Ok(())
     } else {

@@ -11,6 +11,7 @@ mod outcome;
 mod record;
 mod seed;
 mod settings;
+mod start;
 mod states;
 
 pub use check::{CHECK_SCHEMA, CheckReport, RaceResult};
@@ -30,4 +31,5 @@ pub use seed::{MAX_SEED, trial_seed};
 pub use settings::{
     Accel, ChaosChoice, DEFAULT_RACE, DEFAULT_TARGET, DriverSettings, Oracle, Settings, Strategy,
 };
+pub use start::{DEFAULT_RENEW, Start, StartChoice, StartStats, StartedBy, TemplateStats};
 pub use states::{Held, Observed, StateCheck, StateSource};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Assurance, BadLine, Comparison, Crash, Environment, LineCounts, ModuleRecord, Outcome, Run,
-    Settings, Source, StateCheck, Terms, TrialPhase, Verdict,
+    Settings, Source, Start, StartStats, StateCheck, Terms, TrialPhase, Verdict,
 };
 
 /// The schema that this version writes.
@@ -87,6 +87,9 @@ pub struct Trial {
     pub index: u32,
     /// Its seed.
     pub seed: u64,
+    /// How its guest started; none on a bare machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Start>,
     /// Where it was made, if this report pools the trials of several runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
@@ -96,6 +99,11 @@ pub struct Trial {
     pub reason: String,
     /// Time raced, seconds: until the crash's first line, or until the end.
     pub exposure_s: f64,
+    /// Time from the module's first load to the gate, seconds, on the kernel's
+    /// own clock: what warming up and rehearsing took. A clone's is that of its
+    /// template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prepared_s: Option<f64>,
     /// Load/unload cycles completed.
     pub cycles: u64,
     /// Reads completed.
@@ -151,10 +159,12 @@ impl Trial {
         Self {
             index,
             seed,
+            start: None,
             origin: None,
             outcome,
             reason: reason.into(),
             exposure_s: 0.0,
+            prepared_s: None,
             cycles: 0,
             reads: 0,
             time_to_crash_s: None,
@@ -289,6 +299,9 @@ pub struct RunStats {
     /// Which limits `ci95` of the times to crash are; none without a crash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub termination: Option<Termination>,
+    /// How the trials started; none on a bare machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts: Option<StartStats>,
     /// Without a crash: the mean time to crash is longer than this, seconds,
     /// at 95 %, if the race can be hit at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]

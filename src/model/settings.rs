@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
 
+use super::StartChoice;
+
 /// The target that readers read unless told otherwise: the one whose race
 /// modrace is about. The others are rows of a table in `race`.
 pub const DEFAULT_TARGET: &str = "/proc/modules";
@@ -49,6 +51,13 @@ pub struct Settings {
     /// What tells that the race was lost.
     #[serde(default, skip_serializing_if = "Oracle::is_crash")]
     pub oracle: Oracle,
+    /// How trials start. Changes time, not results.
+    #[serde(default, skip_serializing_if = "StartChoice::is_boot")]
+    pub start: StartChoice,
+    /// Clones of a template before the next is made; none where every guest
+    /// boots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renew: Option<u32>,
     /// What the readers read, by its name in `modrace list targets`.
     #[serde(default = "default_target", skip_serializing_if = "is_default_target")]
     pub target: String,

@@ -15,7 +15,7 @@ use super::auto::Schedule;
 use super::auto::TargetedReads;
 use super::auto::UnloadClock;
 use super::chaos::{self, ChaosContext, Technique, TechniqueGuard};
-use super::gate::{Gate, Gates};
+use super::gate::{Gate, Gates, RaceSeed};
 use super::line_check::{Examples, Watched};
 use super::placement::{Placement, Role};
 use super::processes::Programs;
@@ -23,7 +23,7 @@ use super::targets::Target;
 use super::worker::Worker;
 use crate::kernel::module::ModuleFile;
 use crate::kernel::{affinity, clock};
-use crate::model::{BadLine, ChaosChoice, Strategy, Tunable, trial_seed};
+use crate::model::{BadLine, ChaosChoice, Strategy, Tunable};
 use crate::recorder::{Phase, Recorder, Stage};
 
 /// Longest wait for the workers to reach the gate.
@@ -48,10 +48,21 @@ pub struct RaceSpec {
     pub modules: Vec<ModuleFile>,
     /// Their taint letters.
     pub taints: String,
-    /// Seed of everything random.
+    /// Seed of what is random before the race.
     pub seed: u64,
     /// Whether this machine is a guest that nobody else uses.
     pub guest: bool,
+}
+
+/// Who is told how the start goes.
+pub trait Starting {
+    /// All is armed, a few cycles before the race: what is told here takes no
+    /// time from it.
+    fn armed(&mut self, race: &Race);
+
+    /// All wait at the gate, which opens as soon as this returns. It gives the
+    /// race's seed: of all that is random from here on.
+    fn at_gate(&mut self) -> u64;
 }
 
 /// Why a race did not start.
@@ -86,16 +97,12 @@ pub struct Race {
 }
 
 impl Race {
-    /// Sets everything up, opens the gate and returns at once. `armed` is called
-    /// when all is ready, a few cycles before the race: what is told there takes
-    /// no time from it. `at_gate` is called just before the gate opens. The
-    /// recorder is never given back: a worker that an oops has killed still
-    /// points to it.
+    /// Sets everything up, opens the gate and returns at once. The recorder is
+    /// never given back: a worker that an oops has killed still points to it.
     pub fn start(
         mut spec: RaceSpec,
         recorder: &'static Recorder,
-        armed: impl FnOnce(&Self),
-        at_gate: impl FnOnce(),
+        starting: &mut dyn Starting,
     ) -> Result<Self, RaceError> {
         if spec.modules.is_empty() {
             return Err(RaceError::NoModule);
@@ -158,9 +165,9 @@ impl Race {
                 shares_cpu,
                 target: spec.target,
                 strategy: spec.strategy,
-                schedule: Schedule::new(spec.seed, &spec.arms, shares_cpu),
+                schedule: Schedule::new(&spec.arms, shares_cpu),
                 names: names.clone(),
-                seed: trial_seed(spec.seed, u32::try_from(index).unwrap_or(u32::MAX)),
+                rehearsal_seed: spec.seed,
                 watched: watched.clone(),
                 examples: Arc::clone(&examples),
                 aims,
@@ -190,16 +197,17 @@ impl Race {
         gates.warm.open();
         all_are_at(&gates.rehearsed)?;
         drop(shown);
-        let context = context(&spec, aims.then_some(targeted_readers));
+        let targeted_readers = aims.then_some(targeted_readers);
+        let context = context(&spec, gates.seed.clone(), targeted_readers);
         race.arm(
             &spec.chaos,
             chaos::chosen(&spec.chaos, spec.strategy, spec.guest),
             &context,
         );
-        armed(&race);
+        starting.armed(&race);
         gates.rehearsed.open();
         all_are_at(&gates.race)?;
-        at_gate();
+        gates.seed.set(starting.at_gate());
         recorder
             .race_start_ns
             .store(clock::monotonic_ns(), Ordering::Relaxed);
@@ -274,6 +282,7 @@ impl Race {
 /// What chaos is armed for.
 fn context(
     spec: &RaceSpec,
+    seed: RaceSeed,
     targeted_readers: Option<Vec<(usize, Arc<TargetedReads>)>>,
 ) -> ChaosContext {
     let seats = &spec.placement.seats;
@@ -284,7 +293,7 @@ fn context(
         idle_cpus,
         shares_cpu: seats.iter().any(|seat| spec.placement.shares_cpu(seat)),
         targeted_readers,
-        seed: spec.seed,
+        seed,
     }
 }
 

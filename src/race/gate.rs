@@ -1,6 +1,7 @@
 //! The gates: workers wait at each and go on together.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,26 @@ pub(super) struct Gates {
     pub(super) rehearsed: Gate,
     /// The race begins.
     pub(super) race: Gate,
+    /// The race's seed, known when it begins.
+    pub(super) seed: RaceSeed,
+}
+
+/// The seed of a race. It is known when the race begins and not before: a guest
+/// that is saved at the gate must hold nothing random that its clones share.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RaceSeed(Arc<OnceLock<u64>>);
+
+impl RaceSeed {
+    /// Says it, once.
+    pub(super) fn set(&self, seed: u64) {
+        // It stays what it is.
+        let _ = self.0.set(seed);
+    }
+
+    /// Waits for it, asleep.
+    pub(super) fn wait(&self) -> u64 {
+        *self.0.wait()
+    }
 }
 
 impl Gates {
@@ -20,6 +41,8 @@ impl Gates {
     pub(super) fn open(&self) {
         self.warm.open();
         self.rehearsed.open();
+        // Who gets it now has been told to stop.
+        self.seed.set(0);
         self.race.open();
     }
 }

@@ -19,6 +19,6 @@ pub mod targets;
 mod worker;
 
 pub use auto::{READ_POLICIES, ReadPolicy};
-pub use engine::{Race, RaceError, RaceSpec};
+pub use engine::{Race, RaceError, RaceSpec, Starting};
 pub use placement::{PlacedWorker, Placement, Role};
 pub use target_reader::shows;

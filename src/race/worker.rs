@@ -21,7 +21,7 @@ use super::target_reader::{self, TargetReader};
 use super::targets::Target;
 use crate::kernel::module::ModuleFile;
 use crate::kernel::{affinity, sys};
-use crate::model::Strategy;
+use crate::model::{Strategy, trial_seed};
 use crate::recorder::{Recorder, Slot, Stage};
 
 /// Reads of each reader before the gate.
@@ -50,7 +50,8 @@ pub(super) struct Worker {
     pub(super) names: Vec<String>,
     pub(super) watched: Vec<Watched>,
     pub(super) examples: Arc<Examples>,
-    pub(super) seed: u64,
+    /// Seed of what is random before the race.
+    pub(super) rehearsal_seed: u64,
     /// Whether readers targeted read at unloads: `auto`, at a target that allows it.
     pub(super) aims: bool,
     pub(super) gates: Arc<Gates>,
@@ -83,7 +84,7 @@ impl Worker {
             Some(Ok(target_reader)) => {
                 let cycles = || self.recorder.cycles();
                 // What fails here fails in the race, where it is counted.
-                let _ = self.targeted_reader(&uncounted).run(
+                let _ = self.targeted_reader(self.rehearsal_seed, &uncounted).run(
                     target_reader,
                     &cycles,
                     &self.unload_clock.rehearsed,
@@ -96,9 +97,10 @@ impl Worker {
             loader::warm_up(&self.module, &self.stop);
         }
         self.gates.race.wait();
+        let seed = self.gates.seed.wait();
         let done = match (target_reader, &self.programs) {
             (Some(target_reader), _) => {
-                target_reader.and_then(|target_reader| self.read(target_reader, slot))
+                target_reader.and_then(|target_reader| self.read(target_reader, seed, slot))
             }
             (None, None) => {
                 loader::run(
@@ -138,18 +140,23 @@ impl Worker {
         }
     }
 
+    fn own_seed(&self, race_seed: u64) -> u64 {
+        trial_seed(race_seed, u32::try_from(self.index).unwrap_or(u32::MAX))
+    }
+
     /// Does what another race than the default asks for.
     fn act(&self, actions: &Actions, slot: &Slot) {
         self.gates.warm.wait();
         self.gates.rehearsed.wait();
         self.gates.race.wait();
+        let seed = self.own_seed(self.gates.seed.wait());
         match self.seat.role {
-            Role::Reader => actions.read(self.number, self.seed, slot, &self.stop),
+            Role::Reader => actions.read(self.number, seed, slot, &self.stop),
             Role::Loader => actions.load(
                 self.number.0,
                 &self.module,
                 &self.rounds,
-                self.seed,
+                seed,
                 slot,
                 &self.stop,
             ),
@@ -190,13 +197,14 @@ impl Worker {
     fn read<'a>(
         &'a self,
         mut target_reader: TargetReader<'a>,
+        seed: u64,
         slot: &'a Slot,
     ) -> std::io::Result<()> {
         let cycles = || self.recorder.cycles();
         target_reader.count_in(slot, self.line_check());
         match self.strategy {
             _ if self.aims => {
-                self.targeted_reader(slot)
+                self.targeted_reader(seed, slot)
                     .run(&mut target_reader, &cycles, &self.stop)
             }
             Strategy::Full => target_reader::run(target_reader, Shape::Whole, cycles, &self.stop),
@@ -206,14 +214,15 @@ impl Worker {
         }
     }
 
-    fn targeted_reader<'a>(&'a self, slot: &'a Slot) -> TargetedReader<'a> {
+    fn targeted_reader<'a>(&'a self, race_seed: u64, slot: &'a Slot) -> TargetedReader<'a> {
         TargetedReader {
             unload_clock: &self.unload_clock,
             targeted_reads: &self.targeted_reads,
             schedule: &self.schedule,
             module: self.module.name(),
             shares_cpu: self.shares_cpu,
-            seed: self.seed,
+            race_seed,
+            seed: self.own_seed(race_seed),
             slot,
         }
     }

@@ -198,6 +198,17 @@ pub struct Recorder {
     pub race_start_ns: AtomicU64,
     /// The same clock when the workers were told to stop, ns; 0 before.
     pub race_end_ns: AtomicU64,
+    /// The same clock's time from the module's first load to the gate, ns; 0
+    /// before.
+    pub prepared_ns: AtomicU64,
+    /// Whether the guest is held at the gate; see [`Recorder::hold`].
+    pub(super) hold: AtomicU64,
+    /// See [`Go::seed`](super::Go::seed).
+    pub(super) go_seed: AtomicU64,
+    /// See [`Go::duration`](super::Go::duration), ns.
+    pub(super) go_duration_ns: AtomicU64,
+    /// See [`Go::task`](super::Go::task).
+    pub(super) go_task: AtomicU64,
     /// The workers' counts.
     pub slots: [Slot; MAX_WORKERS],
 }
@@ -217,6 +228,11 @@ impl Recorder {
             heartbeat_ns: AtomicU64::new(0),
             race_start_ns: AtomicU64::new(0),
             race_end_ns: AtomicU64::new(0),
+            prepared_ns: AtomicU64::new(0),
+            hold: AtomicU64::new(0),
+            go_seed: AtomicU64::new(0),
+            go_duration_ns: AtomicU64::new(0),
+            go_task: AtomicU64::new(0),
             slots: std::array::from_fn(|_| Slot::default()),
         })
     }

@@ -27,6 +27,7 @@ impl Recorder {
             heartbeat_ns: self.heartbeat_ns.load(Ordering::Relaxed),
             race_start_ns: self.race_start_ns.load(Ordering::Relaxed),
             race_end_ns: self.race_end_ns.load(Ordering::Relaxed),
+            prepared_ns: self.prepared_ns.load(Ordering::Relaxed),
             cycles: sum(|slot| &slot.cycles),
             last_cycle_ns: self
                 .slots
@@ -94,6 +95,8 @@ pub struct Snapshot {
     pub race_start_ns: u64,
     /// See [`Recorder::race_end_ns`].
     pub race_end_ns: u64,
+    /// See [`Recorder::prepared_ns`].
+    pub prepared_ns: u64,
     /// Load/unload cycles of all loaders.
     pub cycles: u64,
     /// Reads of all readers.
@@ -122,6 +125,11 @@ impl Snapshot {
             return 0.0;
         }
         end.saturating_sub(self.race_start_ns) as f64 / 1e9
+    }
+
+    /// Time from the module's first load to the gate, seconds.
+    pub fn prepared_s(&self) -> Option<f64> {
+        (self.prepared_ns > 0).then(|| self.prepared_ns as f64 / 1e9)
     }
 
     /// Times that a reader saw our module in any state.

@@ -11,7 +11,7 @@ use crate::model::{Origin, Report, Run, RunStats, Settings, Source, Tool, Trial}
 use crate::verdict::{Difference, Machine, SAME_IMAGE, forbids, settle, unlike};
 
 /// Settings that change how long a run takes, not what a trial does.
-const VOLATILE_SETTINGS: &[&str] = &["trials", "jobs"];
+const VOLATILE_SETTINGS: &[&str] = &["trials", "jobs", "start", "renew"];
 /// What two runs of one experiment may differ in: `restored` of a tunable is a
 /// result.
 const VOLATILE_ENVIRONMENT: &[&str] = &["knobs"];

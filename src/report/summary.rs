@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::model::{Environment, Outcome, Report, Summary};
 use crate::verdict::format::seconds;
-use crate::verdict::warnings;
+use crate::verdict::{starts_sentence, warnings};
 
 /// The summary of a run of one kernel.
 pub fn summary(report: &Report) -> String {
@@ -25,6 +25,9 @@ pub fn summary(report: &Report) -> String {
     }
     row("race", race(report));
     row("trials", outcomes(report));
+    if let Some(starts) = &report.stats.starts {
+        row("started by", starts_sentence(starts));
+    }
     let stats = &report.stats;
     row(
         "exposure",

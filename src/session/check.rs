@@ -313,7 +313,7 @@ impl One<'_> {
         };
         let (jobs, stop) = (schedule.report.settings.jobs, &*preparation.stop);
         campaign::run(jobs, stop, &mut schedule, |index, give_up, tell| {
-            prepared.trials.run(VmTrial { index }, give_up, tell)
+            prepared.trials.run(VmTrial::new(index), give_up, tell)
         })?;
         record::conclude(&mut report, stop.load(Ordering::Relaxed));
         report.settings.trials = u32::try_from(report.trials.len()).unwrap_or(u32::MAX);
@@ -413,7 +413,7 @@ impl One<'_> {
         };
         let (jobs, stop) = (schedule.report.settings.jobs, &*preparation.stop);
         campaign::run(jobs, stop, &mut schedule, |index, give_up, tell| {
-            prepared.trials.run(VmTrial { index }, give_up, tell)
+            prepared.trials.run(VmTrial::new(index), give_up, tell)
         })?;
         match schedule.failed {
             Some(failure) => Err(failure),

@@ -83,8 +83,14 @@ fn serve() -> io::Result<()> {
     };
     if plan.task != Task::Race {
         let mut say = |message| agent.say(&message);
+        let mut task = plan.task;
+        if plan.hold {
+            let go = page.hold(|| say(GuestMessage::AtGate));
+            task = Task::from_word(go.task)
+                .ok_or_else(|| io::Error::other(format!("no task has the word {}", go.task)))?;
+        }
         states::perform(
-            plan.task,
+            task,
             Path::new(MODULE_PATH),
             Path::new("/modrace"),
             &mut say,

@@ -30,7 +30,8 @@ pub fn run(
     let preparation = Preparation::new(request, events)?;
     let file = preparation.report_file(kernel)?;
     let logs = file.as_ref().map(ReportFile::logs);
-    let prepared = preparation.prepare(kernel, logs)?;
+    let mut prepared = preparation.prepare(kernel, logs)?;
+    prepared.trials.wanted = Some(preparation.request.settings.trials);
     let mut report = preparation.report(&prepared)?;
     if let Some(file) = &file {
         // An unwritable place is found now, not after an hour of racing.
@@ -68,7 +69,7 @@ fn race(
         failed: None,
     };
     campaign::run(jobs, stop, &mut schedule, |index, give_up, tell| {
-        prepared.trials.run(VmTrial { index }, give_up, tell)
+        prepared.trials.run(VmTrial::new(index), give_up, tell)
     })?;
     events.emit(Event::RunEnded);
     match schedule.failed {

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use super::exit::Failure;
 use super::random;
 use crate::model::{
-    Accel, ChaosChoice, DEFAULT_RACE, DEFAULT_TARGET, MAX_SEED, Oracle, Settings, Strategy, Terms,
+    Accel, ChaosChoice, DEFAULT_RACE, DEFAULT_TARGET, MAX_SEED, Oracle, Settings, StartChoice,
+    Strategy, Terms,
 };
 use crate::procfs::cpus::CpuList;
 use crate::race::targets;
@@ -86,6 +87,8 @@ impl Default for Request {
                 append: String::new(),
                 oracle: Oracle::Crash,
                 target: DEFAULT_TARGET.to_owned(),
+                start: StartChoice::Boot,
+                renew: None,
                 race: DEFAULT_RACE.to_owned(),
                 driver: None,
             },
@@ -120,6 +123,16 @@ impl Request {
                 settings.mem_mib
             ));
         }
+        if settings.renew == Some(0) {
+            return usage("--renew 0: at least 1 is needed".to_owned());
+        }
+        if self.keep && settings.start == StartChoice::Clone {
+            return usage(
+                "--keep with --start clone: what is kept boots, and a clone does not; leave \
+                 --start out"
+                    .to_owned(),
+            );
+        }
         let guests: Vec<usize> = (0..settings.smp as usize).collect();
         self.check_cpus(&guests, "the guest has", "--smp gives it more")
     }
@@ -139,6 +152,8 @@ impl Request {
         settings.mem_mib = mem_mib;
         settings.jobs = 1;
         settings.accel = Accel::None;
+        settings.start = StartChoice::Boot;
+        settings.renew = None;
         settings.append.clear();
         Ok(self)
     }

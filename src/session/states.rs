@@ -119,14 +119,14 @@ pub(super) fn look(
     logs: Option<PathBuf>,
 ) -> Result<Looked, Failure> {
     fit(&kernel.module)?;
-    let vm = StatesVm {
-        qemu: &kernel.trials.qemu,
-        spec: &kernel.trials.spec,
-        base: &kernel.trials.base,
-        settings: &preparation.request.settings,
-        logs,
-        stop: &preparation.stop,
-    };
+    let mut vm = StatesVm::new(
+        &kernel.trials.qemu,
+        &kernel.trials.spec,
+        &kernel.trials.base,
+        &preparation.request.settings,
+        &preparation.stop,
+    );
+    vm.logs = logs;
     let events = preparation.events;
     events.note("the module in /proc/modules, in each state");
     let (guest, seen) = match vm.observe() {

@@ -28,7 +28,7 @@ const FOR_EVER: Duration = Duration::from_secs(3600);
 const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(5);
 /// The module's copy that asks for the kernel's list of modules.
-const WITNESS: &str = "modrace_witness";
+const LISTER: &str = "modrace_lister";
 
 /// Why a state could not be looked at.
 #[derive(Debug, Error)]
@@ -121,11 +121,11 @@ pub(super) fn crash_in(
     folder: &Path,
     ready: &mut dyn FnMut(),
 ) -> Result<(), HoldError> {
-    let witness = Subject::open(module, Some((WITNESS, folder)))?;
-    witness
+    let lister = Subject::open(module, Some((LISTER, folder)))?;
+    lister
         .file
         .load()
-        .map_err(|errno| HoldError::Load(WITNESS.to_owned(), errno))?;
+        .map_err(|errno| HoldError::Load(LISTER.to_owned(), errno))?;
     let subject = Subject::open(module, None)?;
     let long = |in_this_state| {
         if in_this_state {
@@ -152,10 +152,10 @@ pub(super) fn crash_in(
         }
     }
     ready();
-    witness
+    lister
         .file
         .set_parameter("warn", "1")
-        .map_err(io(format!("/sys/module/{WITNESS}/parameters/warn")))?;
+        .map_err(io(format!("/sys/module/{LISTER}/parameters/warn")))?;
     fs::write("/proc/sysrq-trigger", "c").map_err(io("/proc/sysrq-trigger"))?;
     thread::sleep(PATIENCE);
     Err(HoldError::Lives)

@@ -4,6 +4,7 @@
 //! in disposable guests, and reads the kernel's own list off the console.
 
 mod check;
+mod heard;
 mod hold;
 mod vm;
 

@@ -2,6 +2,7 @@
 //! ended, and hands on what it said and what its console shows. A guest that dies
 //! before it is done is watched and judged as a trial's guest is.
 
+use std::cell::OnceCell;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,24 +10,16 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
+use super::heard::{Heard, LIFE_S, LINGER, Readers, TURN, at_sysrq, budgets, died_of_sysrq, tail};
 use crate::crash;
 use crate::model::{
-    Accel, Crash, Environment, Held, Observed, Outcome, Settings, StateCheck, StateSource,
-    TrialPhase,
+    Crash, Environment, Held, Observed, Outcome, Settings, StateCheck, StateSource, TrialPhase,
 };
-use crate::trial::{Budgets, Conclusion, MOST_BOOTS, Step, Watch};
+use crate::recorder::Go;
+use crate::trial::{Conclusion, MOST_BOOTS, Step, Watch};
 use crate::vm::contents::{self, PackError};
-use crate::vm::protocol::{GuestMessage, MessageReader, Task, TrialPlan};
-use crate::vm::{Qemu, Vm, VmError, VmEvent, VmSpec};
-
-/// Longest life of such a guest, on the host's clock, seconds. Generous: a loaded host
-/// is no hang.
-const LIFE_S: f64 = 300.0;
-/// From the kernel's crash to the end of the machine, where it does not reset.
-const LINGER: Duration = Duration::from_secs(20);
-const TURN: Duration = Duration::from_millis(20);
-/// Lines of the console that an error quotes.
-const QUOTED: usize = 4;
+use crate::vm::protocol::{Task, TrialPlan};
+use crate::vm::{Qemu, Template, VmError, VmEvent, VmSpec};
 
 /// Why a guest showed nothing.
 #[derive(Debug, Error)]
@@ -89,27 +82,36 @@ pub struct StatesVm<'a> {
     pub logs: Option<PathBuf>,
     /// Set by signals.
     pub stop: &'a AtomicBool,
+    template: OnceCell<Option<Saved>>,
 }
 
-/// What came out of a guest next.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Next {
-    Something,
-    Nothing,
-}
-
-/// All that came out of one guest.
+/// A guest that was saved before its first task, and what it has said.
 #[derive(Debug)]
-struct Heard {
-    watch: Watch,
-    start: Instant,
+struct Saved {
+    template: Template,
     console: Vec<u8>,
-    environment: Option<Environment>,
-    states: Vec<Observed>,
-    held: bool,
-    ended: bool,
-    failed: Option<String>,
-    crashed_at: Option<Instant>,
+    agent: Vec<u8>,
+}
+
+impl<'a> StatesVm<'a> {
+    /// None is booted yet.
+    pub fn new(
+        qemu: &'a Qemu,
+        spec: &'a VmSpec,
+        base: &'a [u8],
+        settings: &'a Settings,
+        stop: &'a AtomicBool,
+    ) -> Self {
+        Self {
+            qemu,
+            spec,
+            base,
+            settings,
+            logs: None,
+            stop,
+            template: OnceCell::new(),
+        }
+    }
 }
 
 impl StatesVm<'_> {
@@ -158,20 +160,29 @@ impl StatesVm<'_> {
     }
 
     fn boot_once(&self, task: Task) -> Result<(Heard, Conclusion), StatesError> {
-        let plan = contents::plan(&TrialPlan {
-            settings: self.settings.clone(),
-            seed: 0,
-            probe: false,
-            task,
-        })?;
-        let mut vm = self.qemu.boot(self.spec, &[self.base, &plan])?;
         let mut heard = Heard::new(self.spec.accel);
-        let (mut agent, mut on_console) = (MessageReader::default(), MessageReader::default());
+        let mut readers = Readers::default();
+        let mut vm = match self.template.get_or_init(|| self.save()) {
+            Some(saved) => {
+                let go = Go {
+                    seed: 0,
+                    duration: Duration::from_secs_f64(LIFE_S),
+                    task: task.to_word(),
+                };
+                heard.hear(VmEvent::Console(saved.console.clone()), &mut readers);
+                heard.hear(VmEvent::Agent(saved.agent.clone()), &mut readers);
+                saved.template.start(|page| page.go(go))?
+            }
+            None => {
+                let plan = self.plan(task, false)?;
+                self.qemu.boot(self.spec, &[self.base, &plan])?
+            }
+        };
         loop {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(StatesError::Interrupted);
             }
-            heard.next(&vm, &mut agent, &mut on_console);
+            heard.next(&vm, &mut readers);
             let now = heard.now();
             heard.watch.on_snapshot(vm.recorder().snapshot(), now);
             if let Some(status) = vm.exited() {
@@ -186,12 +197,61 @@ impl StatesVm<'_> {
             }
         }
         vm.kill();
-        // What was still on its way when the machine ended, on either channel.
-        while heard.next(&vm, &mut agent, &mut on_console) != Next::Nothing {}
+        // What was still on its way when the machine ended, on any channel.
+        let deadline = Instant::now() + LINGER;
+        while let Some(event) = vm.last_events(deadline) {
+            heard.hear(event, &mut readers);
+        }
         self.keep(task, &heard.console)?;
         let watch = std::mem::replace(&mut heard.watch, Watch::new(budgets(self.spec.accel)));
         let conclusion = watch.conclude(&vm.recorder().snapshot(), &vm.complaint());
         Ok((heard, conclusion))
+    }
+
+    fn plan(&self, task: Task, hold: bool) -> Result<Vec<u8>, PackError> {
+        contents::plan(&TrialPlan {
+            settings: self.settings.clone(),
+            seed: 0,
+            probe: false,
+            hold,
+            task,
+        })
+    }
+
+    /// Boots one guest for all tasks and saves it before the first. None where
+    /// that cannot be done: then each task gets a boot of its own, and says
+    /// itself what is wrong with it.
+    fn save(&self) -> Option<Saved> {
+        if self.settings.start.is_boot() {
+            return None;
+        }
+        let plan = self.plan(Task::States, true).ok()?;
+        let initramfs: [&[u8]; 2] = [self.base, &plan];
+        let mut machine = self.qemu.boot_to_save(self.spec, &initramfs).ok()?;
+        let mut heard = Heard::new(self.spec.accel);
+        let (mut readers, mut agent) = (Readers::default(), Vec::new());
+        let mut hear = |heard: &mut Heard, event: VmEvent| {
+            if let VmEvent::Agent(bytes) = &event {
+                agent.extend_from_slice(bytes);
+            }
+            heard.hear(event, &mut readers);
+        };
+        while !(heard.watch.is_at_gate() && machine.vm.recorder().is_held()) {
+            let ended = machine.vm.exited().is_some() || heard.watch.lacks_recorder();
+            let over = self.stop.load(Ordering::Relaxed) || heard.now() > LIFE_S;
+            if ended || over {
+                return None;
+            }
+            if let Some(event) = machine.vm.next_event(TURN) {
+                hear(&mut heard, event);
+            }
+        }
+        let template = machine.save(&mut |event| hear(&mut heard, event)).ok()?;
+        Some(Saved {
+            template,
+            console: heard.console,
+            agent,
+        })
     }
 
     fn keep(&self, task: Task, console: &[u8]) -> Result<(), StatesError> {
@@ -206,105 +266,6 @@ impl StatesVm<'_> {
         fs::create_dir_all(logs)
             .and_then(|()| fs::write(&path, console))
             .map_err(|source| StatesError::Log { path, source })
-    }
-}
-
-impl Heard {
-    fn new(accel: Accel) -> Self {
-        Self {
-            watch: Watch::new(budgets(accel)),
-            start: Instant::now(),
-            console: Vec::new(),
-            environment: None,
-            states: Vec::new(),
-            held: false,
-            ended: false,
-            failed: None,
-            crashed_at: None,
-        }
-    }
-
-    /// Time since the guest was started, seconds.
-    fn now(&self) -> f64 {
-        self.start.elapsed().as_secs_f64()
-    }
-
-    /// Hears the next event, if there is one soon.
-    fn next(&mut self, vm: &Vm, agent: &mut MessageReader, on_console: &mut MessageReader) -> Next {
-        let Some(event) = vm.next_event(TURN) else {
-            return Next::Nothing;
-        };
-        let now = self.now();
-        let messages = match event {
-            VmEvent::Console(bytes) => {
-                self.watch.on_console(&bytes, now);
-                self.console.extend_from_slice(&bytes);
-                if self.crashed_at.is_none() && died_of_sysrq(&self.console) {
-                    self.crashed_at = Some(Instant::now());
-                }
-                on_console.feed_console(&bytes)
-            }
-            VmEvent::Agent(bytes) => {
-                self.watch.on_agent(&bytes, now);
-                agent.feed(&bytes)
-            }
-            VmEvent::ConsoleClosed => {
-                self.watch.on_console_closed();
-                Vec::new()
-            }
-            VmEvent::Qmp(event) => {
-                self.watch.on_qmp(&event);
-                Vec::new()
-            }
-        };
-        for message in messages {
-            match message {
-                GuestMessage::Hello { environment, .. } => self.environment = Some(*environment),
-                GuestMessage::State(seen) => self.states.push(*seen),
-                GuestMessage::Held => self.held = true,
-                GuestMessage::StatesEnded { failed } => {
-                    self.ended = true;
-                    self.failed = failed;
-                }
-                _ => {}
-            }
-        }
-        Next::Something
-    }
-
-    fn lingered(&self) -> bool {
-        self.crashed_at.is_some_and(|at| at.elapsed() > LINGER)
-    }
-}
-
-/// Whether the kernel died of sysrq-c. Up to 4.20 that was a NULL dereference in
-/// `sysrq_handle_crash()`; since 5.0 it is a panic, which prints no list.
-fn died_of_sysrq(console: &[u8]) -> bool {
-    ["sysrq triggered crash", "sysrq_handle_crash"]
-        .iter()
-        .any(|sign| memchr::memmem::find(console, sign.as_bytes()).is_some())
-}
-
-/// Cuts a console where `__handle_sysrq()` says what it is about to do.
-fn at_sysrq(console: &[u8]) -> (&[u8], &[u8]) {
-    let said = memchr::memmem::find(console, b"Trigger a crash").unwrap_or(console.len());
-    let line = memchr::memrchr(b'\n', &console[..said]).map_or(0, |end| end + 1);
-    console.split_at(line)
-}
-
-/// How long such a guest may take, seconds on the host's clock. Its set-up is all
-/// that it does.
-fn budgets(accel: Accel) -> Budgets {
-    Budgets {
-        accel,
-        boot_s: LIFE_S / 2.0,
-        setup_s: LIFE_S,
-        duration_s: LIFE_S,
-        // It holds a module for as long as this, and longer.
-        stall_s: LIFE_S,
-        settle_s: LIFE_S,
-        linger_s: LINGER.as_secs_f64(),
-        answer_s: 5.0,
     }
 }
 
@@ -343,15 +304,4 @@ pub fn check_died(held: Held, error: StatesError) -> Result<StateCheck, StatesEr
         line: crash.map(|crash| crash.matched_line().to_owned()),
         ok: false,
     })
-}
-
-/// The last lines of a console, in one.
-fn tail(console: &[u8]) -> String {
-    let text = String::from_utf8_lossy(console);
-    let lines: Vec<&str> = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
-    lines[lines.len().saturating_sub(QUOTED)..].join(" | ")
 }

@@ -74,7 +74,7 @@ pub(super) struct Evidence {
     pub(super) taint: Option<Taint>,
     /// Whether the guest is known to have gone on well behind the first report.
     pub(super) went_on: bool,
-    /// The last word of who raced.
+    /// The result of who raced.
     pub(super) finished: Option<Finished>,
     /// The recorder at the end.
     pub(super) last: Snapshot,

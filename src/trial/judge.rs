@@ -7,7 +7,7 @@
 //!   a stopped heartbeat, the kernel's own taint. A report that something
 //!   contradicts is no crash; one that nobody could confirm any more, because
 //!   the machine was taken away, counts if it is whole.
-//! - Survival needs the last word of who raced, counts that agree, an untainted
+//! - Survival needs the result of who raced, counts that agree, an untainted
 //!   kernel and a log without a crash.
 
 mod emulator;
@@ -135,10 +135,10 @@ fn without_report(
         return (outcome, reason, None);
     }
     // A set-up that failed because tasks were blocked did not fail by itself.
-    let word =
-        (evidence.finished.as_ref()).filter(|word| hung.is_none() || word.ending != Ending::Broken);
-    if let Some(word) = word {
-        let (outcome, reason) = finished::judge(word, evidence);
+    let result = (evidence.finished.as_ref())
+        .filter(|result| hung.is_none() || result.ending != Ending::Broken);
+    if let Some(result) = result {
+        let (outcome, reason) = finished::judge(result, evidence);
         return (outcome, reason, None);
     }
     if let Some(why) = hung {
@@ -169,13 +169,13 @@ fn silent_death(evidence: &Evidence) -> Option<(Outcome, String, Option<Crash>)>
     let reset = has(&DeathSign::Reset);
     let new_taint = evidence.new_taint();
     let log = &evidence.source;
-    if let Some(word) = evidence.finished.as_ref().filter(|_| panicked || reset) {
+    if let Some(result) = evidence.finished.as_ref().filter(|_| panicked || reset) {
         let what = if panicked {
             format!("pvpanic reports a panic, but the {log} shows none")
         } else {
             "the guest reset instead of powering off".to_owned()
         };
-        let said = finished::said(word);
+        let said = finished::said(result);
         return Some((
             Outcome::Broken,
             format!("{what}, and the guest says: {said}"),
@@ -193,7 +193,7 @@ fn silent_death(evidence: &Evidence) -> Option<(Outcome, String, Option<Crash>)>
     };
     let reason = match kind {
         CrashKind::Panic => format!("pvpanic reports a panic, but the {log} shows none"),
-        CrashKind::Reboot => format!("the guest reset without a word on the {log}"),
+        CrashKind::Reboot => format!("the guest reset without a report on the {log}"),
         _ => format!(
             "the kernel is newly tainted ({:#x}: {}), but the {log} shows no report",
             new_taint & TAINT_CRASHED,
@@ -268,8 +268,8 @@ fn signals(evidence: &Evidence, crash: Option<&Crash>) -> Vec<String> {
     if evidence.powered_off {
         signals.push("QMP: the guest powered off".to_owned());
     }
-    if let Some(word) = &evidence.finished {
-        signals.push(format!("result: {}", finished::said(word)));
+    if let Some(result) = &evidence.finished {
+        signals.push(format!("result: {}", finished::said(result)));
     }
     let new = evidence.new_taint();
     if new & TAINT_DIE != 0 {

@@ -155,7 +155,7 @@ fn told(report: &str) -> Option<String> {
         .skip(1)
         .take_while(|line| line.starts_with("    "))
         // Behind the allocator's own functions.
-        .filter_map(|line| line.split_whitespace().last())
+        .filter_map(|line| line.split_whitespace().find(|word| word.contains("+0x")))
         .find(|frame| {
             !["kmalloc", "kmem_cache", "slab", "kzalloc"]
                 .iter()

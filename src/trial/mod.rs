@@ -6,6 +6,7 @@
 //! `bare/recovery` after its death. All three gather one `evidence`, which one
 //! `judge` judges. `campaign` repeats trials.
 
+mod aftermath;
 pub mod bare;
 mod blocked_tasks;
 mod boots;
@@ -13,14 +14,17 @@ pub mod campaign;
 mod conclusion;
 mod event;
 mod evidence;
+mod gate;
 mod judge;
 mod kernel_log;
 mod leaks;
+mod listener;
 mod race_clock;
 mod record;
 mod runner;
 mod scene;
 mod stall_detector;
+mod start;
 mod virtual_cpus;
 mod vm_trial;
 mod watch;

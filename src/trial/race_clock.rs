@@ -74,7 +74,7 @@ impl RaceClock {
     }
 
     /// Exposure, time to crash, and notes on how well they are known. `crash`
-    /// ended the trial; `said_s` is how long it raced in its own words.
+    /// ended the trial; `said_s` is how long it raced by its own result.
     pub(super) fn times(
         &self,
         crash: Option<&Crash>,

@@ -14,6 +14,7 @@ pub(super) fn trial(index: u32, seed: u64, conclusion: Conclusion, counts: &Snap
     let aim = aim(conclusion.crash.as_ref(), &counts.aims);
     Trial {
         exposure_s: conclusion.exposure_s,
+        prepared_s: counts.prepared_s(),
         cycles: counts.cycles,
         reads: counts.reads,
         time_to_crash_s: conclusion.time_to_crash_s,

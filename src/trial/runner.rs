@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
+use super::aftermath::aftermath;
 use super::blocked_tasks;
+use super::gate::{Start, mark_start, told_files};
 use super::leaks::LeakWatch;
 use super::scene::Scene;
 use crate::build::module_image::ModuleImage;
@@ -21,13 +23,10 @@ use crate::kernel::preflight::taint;
 use crate::kernel::{affinity, clock};
 use crate::model::{Accel, BadLine, Oracle, Tunable};
 use crate::procfs::cpus::CpuList;
-use crate::race::action::Actions;
 use crate::race::targets::{self, Target};
 use crate::race::{Placement, Race, RaceError, RaceSpec, shows};
 use crate::recorder::{Phase, RECORDER_MAGIC, Recorder, Stage};
-use crate::vm::protocol::{
-    BEFORE_PATH, Ending, Finished, GuestMessage, RACE_MARK, Racing, TrialPlan,
-};
+use crate::vm::protocol::{BEFORE_PATH, Ending, Finished, GuestMessage, TrialPlan};
 
 /// Time between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_millis(20);
@@ -36,10 +35,6 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Shares of the race's time after which a driver's leaks are looked for, and once
 /// more at its end.
 const LOOKS: &[f64] = &[0.2, 0.6];
-/// Files of a driver that are named.
-const MOST_TOLD: usize = 20;
-/// Time left to the kernel, after the race, to complain.
-const AFTERMATH: Duration = Duration::from_millis(300);
 
 /// Why there was no race, or no result of one.
 pub(super) struct Unfit {
@@ -152,6 +147,7 @@ fn run(
     let guest = settings.accel != Accel::None;
     let mut leaks = settings.driver.as_ref().map(|_| LeakWatch::begin(guest));
     let (mut taints, mut actions) = (String::new(), None);
+    let first_load_ns = clock::monotonic_ns();
     if let Some(scene) = &scene {
         // A module that crashes the kernel when it is first unloaded has lost its
         // race: it begins here, and again at the gate.
@@ -189,27 +185,20 @@ fn run(
         guest,
     };
     let files = spec.actions.as_ref().map(told_files).unwrap_or_default();
-    let armed = |race: &Race| {
-        found.tunables = race.tunables();
-        say(GuestMessage::Racing(Racing {
-            tunables: found.tunables.clone(),
-            techniques: (race.techniques.iter())
-                .map(|&name| name.to_owned())
-                .collect(),
-            skipped: race.skipped.clone(),
-            files: files.clone(),
-        }));
-    };
-    let race = Race::start(spec, recorder, armed, mark_start).map_err(|error| match error {
+    let mut starting = Start::new(plan, recorder, first_load_ns, files, say);
+    let started = Race::start(spec, recorder, &mut starting);
+    let duration = starting.duration;
+    found.tunables = starting.tunables;
+    let race = started.map_err(|error| match error {
         RaceError::NoProgram(_) => unsupported(error.to_string()),
         _ => broken(error.to_string()),
     })?;
 
     let start = Instant::now();
-    let deadline = start + Duration::from_secs_f64(settings.duration_s);
+    let deadline = start + duration;
     let mut looks = LOOKS
         .iter()
-        .map(|share| Duration::from_secs_f64(settings.duration_s * share))
+        .map(|share| duration.mul_f64(*share))
         .peekable();
     let mut quit_early = false;
     while Instant::now() < deadline && !stop.load(Ordering::Relaxed) && !quit_early {
@@ -249,18 +238,8 @@ fn run(
     drop(scene);
     // One more look at the list: a mutex that nobody gives back shows here.
     fs::read("/proc/modules").map_err(|error| broken(format!("/proc/modules: {error}")))?;
-    thread::sleep(AFTERMATH);
+    aftermath();
     Ok(())
-}
-
-/// The files that a driver's readers open, for the record.
-fn told_files(actions: &Actions) -> Vec<String> {
-    let files = actions.files.iter().take(MOST_TOLD);
-    let mut told: Vec<String> = files.map(|path| path.display().to_string()).collect();
-    if actions.files.len() > MOST_TOLD {
-        told.push(format!("and {} more", actions.files.len() - MOST_TOLD));
-    }
-    told
 }
 
 /// The CPUs that workers sit on: those asked for, or all that there are. The
@@ -307,15 +286,6 @@ fn beat(recorder: &'static Recorder) {
     let _ = thread::Builder::new()
         .name("heartbeat".to_owned())
         .spawn(beat);
-}
-
-/// Writes the start of the race to the kernel log, so that the log's own clock
-/// can be read against ours.
-fn mark_start() {
-    let _times_are_coarser_then = fs::write(
-        "/dev/kmsg",
-        format!("<5>{RACE_MARK}{}\n", clock::monotonic_ns()),
-    );
 }
 
 /// A copy of the module under a name of its own; the first keeps its name.

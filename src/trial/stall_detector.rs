@@ -10,13 +10,13 @@ const LINGER_S: f64 = 1.5;
 /// How long things may take, seconds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StallLimits {
-    /// From the first word to the start of the race.
+    /// From the first message to the start of the race.
     pub(super) setup_s: f64,
     /// Without a heartbeat, or without a load/unload cycle.
     pub(super) still_s: f64,
     /// The race.
     pub(super) duration_s: f64,
-    /// From the end of the race to the last word.
+    /// From the end of the race to the result.
     pub(super) settle_s: f64,
 }
 
@@ -54,7 +54,7 @@ impl StallDetector {
         }
     }
 
-    /// Who races has said its first word: from now on it is expected to move.
+    /// Who races has sent its first message: from now on progress is expected.
     pub(super) fn spoke(&mut self, now: f64) {
         self.spoke_at.get_or_insert(now);
         self.beat.1 = now;
@@ -97,7 +97,7 @@ impl StallDetector {
         self.seen.as_ref()
     }
 
-    /// Whether the first word has come.
+    /// Whether the first message has come.
     pub(super) fn has_spoken(&self) -> bool {
         self.spoke_at.is_some()
     }

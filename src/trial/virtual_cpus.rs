@@ -1,36 +1,72 @@
 //! Which host CPUs a guest's virtual CPUs run on, as far as that is ours to say.
+//! The virtual CPUs of the first loader and the first reader get host CPUs of
+//! their own: a loaded host likes to put the two on one, where they never run at
+//! the same time. The others stay where the host wants them. Trials under way at
+//! once get different pairs as long as there are some, whatever they race.
+
+use std::sync::{Mutex, PoisonError};
 
 use crate::kernel::affinity;
 use crate::model::Settings;
 use crate::race::{Placement, Role};
 
-/// Puts the virtual CPUs of the first loader and the first reader on host CPUs
-/// of their own. A loaded host likes to put the two on one, where they never run
-/// at the same time. The others stay where the host wants them. Trials in a row
-/// take pairs of host CPUs in turn, since they may be under way at once.
-pub(super) fn keep_apart(settings: &Settings, trial: u32, threads: &[i32]) {
-    let Ok(cpus) = affinity::allowed_cpus() else {
-        return;
-    };
-    if let (Some([loader, reader]), Some([cpu, other])) = (apart(settings), pair(&cpus, trial)) {
-        for (virtual_cpu, cpu) in [(loader, cpu), (reader, other)] {
+/// Of each pair of host CPUs, how many machines of this process have it.
+static TAKEN: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
+/// Two host CPUs that a machine has until it is dropped.
+#[derive(Debug)]
+pub(super) struct HostCpuPair {
+    cpus: [usize; 2],
+    index: usize,
+}
+
+impl HostCpuPair {
+    /// Takes the pair that the fewest have; none where nothing is to be kept
+    /// apart, or there is nowhere to do so.
+    pub(super) fn take(settings: &Settings) -> Option<Self> {
+        apart(settings)?;
+        let cpus = affinity::allowed_cpus().ok()?;
+        let pairs: Vec<&[usize]> = cpus.chunks_exact(2).collect();
+        let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if taken.len() < pairs.len() {
+            taken.resize(pairs.len(), 0);
+        }
+        let index = least(&taken[..pairs.len()])?;
+        let &[cpu, other] = pairs[index] else {
+            return None;
+        };
+        taken[index] += 1;
+        Some(Self {
+            cpus: [cpu, other],
+            index,
+        })
+    }
+
+    /// Puts the virtual CPUs, whose threads these are, on the pair.
+    pub(super) fn seat(&self, settings: &Settings, threads: &[i32]) {
+        let Some(virtual_cpus) = apart(settings) else {
+            return;
+        };
+        for (virtual_cpu, cpu) in virtual_cpus.into_iter().zip(self.cpus) {
             if let Some(thread) = threads.get(virtual_cpu) {
-                let _a_wish_only = affinity::pin_thread(*thread, cpu);
+                // One that stays where the host wants it races, too.
+                let _ = affinity::pin_thread(*thread, cpu);
             }
         }
     }
 }
 
-/// Two host CPUs for a trial.
-fn pair(cpus: &[usize], trial: u32) -> Option<[usize; 2]> {
-    let pairs = cpus.chunks_exact(2);
-    let turn = trial as usize % pairs.len().max(1);
-    let &[cpu, other] = cpus.chunks_exact(2).nth(turn)? else {
-        return None;
-    };
-    Some([cpu, other])
+impl Drop for HostCpuPair {
+    fn drop(&mut self) {
+        let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        taken[self.index] -= 1;
+    }
 }
 
+/// Where the fewest are, the first of them.
+fn least(taken: &[u32]) -> Option<usize> {
+    (0..taken.len()).min_by_key(|&index| taken[index])
+}
 /// The virtual CPUs of the first loader and the first reader, if they sit
 /// apart. The processes of `as-reported` sit nowhere.
 fn apart(settings: &Settings) -> Option<[usize; 2]> {
@@ -50,10 +86,19 @@ fn apart(settings: &Settings) -> Option<[usize; 2]> {
 mod tests {
     #[test]
     fn trials_under_way_at_once_take_different_host_cpus() {
-        let cpus = [2, 3, 5, 7, 8];
-        let pairs: Vec<_> = (0..3).map(|trial| super::pair(&cpus, trial)).collect();
-        assert_eq!(pairs, [Some([2, 3]), Some([5, 7]), Some([2, 3])]);
-        assert_eq!(super::pair(&[4], 0), None);
+        let mut taken = [0, 0, 0];
+        let turns: Vec<_> = (0..4)
+            .map(|_| {
+                let index = super::least(&taken).unwrap();
+                taken[index] += 1;
+                index
+            })
+            .collect();
+        assert_eq!(turns, [0, 1, 2, 0]);
+        // One that ended leaves its pair to the next.
+        taken[1] -= 1;
+        assert_eq!(super::least(&taken), Some(1));
+        assert_eq!(super::least(&[]), None);
     }
 
     #[test]

@@ -1,29 +1,29 @@
-//! One trial in a disposable VM: boots the guest, feeds the watch with all that
-//! comes out of it, keeps the console, and turns the conclusion into a record.
+//! One trial in a disposable VM: a guest is booted, or goes on where a template
+//! was saved; its listener hears it to its end, and the conclusion becomes a
+//! record.
 
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::Event;
 use super::boots;
 use super::campaign::{Interrupted, guarded};
-use super::virtual_cpus::keep_apart;
-use super::watch::{Budgets, Step, Watch};
-use crate::model::{Accel, Environment, Settings, Trial, Tunable, trial_seed};
-use crate::recorder::Phase;
-use crate::trial::Event;
-use crate::trial::record;
+use super::listener::{Ended, Listener, Log};
+use super::record;
+use super::start::{Made, Maker, Proof, Saved, Templates};
+use super::watch::Watch;
+use crate::model::{
+    DEFAULT_RENEW, Environment, Outcome, Settings, Start, StartChoice, StartedBy, Trial, Tunable,
+    trial_seed,
+};
+use crate::recorder::Go;
 use crate::vm::contents::{self, PackError};
 use crate::vm::protocol::{Task, TrialPlan};
-use crate::vm::{Qemu, QmpEvent, Vm, VmEvent, VmSpec};
-
-/// Longest wait for an event before the watch is asked again.
-const TURN: Duration = Duration::from_millis(20);
-/// Time between two progress events.
-const PROGRESS: Duration = Duration::from_millis(250);
+use crate::vm::{Qemu, Vm, VmSpec};
 
 /// All trials of one kernel.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub struct VmTrials {
     /// The machine.
     pub spec: VmSpec,
     /// The initramfs without a plan.
-    pub base: Vec<u8>,
+    pub base: Arc<Vec<u8>>,
     /// The settings.
     pub settings: Settings,
     /// The run's seed.
@@ -42,7 +42,12 @@ pub struct VmTrials {
     pub logs: Option<PathBuf>,
     /// Keep what is needed to boot a trial again by hand, beside its log.
     pub keep: bool,
+    /// Trials that there will be, if that is known: no template is made for
+    /// none.
+    pub wanted: Option<u32>,
     found: Mutex<Found>,
+    proof: Mutex<Proof>,
+    templates: OnceLock<Templates>,
 }
 
 /// What the guests said of themselves: the same for all trials.
@@ -52,15 +57,27 @@ pub struct Found {
     pub environment: Option<Environment>,
     /// Taint letters of the module.
     pub taints: Option<String>,
-    /// Knobs set for the race.
+    /// Tunables set for the race.
     pub tunables: Vec<Tunable>,
 }
 
-/// One trial's place in the run.
+/// One trial of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct VmTrial {
     /// Its index, from 0.
     pub index: u32,
+    /// Longest time raced, seconds; the settings' if it is none of its own.
+    pub duration_s: Option<f64>,
+}
+
+impl VmTrial {
+    /// One as the settings say.
+    pub fn new(index: u32) -> Self {
+        Self {
+            index,
+            duration_s: None,
+        }
+    }
 }
 
 impl VmTrials {
@@ -69,21 +86,21 @@ impl VmTrials {
         Self {
             qemu,
             spec,
-            base,
+            base: Arc::new(base),
             settings,
             seed,
             logs: None,
             keep: false,
-            found: Mutex::new(Found::default()),
+            wanted: None,
+            found: Mutex::default(),
+            proof: Mutex::default(),
+            templates: OnceLock::new(),
         }
     }
 
     /// What the guests said of themselves so far.
     pub fn found(&self) -> Found {
-        self.found
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.found).clone()
     }
 
     /// The initramfs part that only says whether a guest runs at all.
@@ -92,6 +109,7 @@ impl VmTrials {
             settings: self.settings.clone(),
             seed: 0,
             probe: true,
+            hold: false,
             task: Task::Race,
         })
     }
@@ -103,125 +121,34 @@ impl VmTrials {
         stop: &AtomicBool,
         tell: &dyn Fn(Event),
     ) -> Result<Trial, Interrupted> {
+        let run = Run {
+            trials: self,
+            index: trial.index,
+            seed: trial_seed(self.seed, trial.index),
+            duration_s: trial.duration_s.unwrap_or(self.settings.duration_s),
+            stop,
+            tell,
+        };
         let start = Instant::now();
-        let seed = trial_seed(self.seed, trial.index);
         tell(Event::Started { index: trial.index });
         let again = |died: &Trial| {
             let number = trial.index + 1;
             let note = format!("trial {number}: {}; it is booted again", died.reason);
             tell(Event::Note(note));
         };
-        let watch = || self.watch(trial, seed, stop, tell);
-        let watched = guarded(|| boots::persist(watch, again));
-        let mut record = match watched.unwrap_or_else(|reason| Err(Ended::Broken(reason))) {
+        let ran = guarded(|| boots::persist(|| run.run(), again));
+        let mut record = match ran.unwrap_or_else(|reason| Err(Ended::Broken(reason))) {
             Ok(record) => record,
             Err(Ended::Interrupted) => return Err(Interrupted),
-            Err(Ended::Broken(reason)) => record::broken(trial.index, seed, reason),
+            Err(Ended::Broken(reason)) => record::broken(trial.index, run.seed, reason),
         };
         record.wall_s = start.elapsed().as_secs_f64();
         Ok(record)
     }
 
-    fn watch(
-        &self,
-        trial: VmTrial,
-        seed: u64,
-        stop: &AtomicBool,
-        tell: &dyn Fn(Event),
-    ) -> Result<Trial, Ended> {
-        let plan = TrialPlan {
-            settings: self.settings.clone(),
-            seed,
-            probe: false,
-            task: Task::Race,
-        };
-        let plan = contents::plan(&plan).map_err(Ended::broken)?;
-        let mut log = Log::create(self.logs.as_deref(), trial.index)?;
-        if let (true, Some(logs)) = (self.keep, &self.logs) {
-            self.keep_machine(logs, trial.index, &plan)?;
-        }
-        let mut vm = self
-            .qemu
-            .boot(&self.spec, &[&self.base, &plan])
-            .map_err(Ended::broken)?;
-        let mut watch = Watch::new(budgets(&self.settings, self.spec.accel));
-        let start = Instant::now();
-        let mut told = start;
-        let mut cpu_threads = Vec::new();
-        loop {
-            if stop.load(Ordering::Relaxed) {
-                return Err(Ended::Interrupted);
-            }
-            let event = vm.next_event(TURN);
-            let now = start.elapsed().as_secs_f64();
-            match event {
-                Some(VmEvent::Console(bytes)) => {
-                    log.write(&bytes)?;
-                    watch.on_console(&bytes, now);
-                }
-                Some(VmEvent::ConsoleClosed) => watch.on_console_closed(),
-                Some(VmEvent::Agent(bytes)) => watch.on_agent(&bytes, now),
-                Some(VmEvent::Qmp(event)) => {
-                    if let QmpEvent::CpuThreads(threads) = &event {
-                        cpu_threads.clone_from(threads);
-                    }
-                    watch.on_qmp(&event);
-                }
-                None => {}
-            }
-            let snapshot = vm.recorder().snapshot();
-            if snapshot.phase >= Phase::Setup && !cpu_threads.is_empty() {
-                keep_apart(
-                    &self.settings,
-                    trial.index,
-                    &std::mem::take(&mut cpu_threads),
-                );
-            }
-            watch.on_snapshot(snapshot, now);
-            if let Some(status) = vm.exited() {
-                watch.on_exit(status.to_string());
-            }
-            if told.elapsed() >= PROGRESS {
-                told = Instant::now();
-                if let Some(seen) = watch.last_seen() {
-                    tell(Event::progress(trial.index, seen));
-                }
-            }
-            match watch.next(now) {
-                Step::Wait => {}
-                // No answer is an answer too; the watch waits for it.
-                Step::AskStatus => drop(vm.query_status()),
-                Step::End => break,
-            }
-        }
-        vm.kill();
-        drain(&vm, &mut watch, &mut log, start)?;
-        self.learn(&watch);
-        let last = vm.recorder().snapshot();
-        let complaint = vm.complaint();
-        let racing = watch.racing().cloned().unwrap_or_default();
-        let (bad_lines, leaks) = watch
-            .finished()
-            .map(|finished| (finished.bad_lines.clone(), finished.leaks.clone()))
-            .unwrap_or_default();
-        let counts = if last.present {
-            last.clone()
-        } else {
-            watch.last_seen().unwrap_or(&last).clone()
-        };
-        let conclusion = watch.conclude(&last, &complaint);
-        let trial = record::trial(trial.index, seed, conclusion, &counts);
-        let mut trial = record::of_race(&self.settings, trial, &counts, &leaks);
-        trial.notes.extend(record::notes(&racing));
-        trial.notes.extend(self.settings.crowding());
-        trial.bad_lines = bad_lines;
-        trial.console = log.name;
-        Ok(trial)
-    }
-
     /// Notes what the guest said of itself.
     fn learn(&self, watch: &Watch) {
-        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = lock(&self.found);
         if let Some(environment) = watch.environment() {
             found.environment.get_or_insert_with(|| environment.clone());
         }
@@ -236,7 +163,162 @@ impl VmTrials {
         }
     }
 
-    fn keep_machine(&self, logs: &Path, index: u32, plan: &[u8]) -> Result<(), Ended> {
+    fn templates(&self) -> &Templates {
+        self.templates.get_or_init(|| {
+            let maker = Maker {
+                qemu: self.qemu.clone(),
+                spec: self.spec.clone(),
+                base: Arc::clone(&self.base),
+                settings: self.settings.clone(),
+                seed: self.seed,
+            };
+            let renew = self.settings.renew.unwrap_or(DEFAULT_RENEW);
+            Templates::new(maker, renew, self.wanted)
+        })
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One trial under way.
+struct Run<'a> {
+    trials: &'a VmTrials,
+    index: u32,
+    seed: u64,
+    duration_s: f64,
+    stop: &'a AtomicBool,
+    tell: &'a dyn Fn(Event),
+}
+
+impl Run<'_> {
+    fn run(&self) -> Result<Trial, Ended> {
+        let proof = &self.trials.proof;
+        let started_by = match self.trials.settings.start {
+            StartChoice::Boot => StartedBy::Boot,
+            StartChoice::Clone => StartedBy::Clone,
+            // A template costs a boot, too.
+            StartChoice::Auto if self.trials.wanted == Some(1) => StartedBy::Boot,
+            StartChoice::Auto => lock(proof).next(),
+        };
+        let may_boot = self.trials.settings.start == StartChoice::Auto;
+        if started_by == StartedBy::Clone {
+            let trial = self.by_clone()?;
+            let unproven = !lock(proof).is_proven();
+            if !(may_boot && unproven && trial.outcome == Outcome::Broken) {
+                lock(proof).hear(StartedBy::Clone, &trial);
+                return Ok(trial);
+            }
+            self.give_up_clones(&trial.reason);
+        }
+        let mut trial = self.by_boot()?;
+        let proof = &mut lock(proof);
+        proof.hear(StartedBy::Boot, &trial);
+        if let Some(start) = &mut trial.start {
+            start.reason = proof.given_up().map(str::to_owned);
+        }
+        Ok(trial)
+    }
+
+    fn give_up_clones(&self, reason: &str) {
+        if lock(&self.trials.proof).give_up(reason.to_owned()) {
+            let note = format!("trials start by boot, which takes longer: {reason}");
+            (self.tell)(Event::Note(note));
+        }
+    }
+
+    fn by_boot(&self) -> Result<Trial, Ended> {
+        let trials = self.trials;
+        let mut settings = trials.settings.clone();
+        settings.duration_s = self.duration_s;
+        let plan = contents::plan(&TrialPlan {
+            settings,
+            seed: self.seed,
+            probe: false,
+            hold: false,
+            task: Task::Race,
+        })
+        .map_err(Ended::broken)?;
+        let log = self.log()?;
+        if let (true, Some(logs)) = (trials.keep, &trials.logs) {
+            self.keep_machine(logs, &plan)?;
+        }
+        let vm = (trials.qemu)
+            .boot(&trials.spec, &[&trials.base, &plan])
+            .map_err(Ended::broken)?;
+        self.hear_out(self.listener(log), vm, Start::boot())
+    }
+
+    fn by_clone(&self) -> Result<Trial, Ended> {
+        match self.trials.templates().take(self.stop)? {
+            Made::Saved(saved) => self.clone_of(&saved),
+            Made::Ended(ended) => {
+                let (trial, log) = *ended;
+                let log = log.move_to(self.log()?)?;
+                Ok(self.identified(trial, Start::boot(), log.name))
+            }
+            Made::NotSaved(reason) => {
+                let reason = format!("no trial can start as a clone: {reason}");
+                Ok(record::broken(self.index, self.seed, reason))
+            }
+        }
+    }
+
+    fn clone_of(&self, saved: &Saved) -> Result<Trial, Ended> {
+        let mut listener = self.listener(self.log()?);
+        listener.replay(&saved.console, &saved.agent)?;
+        let go = Go {
+            seed: self.seed,
+            duration: Duration::from_secs_f64(self.duration_s),
+            task: Task::Race.to_word(),
+        };
+        let vm = (saved.template)
+            .start(|page| page.go(go))
+            .map_err(Ended::broken)?;
+        self.hear_out(listener, vm, Start::clone_of(saved.number))
+    }
+
+    /// Listens to a machine to its end, and ends it.
+    fn hear_out(
+        &self,
+        mut listener: Listener<'_>,
+        mut vm: Vm,
+        mut start: Start,
+    ) -> Result<Trial, Ended> {
+        let tell = |seen: &_| (self.tell)(Event::progress(self.index, seen));
+        listener.listen(&mut vm, false, self.stop, &tell)?;
+        if start.how == StartedBy::Clone {
+            start.private_mib = vm.private_mib();
+        }
+        vm.kill();
+        listener.drain(&vm)?;
+        self.trials.learn(&listener.watch);
+        let (trial, log) = listener.conclude(vm);
+        Ok(self.identified(trial, start, log.name))
+    }
+
+    fn identified(&self, trial: Trial, start: Start, console: Option<String>) -> Trial {
+        Trial {
+            index: self.index,
+            seed: self.seed,
+            start: Some(start),
+            console,
+            ..trial
+        }
+    }
+
+    fn listener(&self, log: Log) -> Listener<'_> {
+        let trials = self.trials;
+        Listener::of_trial(&trials.settings, trials.spec.accel, self.duration_s, log)
+    }
+
+    fn log(&self) -> Result<Log, Ended> {
+        Log::create(self.trials.logs.as_deref(), self.index)
+    }
+
+    fn keep_machine(&self, logs: &Path, plan: &[u8]) -> Result<(), Ended> {
+        let (trials, index) = (self.trials, self.index);
         let write = |name: String, parts: &[&[u8]]| {
             let path = logs.join(name);
             let mut file = File::create(&path).map_err(|error| Ended::file(&path, &error))?;
@@ -245,99 +327,8 @@ impl VmTrials {
                     .map_err(|error| Ended::file(&path, &error))
             })
         };
-        write(format!("trial-{index:04}.initramfs"), &[&self.base, plan])?;
-        let command = format!("{}\n", self.qemu.command_line(&self.spec));
+        write(format!("trial-{index:04}.initramfs"), &[&trials.base, plan])?;
+        let command = format!("{}\n", trials.qemu.command_line(&trials.spec));
         write(format!("trial-{index:04}.qemu"), &[command.as_bytes()])
-    }
-}
-
-/// A trial that gave no conclusion.
-enum Ended {
-    Interrupted,
-    Broken(String),
-}
-
-impl Ended {
-    fn broken(error: impl std::error::Error) -> Self {
-        let causes = std::iter::successors(error.source(), |cause| cause.source());
-        let text = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
-        Self::Broken(text)
-    }
-
-    fn file(path: &Path, error: &std::io::Error) -> Self {
-        Self::Broken(format!("writing {}: {error}", path.display()))
-    }
-}
-
-/// The console's bytes as they came.
-struct Log {
-    file: Option<(File, PathBuf)>,
-    name: Option<String>,
-}
-
-impl Log {
-    fn create(logs: Option<&Path>, index: u32) -> Result<Self, Ended> {
-        let Some(logs) = logs else {
-            return Ok(Self {
-                file: None,
-                name: None,
-            });
-        };
-        let path = logs.join(format!("trial-{index:04}.console.log"));
-        std::fs::create_dir_all(logs).map_err(|error| Ended::file(logs, &error))?;
-        let file = File::create(&path).map_err(|error| Ended::file(&path, &error))?;
-        // The report stands beside the folder of logs.
-        let folder = logs.file_name().map_or(logs, Path::new);
-        let name = folder
-            .join(path.file_name().unwrap_or_default())
-            .display()
-            .to_string();
-        Ok(Self {
-            file: Some((file, path)),
-            name: Some(name),
-        })
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Ended> {
-        match &mut self.file {
-            Some((file, path)) => file
-                .write_all(bytes)
-                .map_err(|error| Ended::file(path, &error)),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Takes what was still on its way when the machine ended.
-fn drain(vm: &Vm, watch: &mut Watch, log: &mut Log, start: Instant) -> Result<(), Ended> {
-    let deadline = Instant::now() + Duration::from_secs(2);
-    while Instant::now() < deadline {
-        let now = start.elapsed().as_secs_f64();
-        match vm.next_event(TURN) {
-            Some(VmEvent::Console(bytes)) => {
-                log.write(&bytes)?;
-                watch.on_console(&bytes, now);
-            }
-            Some(VmEvent::Agent(bytes)) => watch.on_agent(&bytes, now),
-            Some(VmEvent::Qmp(event)) => watch.on_qmp(&event),
-            Some(VmEvent::ConsoleClosed) => watch.on_console_closed(),
-            None => break,
-        }
-    }
-    Ok(())
-}
-
-/// Budgets on the host's clock. Generous: a loaded host is no hang.
-fn budgets(settings: &Settings, accel: Accel) -> Budgets {
-    let slow = if accel == Accel::Kvm { 1.0 } else { 4.0 };
-    Budgets {
-        accel,
-        boot_s: 30.0 * slow,
-        setup_s: 15.0 * slow + 0.2 * slow * f64::from(settings.background_modules),
-        duration_s: settings.duration_s,
-        stall_s: 30.0,
-        settle_s: 15.0 * slow,
-        linger_s: 10.0 * slow,
-        answer_s: 5.0,
     }
 }

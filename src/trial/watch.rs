@@ -24,7 +24,7 @@ const SILENT_HEARTBEAT_S: f64 = 2.0;
 pub struct Budgets {
     /// What the machine runs on.
     pub accel: Accel,
-    /// From power-on to the guest's first word.
+    /// From power-on to the guest's first message.
     pub boot_s: f64,
     /// From there to the start of the race.
     pub setup_s: f64,
@@ -32,7 +32,7 @@ pub struct Budgets {
     pub duration_s: f64,
     /// Without a heartbeat, or without a load or an unload that came back.
     pub stall_s: f64,
-    /// From the end of the race to the guest's last word.
+    /// From the end of the race to the guest's result.
     pub settle_s: f64,
     /// From a crash's first line to the end of its report.
     pub linger_s: f64,
@@ -84,6 +84,7 @@ pub struct Watch {
     exit: Option<String>,
     environment: Option<Environment>,
     recorder_in_guest: bool,
+    at_gate: bool,
     taints: Option<String>,
     racing: Option<Racing>,
     finished: Option<(Finished, f64)>,
@@ -115,6 +116,7 @@ impl Watch {
             exit: None,
             environment: None,
             recorder_in_guest: false,
+            at_gate: false,
             taints: None,
             racing: None,
             finished: None,
@@ -137,6 +139,16 @@ impl Watch {
     /// What was at work when the gate opened.
     pub fn racing(&self) -> Option<&Racing> {
         self.racing.as_ref()
+    }
+
+    /// Whether the guest waits for the word to go.
+    pub fn is_at_gate(&self) -> bool {
+        self.at_gate
+    }
+
+    /// Whether the guest has said that it has no flight recorder.
+    pub fn lacks_recorder(&self) -> bool {
+        self.environment.is_some() && !self.recorder_in_guest
     }
 
     /// What the guest said at the end.
@@ -218,6 +230,7 @@ impl Watch {
                     self.stall.race_began(now);
                 }
             }
+            GuestMessage::AtGate => self.at_gate = true,
             GuestMessage::Tick(tick) => self.stall.see(tick.into(), now),
             GuestMessage::Finished(finished) => self.finished = Some((*finished, now)),
             // Not of a race.
@@ -229,6 +242,10 @@ impl Watch {
     pub fn next(&mut self, now: f64) -> Step {
         self.asked_at = now;
         if self.exit.is_some() && self.console_closed || self.given_up.is_some() {
+            return Step::End;
+        }
+        // The machine is off: all that it said is on its way to us.
+        if self.shutdown.is_some_and(|reason| reason != Shutdown::Host) {
             return Step::End;
         }
         if self

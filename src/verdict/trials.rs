@@ -12,6 +12,7 @@
 //!   trial. One that broke before its race counts for nothing.
 //! - **Unsupported** trials never count.
 
+use super::starts::start_stats;
 use crate::model::{self, Crash, CrashClass, Interval, Outcome, RunStats, Summary, Trial};
 use crate::stats::KaplanMeier;
 use crate::stats::{ExponentialFit, Termination, mean_above};
@@ -175,6 +176,7 @@ pub fn run_stats(trials: &[Trial]) -> RunStats {
                 Termination::Failure => model::Termination::Failure,
                 Termination::Time => model::Termination::Time,
             }),
+        starts: start_stats(trials),
         mean_above_s: fit
             .filter(|fit| fit.events == 0 && fit.exposure > 0.0)
             .and_then(|fit| mean_above(fit.exposure, 0.05).ok()),
@@ -221,8 +223,10 @@ pub fn summary(observations: &[Observation]) -> Option<Summary> {
     })
 }
 
-/// The boot that a trial was made in: near misses of one boot come together.
-pub(super) fn boot_of(trial: &Trial) -> (Option<&str>, u32) {
+/// The boot that a trial goes back to: that of its template, or its own. What
+/// happens in one boot comes together.
+pub(super) fn boot_of(trial: &Trial) -> (Option<&str>, bool, u32) {
     let run = trial.origin.as_ref().map(|origin| origin.run_id.as_str());
-    (run, trial.index)
+    let template = trial.start.as_ref().and_then(|start| start.template);
+    (run, template.is_some(), template.unwrap_or(trial.index))
 }

@@ -16,6 +16,26 @@ pub(super) mod fd {
     pub(crate) const QMP: i32 = 5;
     pub(crate) const INITRD: i32 = 6;
     pub(crate) const RECORDER: i32 = 7;
+    /// Only where [`Origin`](super::Origin) is not a plain boot.
+    pub(crate) const RAM: i32 = 8;
+    /// Only of a clone.
+    pub(crate) const STATE: i32 = 9;
+}
+
+/// The recorder's place on the PCI bus: fixed, since a clone has to map its BAR
+/// before the state that knows the place is loaded.
+pub(super) const RECORDER_SLOT: u32 = 2;
+
+/// How a machine comes to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// It boots.
+    Boot,
+    /// It boots, and is saved later: its RAM is a file that others can map.
+    Template,
+    /// It goes on where a template was saved, and keeps what it writes to
+    /// itself.
+    Clone,
 }
 
 /// A machine to be booted.
@@ -52,8 +72,9 @@ impl VmSpec {
         }
     }
 
-    /// QEMU's arguments.
-    pub(super) fn arguments(&self) -> Vec<String> {
+    /// QEMU's arguments. A clone's differ from its template's in whose RAM
+    /// it is and where the state comes from, and in nothing that a guest sees.
+    pub(super) fn arguments(&self, origin: Origin) -> Vec<String> {
         let (accel, cpu) = match self.accel {
             Accel::Kvm => ("kvm", "host"),
             // The oldest model boots every kernel: `max` shows features that
@@ -65,16 +86,43 @@ impl VmSpec {
             "memory-backend-file,id=recorder,share=on,size={RECORDER_BYTES},mem-path=/proc/self/fd/{}",
             fd::RECORDER
         );
+        // `master`: without it the device cannot be saved
+        // (hw/misc/ivshmem.c, migration_blocker).
+        let device = format!("ivshmem-plain,memdev=recorder,master=on,addr={RECORDER_SLOT:#x}");
+        let ram = |share: &str| {
+            format!(
+                "memory-backend-file,id=ram,share={share},size={}M,mem-path=/proc/self/fd/{}",
+                self.mem_mib,
+                fd::RAM
+            )
+        };
+        let boot = || {
+            vec![
+                ("-kernel", self.kernel.display().to_string()),
+                ("-initrd", format!("/proc/self/fd/{}", fd::INITRD)),
+                ("-append", self.cmdline()),
+            ]
+        };
+        let (machine, more) = match origin {
+            Origin::Boot => ("pc", boot()),
+            Origin::Template => {
+                let mut more = boot();
+                more.push(("-object", ram("on")));
+                ("pc,memory-backend=ram", more)
+            }
+            // What a kernel was booted from is in its RAM by now.
+            Origin::Clone => (
+                "pc,memory-backend=ram",
+                vec![("-object", ram("off")), ("-incoming", "defer".to_owned())],
+            ),
+        };
         let pairs = [
-            ("-machine", "pc".to_owned()),
+            ("-machine", machine.to_owned()),
             ("-accel", accel.to_owned()),
             ("-cpu", cpu.to_owned()),
             ("-smp", self.smp.to_string()),
             ("-m", self.mem_mib.to_string()),
             ("-display", "none".to_owned()),
-            ("-kernel", self.kernel.display().to_string()),
-            ("-initrd", format!("/proc/self/fd/{}", fd::INITRD)),
-            ("-append", self.cmdline()),
             ("-chardev", chardev("console", fd::CONSOLE)),
             ("-serial", "chardev:console".to_owned()),
             ("-chardev", chardev("agent", fd::AGENT)),
@@ -85,7 +133,7 @@ impl VmSpec {
             // The panic is an event, not an end: the console is still speaking.
             ("-action", "panic=none".to_owned()),
             ("-object", recorder),
-            ("-device", "ivshmem-plain,memdev=recorder".to_owned()),
+            ("-device", device),
         ];
         ["-nodefaults", "-no-user-config", "-no-reboot"]
             .into_iter()
@@ -93,6 +141,7 @@ impl VmSpec {
             .chain(
                 pairs
                     .into_iter()
+                    .chain(more)
                     .flat_map(|(option, value)| [option.to_owned(), value]),
             )
             .collect()
@@ -123,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_reset_ends_the_machine_and_a_panic_does_not() {
-        let arguments = spec(Accel::Tcg).arguments();
+        let arguments = spec(Accel::Tcg).arguments(Origin::Boot);
         assert!(arguments.iter().any(|argument| argument == "-no-reboot"));
         assert_eq!(value(&arguments, "-action"), "panic=none");
         assert!(value(&arguments, "-append").contains("oops=panic panic=-1"));
@@ -131,8 +180,58 @@ mod tests {
 
     #[test]
     fn the_accelerator_decides_the_cpu_model() {
-        assert_eq!(value(&spec(Accel::Tcg).arguments(), "-cpu"), "qemu64");
-        assert_eq!(value(&spec(Accel::Kvm).arguments(), "-cpu"), "host");
+        assert_eq!(
+            value(&spec(Accel::Tcg).arguments(Origin::Boot), "-cpu"),
+            "qemu64"
+        );
+        assert_eq!(
+            value(&spec(Accel::Kvm).arguments(Origin::Boot), "-cpu"),
+            "host"
+        );
+    }
+
+    #[test]
+    fn a_clone_differs_from_its_template_in_its_ram_and_where_it_goes_on() {
+        let template = spec(Accel::Tcg).arguments(Origin::Template);
+        let clone = spec(Accel::Tcg).arguments(Origin::Clone);
+        let only_in = |ours: &[String], theirs: &[String]| -> Vec<String> {
+            let mut rest = theirs.to_vec();
+            ours.iter()
+                .filter(
+                    |argument| match rest.iter().position(|it| it == *argument) {
+                        Some(at) => {
+                            rest.remove(at);
+                            false
+                        }
+                        None => true,
+                    },
+                )
+                .cloned()
+                .collect()
+        };
+        let before = only_in(&template, &clone);
+        assert_eq!(before[0], "-kernel");
+        assert_eq!(
+            before.last().map(String::as_str),
+            Some("memory-backend-file,id=ram,share=on,size=512M,mem-path=/proc/self/fd/8")
+        );
+        assert_eq!(before.len(), 7);
+        assert_eq!(
+            only_in(&clone, &template),
+            [
+                "memory-backend-file,id=ram,share=off,size=512M,mem-path=/proc/self/fd/8",
+                "-incoming",
+                "defer"
+            ]
+        );
+        assert_eq!(value(&clone, "-machine"), "pc,memory-backend=ram");
+    }
+
+    #[test]
+    fn a_plain_boot_has_no_file_for_its_ram() {
+        let arguments = spec(Accel::Tcg).arguments(Origin::Boot);
+        assert_eq!(value(&arguments, "-machine"), "pc");
+        assert!(!arguments.iter().any(|argument| argument.contains("id=ram")));
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use object::{Object, ObjectSegment};
+use object::read::elf::{FileHeader as _, ProgramHeader as _};
+use object::{LittleEndian, Object, ObjectSegment};
 use thiserror::Error;
 
 use super::protocol::{BEFORE_PATH, MODULE_PATH, PLAN_PATH, TrialPlan};
@@ -98,10 +99,48 @@ pub fn static_program(path: &Path) -> Result<Vec<u8>, PackError> {
         source,
     })?;
     if is_static(&bytes) {
-        Ok(bytes)
+        Ok(without_sections(bytes))
     } else {
         Err(PackError::Dynamic(path.to_owned()))
     }
+}
+
+/// What the kernel loads of an ELF program: its segments. The sections behind
+/// them are for linkers and debuggers, and most of a program that was built for
+/// these; a guest would copy all of it at every boot.
+fn without_sections(mut bytes: Vec<u8>) -> Vec<u8> {
+    let Some(end) = end_of_segments(&bytes).filter(|&end| end < bytes.len()) else {
+        return bytes;
+    };
+    let header = object::elf::FileHeader64::<LittleEndian>::parse(bytes.as_slice()).copied();
+    let Ok(mut header) = header else {
+        return bytes;
+    };
+    header.e_shoff.set(LittleEndian, 0);
+    header.e_shnum.set(LittleEndian, 0);
+    header.e_shstrndx.set(LittleEndian, object::elf::SHN_UNDEF);
+    bytes.truncate(end);
+    let header = object::bytes_of(&header);
+    bytes[..header.len()].copy_from_slice(header);
+    bytes
+}
+
+/// Where the last segment of a little-endian 64-bit program ends in its file.
+fn end_of_segments(bytes: &[u8]) -> Option<usize> {
+    let header = object::elf::FileHeader64::<LittleEndian>::parse(bytes).ok()?;
+    let segments = header.program_headers(LittleEndian, bytes).ok()?;
+    let ends = segments.iter().map(|segment| {
+        let (offset, length) = segment.file_range(LittleEndian);
+        offset.checked_add(length)
+    });
+    let last = ends.collect::<Option<Vec<u64>>>()?.into_iter().max()?;
+    let table = header.e_phoff.get(LittleEndian)
+        + u64::from(header.e_phnum.get(LittleEndian)) * size_of_segment_header();
+    usize::try_from(last.max(table)).ok()
+}
+
+fn size_of_segment_header() -> u64 {
+    size_of::<object::elf::ProgramHeader64<LittleEndian>>() as u64
 }
 
 /// Whether an ELF program asks for no interpreter, that is, for no dynamic

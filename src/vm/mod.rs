@@ -5,14 +5,19 @@
 
 pub mod accel;
 mod agent_port;
+mod clone;
 mod command;
 pub mod contents;
 pub mod initramfs;
+mod machine;
 pub mod protocol;
 mod qemu;
 mod qmp;
+mod template;
 
 pub use agent_port::open_agent;
 pub use command::{AGENT_TTY, VmSpec};
-pub use qemu::{Qemu, Vm, VmError, VmEvent};
+pub use machine::{Vm, VmEvent};
+pub use qemu::{Qemu, VmError};
 pub use qmp::{QmpEvent, RunState, Shutdown};
+pub use template::{SavableVm, SaveError, Template};

@@ -27,6 +27,11 @@ pub struct TrialPlan {
     pub seed: u64,
     /// Only say hello: the question was whether a guest runs at all.
     pub probe: bool,
+    /// Wait for the word to go, which brings what is this trial's own: before
+    /// the module's states at once, before a race at the gate. The guest is to
+    /// be saved there.
+    #[serde(default)]
+    pub hold: bool,
     /// What to do.
     #[serde(default)]
     pub task: Task,
@@ -44,6 +49,41 @@ pub enum Task {
     /// Hold the module in one state, have the kernel print its list of modules,
     /// and crash it with sysrq-c.
     CrashIn(Held),
+}
+
+/// States in which a guest can be crashed, each at the place of its word.
+const HELD_WORDS: [Held; 5] = [
+    Held::Init,
+    Held::Live,
+    Held::LiveHidden,
+    Held::Exit,
+    Held::Unloaded,
+];
+
+impl Task {
+    /// The word for it on a recorder's page, by which a clone is told.
+    pub fn to_word(self) -> u64 {
+        match self {
+            Self::Race => 0,
+            Self::States => 1,
+            Self::CrashIn(held) => {
+                let at = HELD_WORDS.iter().position(|&word| word == held);
+                2 + at.unwrap_or_default() as u64
+            }
+        }
+    }
+
+    /// The task of a word; None if it is none.
+    pub fn from_word(word: u64) -> Option<Self> {
+        match word {
+            0 => Some(Self::Race),
+            1 => Some(Self::States),
+            _ => {
+                let at = usize::try_from(word - 2).ok()?;
+                HELD_WORDS.get(at).copied().map(Self::CrashIn)
+            }
+        }
+    }
 }
 
 /// A line on the agent channel.
@@ -64,6 +104,8 @@ pub enum GuestMessage {
     },
     /// All is armed: a few cycles without readers, and the gate opens.
     Racing(Racing),
+    /// All wait at the gate, for the word to go.
+    AtGate,
     /// Counts on the way, sent where there is no flight recorder.
     Tick(Tick),
     /// What the kernel shows of the module in one state.
@@ -112,6 +154,7 @@ impl From<Tick> for Snapshot {
     /// What a page would say.
     fn from(tick: Tick) -> Self {
         Self {
+            prepared_ns: 0,
             present: false,
             phase: if tick.race_start_ns > 0 {
                 Phase::Race
@@ -186,7 +229,7 @@ impl GuestMessage {
 }
 
 /// Cuts a byte stream into messages. Lines that are none are passed over.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct MessageReader {
     partial: Vec<u8>,
 }
@@ -261,6 +304,15 @@ mod tests {
             let line = message.to_line();
             assert_eq!(MessageReader::default().feed(line.as_bytes()), [message]);
         }
+    }
+
+    #[test]
+    fn every_task_has_a_word_of_its_own() {
+        let crashes = HELD_WORDS.into_iter().map(Task::CrashIn);
+        for task in [Task::Race, Task::States].into_iter().chain(crashes) {
+            assert_eq!(Task::from_word(task.to_word()), Some(task));
+        }
+        assert_eq!(Task::from_word(99), None);
     }
 
     #[test]

@@ -141,6 +141,8 @@ pub(crate) fn settings(trials: u32, duration_s: f64) -> Settings {
         arms: Vec::new(),
         background_modules: 0,
         append: String::new(),
+        start: modrace::model::StartChoice::Boot,
+        renew: None,
         oracle: Oracle::Crash,
         race: modrace::model::DEFAULT_RACE.to_owned(),
         driver: None,

@@ -9,6 +9,7 @@
 )]
 
 mod accelerator;
+mod clones;
 mod compared;
 mod misbehaves;
 mod near_miss;

@@ -32,6 +32,12 @@ pub(in crate::crash) fn section_cpu(text: &str) -> Option<u32> {
         .find_map(|group| group.as_str().parse().ok())
 }
 
+/// The same; RCU's own thread, whose state may follow, is no CPU.
+fn section_of(text: &str) -> Option<u32> {
+    let thread = text.contains("grace-period kthread stack dump");
+    section_cpu(text).or(thread.then_some(u32::MAX))
+}
+
 /// The part of a report that shows one of these CPUs: an NMI backtrace of it
 /// rather than another dump, and only one that shows a function.
 pub(in crate::crash) fn section<'a>(
@@ -40,7 +46,7 @@ pub(in crate::crash) fn section<'a>(
 ) -> Option<&'a [StackLine]> {
     let mut sections: Vec<(u32, usize, usize, bool)> = Vec::new();
     for (at, line) in lines.iter().enumerate() {
-        let Some(cpu) = section_cpu(&line.text) else {
+        let Some(cpu) = section_of(&line.text) else {
             continue;
         };
         let nmi = line.text.contains("NMI backtrace");
@@ -113,6 +119,20 @@ pub(super) fn rcu(names: &Names<'_>, frames: Frames<'_>, cpus: &[u32]) -> Option
     one_rcu(names, frames)
 }
 
+/// Where each architecture enters an interrupt: what was interrupted stands
+/// behind the last line with one of these.
+const INTERRUPTED: &[&str] = &[
+    "apic_timer_interrupt",
+    "Exception stack",
+    "el1h_64_irq",
+    "el1_irq",
+    "__irq_svc",
+    "handle_int+",
+    "--- interrupt:",
+    "ret_from_exception",
+    "ext_int_handler",
+];
+
 fn one_rcu(names: &Names<'_>, frames: Frames<'_>) -> Option<String> {
     let interrupt = |words: &'static [&'static str]| {
         frames.behind(|line| words.iter().any(|word| line.text.contains(word)))
@@ -123,7 +143,7 @@ fn one_rcu(names: &Names<'_>, frames: Frames<'_>) -> Option<String> {
             return found;
         }
     }
-    if let Some(behind) = interrupt(&["apic_timer_interrupt", "Exception stack", "el1h_64_irq"]) {
+    if let Some(behind) = interrupt(INTERRUPTED) {
         let found = stall(&names.all(behind.until_heading()));
         if found.is_some() {
             return found;

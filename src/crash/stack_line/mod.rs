@@ -65,7 +65,7 @@ static INLINED: LazyLock<Regex> =
 /// addresses since 5.17; `dump_backtrace_entry()`.
 static ARM: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"^\s*(?:\[<[0-9a-f]+>\] )?\(?([A-Za-z_][\w.]*)(?:\+0x[0-9a-f]+/0x[0-9a-f]+)?(?: \[\w+\])?\)? from (?:\[<[0-9a-f]+>\] )?\(?([A-Za-z_][\w.]*)\+0x([0-9a-f]+)/0x([0-9a-f]+)(?: \[(\w+)\])?",
+        r"^\s*(?:\[<[0-9a-f]+>\] ?)?\(?([A-Za-z_][\w.]*)(?:\+0x[0-9a-f]+/0x[0-9a-f]+)?(?: \[\w+\])?\)? from (?:\[<[0-9a-f]+>\] ?)?\(?([A-Za-z_][\w.]*)\+0x([0-9a-f]+)/0x([0-9a-f]+)(?: \[(\w+)\])?",
     )
 });
 
@@ -250,6 +250,10 @@ mod tests {
         );
         let names: Vec<_> = entry.frames.iter().map(|f| f.function.as_str()).collect();
         assert_eq!(names, ["unwind_backtrace", "show_stack"]);
+        let unspaced = StackLine::new(
+            "[<c0019e08>](dump_backtrace+0x0/0x118) from [<c001a16c>](show_stack+0x18/0x1c)",
+        );
+        assert_eq!(unspaced.frames.len(), 2);
         assert_eq!(
             StackLine::new(" show_stack from dump_stack_lvl+0x40/0x4c")
                 .frames

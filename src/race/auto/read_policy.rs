@@ -73,7 +73,6 @@ pub const READ_POLICIES: &[ReadPolicy] = &[
 /// number, so that a run repeats.
 #[derive(Clone, Debug)]
 pub(in crate::race) struct Schedule {
-    seed: u64,
     /// Each arm as often as it has turns.
     turns: Vec<usize>,
 }
@@ -81,7 +80,7 @@ pub(in crate::race) struct Schedule {
 impl Schedule {
     /// A schedule over the arms named; over all when none is. `shares_cpu`: the
     /// reader is on its loader's CPU.
-    pub(in crate::race) fn new(seed: u64, names: &[String], shares_cpu: bool) -> Self {
+    pub(in crate::race) fn new(names: &[String], shares_cpu: bool) -> Self {
         let turns = (READ_POLICIES.iter().enumerate())
             .filter(|(_, arm)| names.is_empty() || names.iter().any(|name| name == arm.name))
             .flat_map(|(index, arm)| {
@@ -93,12 +92,12 @@ impl Schedule {
                 (0..turns).map(move |_| index)
             })
             .collect();
-        Self { seed, turns }
+        Self { turns }
     }
 
     /// The index in [`READ_POLICIES`] of the arm for unload `number`.
-    pub(in crate::race) fn arm(&self, number: u64) -> usize {
-        let mut rng = Xoshiro256PlusPlus::seed_from_u64(self.seed ^ number);
+    pub(in crate::race) fn arm(&self, seed: u64, number: u64) -> usize {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed ^ number);
         self.turns[rng.random_range(0..self.turns.len())]
     }
 }
@@ -110,8 +109,8 @@ mod tests {
     #[test]
     fn the_seed_alone_decides_which_arm_an_unload_gets() {
         let arms = |seed| -> Vec<usize> {
-            let schedule = Schedule::new(seed, &[], false);
-            (0..64).map(|number| schedule.arm(number)).collect()
+            let schedule = Schedule::new(&[], false);
+            (0..64).map(|number| schedule.arm(seed, number)).collect()
         };
         assert_eq!(arms(7), arms(7));
         assert_ne!(arms(7), arms(8));
@@ -120,8 +119,8 @@ mod tests {
     #[test]
     fn every_arm_gets_its_turn_unless_one_is_named() {
         let turns = |names: &[String]| {
-            let schedule = Schedule::new(3, names, true);
-            let mut arms: Vec<usize> = (0..64).map(|number| schedule.arm(number)).collect();
+            let schedule = Schedule::new(names, true);
+            let mut arms: Vec<usize> = (0..64).map(|number| schedule.arm(3, number)).collect();
             arms.sort_unstable();
             arms.dedup();
             arms

@@ -47,7 +47,9 @@ pub(in crate::race) struct TargetedReader<'a> {
     pub(in crate::race) module: &'a str,
     /// Whether it and its loader are on one CPU.
     pub(in crate::race) shares_cpu: bool,
-    /// Seed of its choices.
+    /// The race's seed, which decides about arms.
+    pub(in crate::race) race_seed: u64,
+    /// Seed of its own choices.
     pub(in crate::race) seed: u64,
     /// Its counts.
     pub(in crate::race) slot: &'a Slot,
@@ -69,7 +71,7 @@ impl TargetedReader<'_> {
         let removal = (self.shares_cpu.then(|| Removal::of(self.module))).and_then(Result::ok);
         while let Some(unload) = self.unload_clock.next(last, self.shares_cpu, stop) {
             last = Some(unload);
-            let index = self.schedule.arm(unload.number());
+            let index = self.schedule.arm(self.race_seed, unload.number());
             let arm = &READ_POLICIES[index];
             self.slot.arm.store(index as u64 + 1, Ordering::Relaxed);
             let unload_ns = self.unload_clock.shortest_ns();

@@ -15,6 +15,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use super::TechniqueGuard;
 use crate::kernel::{affinity, sys};
 use crate::model::Tunable;
+use crate::race::gate::RaceSeed;
 
 /// Longest wait for agents to end: longer than any of them sleeps.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -25,16 +26,25 @@ const LONGEST_PAUSE_NS: u64 = 200_000;
 pub(super) struct Agent {
     /// Its number, from 0.
     pub(super) index: usize,
-    /// Its generator.
-    pub(super) rng: Xoshiro256PlusPlus,
+    seed: RaceSeed,
+    rng: Option<Xoshiro256PlusPlus>,
     /// Set when it has to end; who sleeps long looks at it.
     pub(super) stop: Arc<AtomicBool>,
 }
 
 impl Agent {
+    /// Its generator. Its seed is that of the race, so before that nobody gets
+    /// anything random.
+    pub(super) fn rng(&mut self) -> &mut Xoshiro256PlusPlus {
+        self.rng.get_or_insert_with(|| {
+            let seed = self.seed.wait().wrapping_add(self.index as u64);
+            Xoshiro256PlusPlus::seed_from_u64(seed)
+        })
+    }
+
     /// Sleeps for a random time between two perturbations.
     pub(super) fn pause(&mut self) {
-        let ns = self.rng.random_range(0..LONGEST_PAUSE_NS);
+        let ns = self.rng().random_range(0..LONGEST_PAUSE_NS);
         thread::sleep(Duration::from_nanos(ns));
     }
 }
@@ -50,11 +60,12 @@ pub(super) struct Agents {
 
 impl Agents {
     /// Starts one agent on each of `cpus`. `set_up` runs on the agent's own
-    /// thread and gives its rounds; the first error ends all of them.
+    /// thread and gives its rounds, which begin with the race; the first error
+    /// ends all of them.
     pub(super) fn start(
         name: &str,
         cpus: &[usize],
-        seed: u64,
+        seed: &RaceSeed,
         set_up: impl Fn(Agent) -> io::Result<Round> + Clone + Send + 'static,
     ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
@@ -66,10 +77,12 @@ impl Agents {
         for (index, &cpu) in cpus.iter().enumerate() {
             let agent = Agent {
                 index,
-                rng: Xoshiro256PlusPlus::seed_from_u64(seed.wrapping_add(index as u64)),
+                seed: seed.clone(),
+                rng: None,
                 stop: Arc::clone(&stop),
             };
-            let (stop, say, set_up) = (Arc::clone(&stop), say.clone(), set_up.clone());
+            let (stop, seed) = (Arc::clone(&stop), seed.clone());
+            let (say, set_up) = (say.clone(), set_up.clone());
             thread::Builder::new()
                 .name(format!("{name}/{cpu}"))
                 .spawn(move || {
@@ -81,6 +94,7 @@ impl Agents {
                         Ok(mut round) => {
                             // The starter may have given up.
                             let _ = say.send(Ok(()));
+                            seed.wait();
                             while !stop.load(Ordering::Relaxed) {
                                 round();
                             }
@@ -123,9 +137,9 @@ mod tests {
     #[test]
     fn agents_go_round_until_dropped_and_not_after() {
         let cpu = affinity::allowed_cpus().unwrap()[0];
-        let rounds = Arc::new(AtomicU64::new(0));
+        let (rounds, seed) = (Arc::new(AtomicU64::new(0)), RaceSeed::default());
         let counted = Arc::clone(&rounds);
-        let agents = Agents::start("test", &[cpu, cpu], 7, move |mut agent| {
+        let agents = Agents::start("test", &[cpu, cpu], &seed, move |mut agent| {
             let counted = Arc::clone(&counted);
             Ok(Box::new(move || {
                 counted.fetch_add(1, Ordering::Relaxed);
@@ -133,6 +147,9 @@ mod tests {
             }))
         })
         .unwrap();
+        thread::sleep(Duration::from_millis(5));
+        assert_eq!(rounds.load(Ordering::Relaxed), 0, "the race has not begun");
+        seed.set(7);
         while rounds.load(Ordering::Relaxed) < 4 {
             thread::yield_now();
         }
@@ -145,7 +162,9 @@ mod tests {
     #[test]
     fn one_that_cannot_be_set_up_is_an_error() {
         let cpu = affinity::allowed_cpus().unwrap()[0];
-        let failed = Agents::start("test", &[cpu], 7, |_| Err(io::Error::other("cannot")));
+        let failed = Agents::start("test", &[cpu], &RaceSeed::default(), |_| {
+            Err(io::Error::other("cannot"))
+        });
         assert_eq!(failed.err().unwrap().to_string(), "cannot");
     }
 }

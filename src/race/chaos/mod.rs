@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::auto::TargetedReads;
+use super::gate::RaceSeed;
 
 use crate::model::{ChaosChoice, Strategy, Tunable};
 
@@ -35,7 +36,7 @@ pub struct ChaosContext {
     /// The readers that targeted read by a loader's clock, with their CPUs.
     pub(super) targeted_readers: Option<Vec<(usize, Arc<TargetedReads>)>>,
     /// Seed of its random choices.
-    pub seed: u64,
+    pub(super) seed: RaceSeed,
 }
 
 /// A technique at work. Disarming puts back what it changed.

@@ -44,7 +44,7 @@ fn arm(context: &ChaosContext) -> io::Result<Option<Box<dyn TechniqueGuard>>> {
             Some(targeted_readers) => targeted_readers.iter().cloned().unzip(),
             None => (context.reader_cpus.clone(), Vec::new()),
         };
-    let agents = Agents::start("preempter", &cpus, context.seed, move |agent| {
+    let agents = Agents::start("preempter", &cpus, &context.seed, move |agent| {
         sys::set_priority(0, Some(PREEMPTER_PRIORITY))?;
         Ok(match targeted_reads.get(agent.index) {
             None => at_random(agent),
@@ -60,7 +60,7 @@ fn arm(context: &ChaosContext) -> io::Result<Option<Box<dyn TechniqueGuard>>> {
 fn at_random(mut agent: Agent) -> Round {
     Box::new(move || {
         agent.pause();
-        clock::spin_ns(agent.rng.random_range(0..LONGEST_SPIN_NS));
+        clock::spin_ns(agent.rng().random_range(0..LONGEST_SPIN_NS));
     })
 }
 
@@ -72,7 +72,7 @@ fn aimed(targeted_reads: Arc<TargetedReads>, mut agent: Agent) -> Round {
             return;
         };
         latest = number;
-        clock::sleep_until(at_ns + agent.rng.random_range(0..LATEST_NS));
+        clock::sleep_until(at_ns + agent.rng().random_range(0..LATEST_NS));
         if targeted_reads.is_latest(number) {
             // The loader has this CPU until it needs the mutex that the reader
             // holds; that is after the store. It gives the reader its priority

@@ -158,8 +158,12 @@ fn race<'a>(
         name: "ab".to_owned(),
         trials: 0,
     });
-    campaign::run(jobs, stop, schedule, |(which, index), give_up, tell| {
-        kernel(which).trials.run(VmTrial { index }, give_up, tell)
+    campaign::run(jobs, stop, schedule, |next, give_up, tell| {
+        let trial = VmTrial {
+            index: next.index,
+            duration_s: Some(next.duration_s),
+        };
+        kernel(next.kernel).trials.run(trial, give_up, tell)
     })?;
     preparation.events.emit(Event::RunEnded);
     schedule.failed.take().map_or(Ok(()), Err)

@@ -18,6 +18,17 @@ fn name(of: Kernel) -> &'static str {
     }
 }
 
+/// A trial that the stop rule wants.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct NextTrial {
+    /// Of which kernel.
+    pub(super) kernel: Kernel,
+    /// Its index among the trials of that kernel.
+    pub(super) index: u32,
+    /// How long it races at most, seconds.
+    pub(super) duration_s: f64,
+}
+
 /// The schedule: keeps the trials of both, asks the stop rule, saves the report.
 pub(super) struct Paired<'a> {
     pub(super) plan: Plan,
@@ -40,7 +51,7 @@ pub(super) struct Paired<'a> {
 }
 
 impl Schedule for Paired<'_> {
-    type Key = (Kernel, u32);
+    type Key = NextTrial;
 
     fn next(&mut self) -> Turn<Self::Key> {
         if self.is_given_up() {
@@ -53,7 +64,7 @@ impl Schedule for Paired<'_> {
             under_way: self.under_way,
             elapsed_s: self.began.elapsed().as_secs_f64(),
         });
-        let Start { kernel: which, .. } = match next {
+        let Start { kernel, duration_s } = match next {
             Ok(Next::Start(start)) => start,
             Ok(Next::Wait) => return Turn::Wait,
             Ok(Next::Stop(_)) => return Turn::Stop,
@@ -62,25 +73,29 @@ impl Schedule for Paired<'_> {
                 return Turn::Stop;
             }
         };
-        let started = &mut self.started[which as usize];
+        let started = &mut self.started[kernel as usize];
         if self.cap.is_some_and(|cap| *started >= cap) {
             return Turn::Stop;
         }
         *started += 1;
-        match which {
+        match kernel {
             Kernel::Baseline => self.under_way.baseline += 1,
             Kernel::Candidate => self.under_way.candidate += 1,
         }
-        Turn::Start((which, *started - 1))
+        Turn::Start(NextTrial {
+            kernel,
+            index: *started - 1,
+            duration_s,
+        })
     }
 
-    fn hear(&mut self, (which, _): Self::Key, event: Event) -> bool {
+    fn hear(&mut self, NextTrial { kernel, .. }: Self::Key, event: Event) -> bool {
         self.events.emit(Event::Of {
-            kernel: name(which),
+            kernel: name(kernel),
             event: Box::new(event.clone()),
         });
         if let Event::Finished(trial) = event {
-            self.finished(which, *trial);
+            self.finished(kernel, *trial);
         }
         !self.is_given_up()
     }
@@ -189,6 +204,14 @@ mod tests {
         check(paired);
     }
 
+    fn first_of(kernel: Kernel) -> NextTrial {
+        NextTrial {
+            kernel,
+            index: 0,
+            duration_s: 1.0,
+        }
+    }
+
     fn ended(outcome: Outcome, reason: &str) -> Event {
         Event::Finished(Box::new(Trial::new(0, 1, outcome, reason)))
     }
@@ -197,9 +220,9 @@ mod tests {
     fn the_first_reason_to_stop_is_the_one_reported() {
         compared(None, |mut paired| {
             let first = ended(Outcome::Unsupported, "no /proc/modules");
-            assert!(!paired.hear((Kernel::Baseline, 0), first));
+            assert!(!paired.hear(first_of(Kernel::Baseline), first));
             let second = ended(Outcome::Unsupported, "no modules at all");
-            assert!(!paired.hear((Kernel::Candidate, 0), second));
+            assert!(!paired.hear(first_of(Kernel::Candidate), second));
             assert_eq!(paired.report.verdict, Verdict::Inconclusive);
             let reason = &paired.report.verdict_reason;
             assert!(reason.ends_with("baseline: no /proc/modules"), "{reason}");
@@ -211,9 +234,9 @@ mod tests {
     fn a_trial_that_ends_well_does_not_take_a_reason_to_stop_back() {
         compared(None, |mut paired| {
             let broken = ended(Outcome::Unsupported, "no /proc/modules");
-            paired.hear((Kernel::Baseline, 0), broken);
+            paired.hear(first_of(Kernel::Baseline), broken);
             let fine = ended(Outcome::Survived, "no crash");
-            assert!(!paired.hear((Kernel::Candidate, 0), fine));
+            assert!(!paired.hear(first_of(Kernel::Candidate), fine));
             assert_eq!(paired.report.verdict, Verdict::Inconclusive);
         });
     }
@@ -226,9 +249,9 @@ mod tests {
         let file = ReportFile::at(reports.join("report.json"));
         compared(Some(&file), |mut paired| {
             let fine = || ended(Outcome::Survived, "no crash");
-            assert!(!paired.hear((Kernel::Baseline, 0), fine()));
+            assert!(!paired.hear(first_of(Kernel::Baseline), fine()));
             std::fs::remove_file(&reports).unwrap();
-            assert!(!paired.hear((Kernel::Candidate, 0), fine()));
+            assert!(!paired.hear(first_of(Kernel::Candidate), fine()));
             let failure = paired.failed.unwrap();
             assert!(failure.error.to_string().contains("report.json"));
             assert!(failure.hint.unwrap().contains("intact"));

@@ -150,7 +150,7 @@ fn warning(flags: Option<&str>, unloaded: Option<&str>) -> Crash {
         name: name.to_owned(),
         flags: flags.to_owned(),
     };
-    let mut modules = vec![module("modrace_witness", "OE")];
+    let mut modules = vec![module("modrace_lister", "OE")];
     modules.extend(flags.map(|flags| module("dummy_module", flags)));
     Crash {
         title: "WARNING in dummy_warn".to_owned(),

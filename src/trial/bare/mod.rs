@@ -103,6 +103,7 @@ impl BareTrials<'_> {
                 settings: self.begin.report.settings.clone(),
                 seed,
                 probe: false,
+                hold: false,
                 task: Task::Race,
             },
             module: self.begin.module.clone(),

@@ -20,13 +20,13 @@ const WORTH_SHOWING: u8 = 4;
 pub(in crate::trial) enum Ended {
     /// The first line of a crash was seen.
     Sign,
-    /// The worker process has said its last word.
+    /// The worker process has sent its result.
     Result,
     /// The user wanted it.
     Interrupted,
     /// No progress while the machine was alive.
     Stalled(Stall),
-    /// The worker process ended without a word.
+    /// The worker process ended without a result.
     Gone(String),
 }
 
@@ -85,7 +85,7 @@ impl Monitor {
         messages
     }
 
-    /// The worker process's last word.
+    /// The worker process's result.
     pub(in crate::trial) fn finished(&self) -> Option<&Finished> {
         self.finished.as_ref()
     }

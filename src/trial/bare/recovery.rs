@@ -49,7 +49,7 @@ pub struct OpenTrial {
     pub most_cycles_per_s: f64,
     /// A crash had begun.
     pub sign: Option<SignRecord>,
-    /// The worker process's last word.
+    /// The worker process's result.
     pub result: Option<Finished>,
 }
 

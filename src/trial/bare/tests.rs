@@ -35,6 +35,7 @@ fn counts(phase: Phase, raced_ns: u64) -> Snapshot {
         heartbeat_ns: START_NS + raced_ns,
         race_start_ns: START_NS,
         race_end_ns: 0,
+        prepared_ns: 0,
         cycles: 40,
         last_cycle_ns: 0,
         reads: 900,

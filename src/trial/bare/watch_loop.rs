@@ -31,7 +31,7 @@ const PROGRESS: Duration = Duration::from_millis(250);
 const LINGER: Duration = Duration::from_secs(3);
 /// Longest wait for the first line of a crash to reach the disk.
 const JOURNAL_PATIENCE: Duration = Duration::from_secs(2);
-/// Longest wait for a worker process that has said its last word to be gone.
+/// Longest wait for a worker process that has sent its result to be gone.
 const LEAVING: Duration = Duration::from_secs(10);
 
 /// A trial being watched.
@@ -69,7 +69,7 @@ impl WatchLoop<'_> {
             let now = self.start.elapsed().as_secs_f64();
             self.stall.see(seen.clone(), now);
             self.stall.see_blocked(self.monitor.blocked(), now);
-            // A disk that is slower than the heart gets fewer beats.
+            // A slow disk gets fewer heartbeats.
             if self.journaled.elapsed() >= self.heartbeat && !self.journal.is_syncing() {
                 self.journaled = Instant::now();
                 let beat = self.beat(&seen);
@@ -132,7 +132,7 @@ impl WatchLoop<'_> {
                 break;
             }
         }
-        // The kernel may have the last word.
+        // The kernel may still print.
         thread::sleep(Duration::from_millis(100));
         self.listen(tell)?;
         Ok(())
@@ -265,6 +265,7 @@ impl WatchLoop<'_> {
                 // Said by guests, or in answer to another task.
                 GuestMessage::Hello { .. }
                 | GuestMessage::Tick(_)
+                | GuestMessage::AtGate
                 | GuestMessage::State(_)
                 | GuestMessage::Held
                 | GuestMessage::StatesEnded { .. } => {}

@@ -1,4 +1,4 @@
-//! The last word of who raced, held against the kernel's taint, the recorder and
+//! The result of who raced, held against the kernel's taint, the recorder and
 //! the time asked for: it survived only if all agree.
 
 use super::{OutcomeAndReason, broken};
@@ -9,7 +9,7 @@ use crate::vm::protocol::{Ending, Finished};
 /// Share of the time asked for that must have been raced.
 const ENOUGH: f64 = 0.99;
 
-/// The word itself.
+/// How it ended, in a word.
 pub(super) fn said(finished: &Finished) -> &'static str {
     match finished.ending {
         Ending::Survived => "survived",

@@ -127,6 +127,7 @@ fn mark() -> String {
 
 fn snapshot(phase: Phase) -> Snapshot {
     Snapshot {
+        prepared_ns: 0,
         present: true,
         phase,
         heartbeat: 10,

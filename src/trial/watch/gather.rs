@@ -34,7 +34,7 @@ impl Watch {
         }
     }
 
-    /// Without a page, the guest's own last words are the counts.
+    /// Without a page, the guest's own result has the counts.
     fn counts_without_recorder(&self, empty: &Snapshot) -> Snapshot {
         let mut seen = self.last_seen().unwrap_or(empty).clone();
         if let Some((finished, _)) = &self.finished {

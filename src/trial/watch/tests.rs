@@ -39,6 +39,7 @@ const PANIC: &str = "\
 fn snapshot(phase: Phase, heartbeat: u64) -> Snapshot {
     Snapshot {
         present: true,
+        prepared_ns: 0,
         phase,
         heartbeat,
         heartbeat_ns: 1_200_000_000 + heartbeat * 20_000_000,

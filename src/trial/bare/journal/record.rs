@@ -24,7 +24,7 @@ pub enum Record {
     Beat(Beat),
     /// The first line of a crash.
     Sign(SignRecord),
-    /// The worker process's own last word.
+    /// The worker process's result.
     #[serde(rename = "word")]
     Result(Box<Finished>),
     /// A trial has its outcome.

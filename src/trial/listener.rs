@@ -1,0 +1,311 @@
+//! Listens to one machine: feeds the watch with all that comes out of it, keeps
+//! its console, puts its virtual CPUs on host CPUs, and tells how it goes. The
+//! same for a guest that boots and for a clone, which begins with what its
+//! template has said.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::record;
+use super::virtual_cpus::HostCpuPair;
+use super::watch::{Budgets, Step, Watch};
+use crate::model::{Accel, Settings, Trial};
+use crate::recorder::{Phase, Snapshot};
+use crate::vm::{QmpEvent, Vm, VmEvent};
+
+/// Longest wait for an event before the watch is asked again.
+const TURN: Duration = Duration::from_millis(20);
+/// Time between two progress events.
+const PROGRESS: Duration = Duration::from_millis(250);
+/// Longest wait for what was on its way when a machine ended.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Why there is nothing to conclude.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// Told to stop.
+    Interrupted,
+    /// A resource of the host was missing.
+    Broken(String),
+}
+
+impl Ended {
+    pub(super) fn broken(error: impl std::error::Error) -> Self {
+        Self::Broken(with_causes(&error))
+    }
+
+    pub(super) fn file(path: &Path, error: &std::io::Error) -> Self {
+        Self::Broken(format!("writing {}: {error}", path.display()))
+    }
+}
+
+/// An error with its causes, in one line.
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// Why listening ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// The watch has seen enough.
+    Enough,
+    /// The guest waits at the gate for the word to go.
+    AtGate,
+    /// The guest has no page on which the word could reach it.
+    NoRecorder,
+}
+
+/// One machine's listener.
+#[derive(Debug)]
+pub(super) struct Listener<'a> {
+    pub(super) watch: Watch,
+    settings: &'a Settings,
+    log: Log,
+    /// What came out of the agent channel, where a template keeps it.
+    agent: Option<Vec<u8>>,
+    start: Instant,
+    cpus: Option<HostCpuPair>,
+    cpu_threads: Vec<i32>,
+}
+
+impl<'a> Listener<'a> {
+    /// The listener of a trial of `duration_s` at most.
+    pub(super) fn of_trial(
+        settings: &'a Settings,
+        accel: Accel,
+        duration_s: f64,
+        log: Log,
+    ) -> Self {
+        Self {
+            watch: Watch::new(budgets(settings, accel, duration_s)),
+            settings,
+            log,
+            agent: None,
+            start: Instant::now(),
+            cpus: HostCpuPair::take(settings),
+            cpu_threads: Vec::new(),
+        }
+    }
+
+    /// The listener of a template in the making: what it hears is kept for
+    /// those of its clones.
+    pub(super) fn of_template(settings: &'a Settings, accel: Accel) -> Self {
+        Self {
+            agent: Some(Vec::new()),
+            ..Self::of_trial(settings, accel, settings.duration_s, Log::in_memory())
+        }
+    }
+
+    /// Hears what a template has said, as if its clone had said it.
+    pub(super) fn replay(&mut self, console: &[u8], agent: &[u8]) -> Result<(), Ended> {
+        self.hear(VmEvent::Console(console.to_vec()))?;
+        self.hear(VmEvent::Agent(agent.to_vec()))
+    }
+
+    /// Listens until the watch has seen enough, or a guest that is to be saved
+    /// waits at the gate.
+    pub(super) fn listen(
+        &mut self,
+        vm: &mut Vm,
+        until_gate: bool,
+        stop: &AtomicBool,
+        progress: &dyn Fn(&Snapshot),
+    ) -> Result<Heard, Ended> {
+        let mut told = Instant::now();
+        loop {
+            if stop.load(Ordering::Relaxed) {
+                return Err(Ended::Interrupted);
+            }
+            if let Some(event) = vm.next_event(TURN) {
+                self.hear(event)?;
+            }
+            let now = self.now();
+            let snapshot = vm.recorder().snapshot();
+            if snapshot.phase >= Phase::Setup && !self.cpu_threads.is_empty() {
+                let threads = std::mem::take(&mut self.cpu_threads);
+                if let Some(cpus) = &self.cpus {
+                    cpus.seat(self.settings, &threads);
+                }
+            }
+            self.watch.on_snapshot(snapshot, now);
+            if until_gate && self.watch.is_at_gate() && vm.recorder().is_held() {
+                return Ok(Heard::AtGate);
+            }
+            if until_gate && self.watch.lacks_recorder() {
+                return Ok(Heard::NoRecorder);
+            }
+            if let Some(status) = vm.exited() {
+                self.watch.on_exit(status.to_string());
+            }
+            if told.elapsed() >= PROGRESS {
+                told = Instant::now();
+                if let Some(seen) = self.watch.last_seen() {
+                    progress(seen);
+                }
+            }
+            match self.watch.next(now) {
+                Step::Wait => {}
+                // No answer is an answer too; the watch waits for it.
+                Step::AskStatus => drop(vm.query_status()),
+                Step::End => return Ok(Heard::Enough),
+            }
+        }
+    }
+
+    /// Hears one event.
+    pub(super) fn hear(&mut self, event: VmEvent) -> Result<(), Ended> {
+        let now = self.now();
+        match event {
+            VmEvent::Console(bytes) => {
+                self.log.write(&bytes)?;
+                self.watch.on_console(&bytes, now);
+            }
+            VmEvent::ConsoleClosed => self.watch.on_console_closed(),
+            VmEvent::Agent(bytes) => {
+                if let Some(kept) = &mut self.agent {
+                    kept.extend_from_slice(&bytes);
+                }
+                self.watch.on_agent(&bytes, now);
+            }
+            VmEvent::Qmp(event) => {
+                if let QmpEvent::CpuThreads(threads) = &event {
+                    self.cpu_threads.clone_from(threads);
+                }
+                self.watch.on_qmp(&event);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what was still on its way when the machine ended.
+    pub(super) fn drain(&mut self, vm: &Vm) -> Result<(), Ended> {
+        let deadline = Instant::now() + DRAIN;
+        while let Some(event) = vm.last_events(deadline) {
+            self.hear(event)?;
+        }
+        Ok(())
+    }
+
+    /// What a template has said: on its console, and on the agent channel.
+    pub(super) fn into_said(self) -> (Vec<u8>, Vec<u8>) {
+        let Store::Memory(console) = self.log.store else {
+            return (Vec::new(), Vec::new());
+        };
+        (console, self.agent.unwrap_or_default())
+    }
+
+    /// Judges what was heard. The record lacks its index and its seed.
+    pub(super) fn conclude(self, mut vm: Vm) -> (Trial, Log) {
+        let last = vm.recorder().snapshot();
+        let complaint = vm.complaint();
+        drop(vm);
+        let racing = self.watch.racing().cloned().unwrap_or_default();
+        let finished = self.watch.finished();
+        let (bad_lines, leaks) = finished
+            .map(|finished| (finished.bad_lines.clone(), finished.leaks.clone()))
+            .unwrap_or_default();
+        let counts = if last.present {
+            last.clone()
+        } else {
+            self.watch.last_seen().unwrap_or(&last).clone()
+        };
+        let conclusion = self.watch.conclude(&last, &complaint);
+        let trial = record::trial(0, 0, conclusion, &counts);
+        let mut trial = record::of_race(self.settings, trial, &counts, &leaks);
+        trial.notes.extend(record::notes(&racing));
+        trial.notes.extend(self.settings.crowding());
+        trial.bad_lines = bad_lines;
+        (trial, self.log)
+    }
+
+    fn now(&self) -> f64 {
+        self.start.elapsed().as_secs_f64()
+    }
+}
+
+/// Budgets on the host's clock. Generous: a loaded host is no hang.
+fn budgets(settings: &Settings, accel: Accel, duration_s: f64) -> Budgets {
+    let slow = if accel == Accel::Kvm { 1.0 } else { 4.0 };
+    Budgets {
+        accel,
+        boot_s: 30.0 * slow,
+        setup_s: 15.0 * slow + 0.2 * slow * f64::from(settings.background_modules),
+        duration_s,
+        stall_s: 30.0,
+        settle_s: 15.0 * slow,
+        linger_s: 10.0 * slow,
+        answer_s: 5.0,
+    }
+}
+
+/// The console's bytes as they came.
+#[derive(Debug)]
+pub(super) struct Log {
+    store: Store,
+    /// How the report names it.
+    pub(super) name: Option<String>,
+}
+
+#[derive(Debug)]
+enum Store {
+    None,
+    Memory(Vec<u8>),
+    File(File, PathBuf),
+}
+
+impl Log {
+    fn in_memory() -> Self {
+        Self {
+            store: Store::Memory(Vec::new()),
+            name: None,
+        }
+    }
+
+    /// The log of a trial, in the folder `logs` if there is one.
+    pub(super) fn create(logs: Option<&Path>, index: u32) -> Result<Self, Ended> {
+        let Some(logs) = logs else {
+            return Ok(Self {
+                store: Store::None,
+                name: None,
+            });
+        };
+        let path = logs.join(format!("trial-{index:04}.console.log"));
+        std::fs::create_dir_all(logs).map_err(|error| Ended::file(logs, &error))?;
+        let file = File::create(&path).map_err(|error| Ended::file(&path, &error))?;
+        // The report stands beside the folder of logs.
+        let folder = logs.file_name().map_or(logs, Path::new);
+        let name = folder
+            .join(path.file_name().unwrap_or_default())
+            .display()
+            .to_string();
+        Ok(Self {
+            store: Store::File(file, path),
+            name: Some(name),
+        })
+    }
+
+    /// What is kept in memory is written to a log that is a file.
+    pub(super) fn move_to(self, mut log: Self) -> Result<Self, Ended> {
+        if let Store::Memory(bytes) = &self.store {
+            log.write(bytes)?;
+        }
+        Ok(log)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Ended> {
+        match &mut self.store {
+            Store::None => Ok(()),
+            Store::Memory(kept) => {
+                kept.extend_from_slice(bytes);
+                Ok(())
+            }
+            Store::File(file, path) => file
+                .write_all(bytes)
+                .map_err(|error| Ended::file(path, &error)),
+        }
+    }
+}

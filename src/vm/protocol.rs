@@ -70,6 +70,7 @@ impl Task {
         match self {
             Self::Race => 0,
             Self::States => 1,
+            Self::LockStep => u64::MAX,
             Self::CrashIn(held) => {
                 let at = HELD_WORDS.iter().position(|&word| word == held);
                 2 + at.unwrap_or_default() as u64
@@ -82,6 +83,7 @@ impl Task {
         match word {
             0 => Some(Self::Race),
             1 => Some(Self::States),
+            u64::MAX => Some(Self::LockStep),
             _ => {
                 let at = usize::try_from(word - 2).ok()?;
                 HELD_WORDS.get(at).copied().map(Self::CrashIn)

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::model::{
-    Accel, ChaosChoice, DEFAULT_RACE, DEFAULT_RENEW, Oracle, StartChoice, Strategy, Terms,
-};
+use crate::model::{Accel, ChaosChoice, DEFAULT_RACE, Oracle, StartChoice, Strategy, Terms};
 use crate::procfs::cpus::CpuList;
 use crate::race::action::ReaderAction;
 use crate::race::races::{self, RACES, RaceRow};
@@ -156,9 +154,9 @@ pub(super) struct MachineArgs {
     #[arg(long, value_enum, default_value_t = StartArg::Auto)]
     pub(super) start: StartArg,
     /// Boot and save another guest after N clones, so that no result hangs on
-    /// one boot
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_RENEW)]
-    pub(super) renew: u32,
+    /// one boot [default: 50; ab: 5]
+    #[arg(long, value_name = "N")]
+    pub(super) renew: Option<u32>,
     /// Keep each trial's initramfs and QEMU command beside its console log;
     /// trials then boot
     #[arg(long)]
@@ -226,7 +224,7 @@ impl MachineArgs {
             StartChoice::Auto if self.keep => StartChoice::Boot,
             other => other,
         };
-        settings.renew = (settings.start != StartChoice::Boot).then_some(self.renew);
+        settings.renew = self.renew.filter(|_| settings.start != StartChoice::Boot);
         // The race's words come first, so that those typed have the last word.
         let append = [&*settings.append, &*self.append].join(" ");
         append.trim().clone_into(&mut settings.append);

@@ -10,7 +10,7 @@ use super::finished::Finished;
 use super::prepared_kernel::{Preparation, PreparedKernel};
 use super::record;
 use super::request::Request;
-use crate::model::{Environment, ModuleRecord, Report};
+use crate::model::{DEFAULT_RENEW, Environment, ModuleRecord, Report, StartChoice};
 use crate::report::write::ReportFile;
 use crate::trial::{Event, Schedule, Turn, VmTrial, campaign};
 use crate::verdict::exit_code;
@@ -26,6 +26,9 @@ pub fn run(
     request.check_for_vms()?;
     let settings = &mut request.settings;
     settings.jobs = settings.jobs.min(settings.trials);
+    if settings.start != StartChoice::Boot {
+        settings.renew.get_or_insert(DEFAULT_RENEW);
+    }
     let control = control.read(settings)?;
     let preparation = Preparation::new(request, events)?;
     let file = preparation.report_file(kernel)?;

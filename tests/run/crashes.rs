@@ -7,6 +7,13 @@ use crate::machine::Machine;
 
 /// Seconds that two readings of one clock may differ by.
 const SAME_S: f64 = 0.02;
+/// The gate opens after its mark is printed; on a loaded host that takes a while.
+const GATE_OPENS_WITHIN_S: f64 = 0.3;
+
+/// Whether a time to crash is that of the console, on which only the mark stands.
+fn is_time_on_console(told: f64, on_console: f64) -> bool {
+    (on_console - GATE_OPENS_WITHIN_S..on_console + SAME_S).contains(&told) && told > 0.0
+}
 
 #[test]
 fn after_a_panic_recover_has_the_crash_from_pstore_with_its_time() {
@@ -40,7 +47,7 @@ fn after_a_panic_recover_has_the_crash_from_pstore_with_its_time() {
     assert_eq!(trial.time_to_crash_bounds_s, None, "{trial:?}");
     let told = trial.time_to_crash_s.unwrap();
     assert!(
-        (told - on_console).abs() < SAME_S,
+        is_time_on_console(told, on_console),
         "{told} by the report, {on_console} by the console"
     );
     let log = machine.file("/report.logs/trial-0000.console.log").unwrap();
@@ -80,7 +87,7 @@ fn without_a_panic_the_report_is_there_before_the_exit_and_the_process_leaves() 
     );
     let on_console = boot.time_of("kernel BUG at") - boot.time_of("modrace: the race starts");
     let told = trial.time_to_crash_s.unwrap();
-    assert!((told - on_console).abs() < SAME_S, "{told} {on_console}");
+    assert!(is_time_on_console(told, on_console), "{told} {on_console}");
 }
 
 #[test]

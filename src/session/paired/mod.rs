@@ -13,13 +13,15 @@ use super::finished::Finished;
 use super::prepared_kernel::{Preparation, PreparedKernel};
 use super::request::{DEFAULT_CONFIDENCE, Request, check_confidence};
 use super::{record, states};
-use crate::model::{Oracle, Run, RunStats};
+use crate::model::{Oracle, Run, RunStats, StartChoice};
 use crate::trial::{Event, VmTrial, campaign};
 use crate::verdict::{Kernel, Plan, UnderWay, exit_code};
 
 /// Longest trial, seconds. Many short trials see more clean states than one
 /// long one.
 pub const DEFAULT_DURATION_S: f64 = 15.0;
+/// Clones of a template: ten trials of a kernel come from three boots.
+const RENEW: u32 = 5;
 /// Crashes of the baseline to wait for.
 pub const DEFAULT_CRASHES: u32 = 10;
 
@@ -84,10 +86,19 @@ impl PairedRequest {
 
 /// Races the two kernels. The report is saved after each trial.
 pub fn run(
-    request: Request,
+    mut request: Request,
     pair: &PairedRequest,
     events: Events<'_>,
 ) -> Result<Finished, Failure> {
+    let settings = &mut request.settings;
+    if settings.oracle == Oracle::NearMiss && settings.start == StartChoice::Auto {
+        // Near misses are counted by boots, and clones of one guest are one.
+        settings.start = StartChoice::Boot;
+        settings.renew = None;
+    }
+    if settings.start != StartChoice::Boot {
+        settings.renew.get_or_insert(RENEW);
+    }
     let preparation = Preparation::new(request, events)?;
     let file = preparation.report_file(&pair.candidate)?;
     let plan = pair.stop_rule(preparation.request.settings.duration_s)?;

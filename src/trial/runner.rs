@@ -14,7 +14,7 @@ use nix::errno::Errno;
 
 use super::aftermath::aftermath;
 use super::blocked_tasks;
-use super::gate::{Start, mark_start, told_files};
+use super::gate::{Start, told_files};
 use super::leaks::LeakWatch;
 use super::scene::Scene;
 use crate::build::module_image::ModuleImage;

@@ -34,6 +34,9 @@ bench: deps build ## time to crash of the vulnerable kernel, 20 trials
 
 lint: ## formatting and lints, warnings denied
 	$(CARGO) fmt --check
+	rustfmt --check --edition 2024 plugin/lib.rs
+	clippy-driver plugin/lib.rs --crate-type cdylib --edition 2024 --cfg plugin -C panic=abort \
+	  --emit metadata --out-dir target -W clippy::pedantic -D warnings
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
 build: ## an optimised modrace

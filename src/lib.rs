@@ -7,10 +7,11 @@
 //! ```text
 //! room       imports
 //! cli        build console crash lab model procfs race report session
-//! session    build kernel lab model procfs race recorder report states stats trial verdict vm
+//! session    build interleave kernel lab model procfs race recorder report states stats trial verdict vm
 //! report     build model procfs stats verdict
 //! states     build crash kernel model procfs recorder trial vm
 //! trial      build console crash kernel model procfs race recorder vm
+//! interleave crash kernel model vm
 //! lab        build
 //! race       kernel model procfs recorder
 //! vm         kernel model recorder
@@ -32,6 +33,7 @@
 //! - `trial`: one trial: evidence gathered, one judge, one outcome
 //! - `lab`: kernels built from source, with and without a fix
 //! - `race`: the engine, targets, chaos techniques; `race/auto` aims
+//! - `interleave`: two sides of a race forced into one order after another
 //! - `vm`: QEMU, and what host and guest say to each other
 //! - `recorder`: the page of counters that outlives the guest
 //! - `kernel`: the live kernel's interfaces; all unsafe code
@@ -45,6 +47,7 @@ pub mod build;
 pub mod cli;
 pub mod console;
 pub mod crash;
+pub mod interleave;
 pub mod kernel;
 pub mod lab;
 pub mod model;

@@ -172,11 +172,9 @@ fn records(log: &str, write: impl Fn(u64, &str) -> String) -> String {
     log.lines()
         .filter_map(|line| {
             let (time, text) = line.strip_prefix('[')?.split_once(']')?;
-            let seconds: f64 = time.trim().parse().ok()?;
-            Some(write(
-                (seconds * 1e6).round() as u64,
-                text.strip_prefix(' ')?,
-            ))
+            let (seconds, fraction) = time.trim().split_once('.')?;
+            let micros: u64 = format!("{seconds}{fraction:0<6}").parse().ok()?;
+            Some(write(micros, text.strip_prefix(' ')?))
         })
         .collect()
 }

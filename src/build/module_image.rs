@@ -15,6 +15,7 @@ use super::config::hex;
 /// The kernel copies this section into `struct module` itself.
 const THIS_MODULE: &str = ".gnu.linkonce.this_module";
 const MODINFO: &str = ".modinfo";
+const PARAMETERS: &str = "__param";
 /// `scripts/sign-file` ends a signed module with this.
 const SIGNED: &[u8] = b"~Module signature appended~\n";
 /// The kernel's `MODULE_NAME_LEN` is 64 less a `long`, its NUL included.
@@ -192,6 +193,29 @@ impl ModuleImage {
             });
         }
         Ok(bytes)
+    }
+
+    /// The same module without its parameters: the section that the kernel takes
+    /// them from (`find_module_sections()`) has another name.
+    pub fn without_parameters(&self) -> Result<Option<Vec<u8>>, ModuleImageError> {
+        let object::File::Elf64(elf) = object::File::parse(&*self.bytes)? else {
+            return Ok(None);
+        };
+        let endian = elf.endian();
+        let Some(section) = elf.section_by_name(PARAMETERS) else {
+            return Ok(None);
+        };
+        let names = usize::from(elf.elf_header().e_shstrndx.get(endian).0);
+        let names = elf.section_by_index(object::SectionIndex(names))?;
+        let header = section.elf_section_header();
+        let at = file_offset(&names)? + header.sh_name.get(endian) as usize;
+        let mut bytes = self.bytes.clone();
+        bytes[at] = b'x';
+        let back = object::File::parse(&*bytes)?;
+        if back.section_by_name(PARAMETERS).is_some() {
+            return Ok(None);
+        }
+        Ok(Some(bytes))
     }
 
     /// The same module for a kernel before 4.16. Assemblers since 2018 write

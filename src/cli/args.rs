@@ -18,6 +18,10 @@ use crate::session::{ControlRequest, Destination, Failure, Request};
 
 /// How to race, wherever that is.
 #[derive(Debug, clap::Args)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of the command line"
+)]
 pub(super) struct RaceArgs {
     /// Longest time raced in one trial, such as 30s, 5m or 1h
     /// [default: 60s; ab: 15s]

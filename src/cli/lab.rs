@@ -50,7 +50,7 @@ struct BuildArgs {
     #[arg(long, value_name = "FILE", requires = "name")]
     patch: Vec<PathBuf>,
 
-    /// With --name: take the fix out, wherever this source has free_module()
+    /// With --name: take the fix out, wherever this source has `free_module()`
     #[arg(long, requires = "name")]
     without_fix: bool,
 

@@ -8,6 +8,7 @@ mod doctor;
 mod generate;
 mod lab;
 mod list;
+mod prove;
 mod recover;
 mod report;
 mod run;
@@ -38,6 +39,7 @@ enum Command {
     Vm(vm::Args),
     Check(check::Args),
     Ab(ab::Args),
+    Prove(prove::Args),
     Recover(recover::Args),
     Doctor(doctor::Args),
     Lab(lab::Args),
@@ -80,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Vm(args) => vm::run(args, &ui),
         Command::Check(args) => check::run(args, &ui),
         Command::Ab(args) => ab::run(args, &ui),
+        Command::Prove(args) => prove::run(args, &ui),
         Command::Recover(args) => recover::run(args, &ui),
         Command::Doctor(args) => doctor::run(args, &ui),
         Command::Lab(args) => lab::run(args, &ui),

@@ -170,12 +170,11 @@ fn put_check(check: &CheckReport, out: &Out, ui: &Ui) -> Result<(), Failure> {
         ))
         .hint("it has text, markdown, html, ktap and json; each race's own report has them all"));
     };
-    match &out.output {
-        Some(file) => write(file, &text?),
-        None => {
-            ui.result(&text?);
-            Ok(())
-        }
+    if let Some(file) = &out.output {
+        write(file, &text?)
+    } else {
+        ui.result(&text?);
+        Ok(())
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! `prefilter` finds the few lines that could matter in many bytes,
 //! `recognise` says which row of `signatures` (a table) they match, where
-//! `surroundings` allows it; `scanner` opens reports and `report_builder`
-//! gathers their lines, `report` reads them: `stack_line` the frames,
+//! `surroundings` allows it; `scanner` cuts the stream into lines,
+//! `open_reports` gives each line to its report and `report_builder` gathers
+//! them, `report` reads them: `stack_line` the frames,
 //! `metadata` the rest; `guilty` names the function, `class` tells the target
 //! race from its relatives.
 
@@ -11,8 +12,11 @@ mod body_line;
 mod class;
 mod guilty;
 mod ignore;
+mod limits;
 mod log_line;
 mod metadata;
+mod open_reports;
+mod panic;
 mod prefilter;
 mod recognise;
 mod repeats;

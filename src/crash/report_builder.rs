@@ -1,99 +1,22 @@
 //! The lines of a report while they come in: which belong to it, and when it
 //! has ended. What they say is read in `report`.
 
-use std::sync::LazyLock;
-
-use regex::Regex;
-
 use super::body_line::{is_body_line, is_stack_words};
-use super::guilty::section_cpu;
+use super::guilty::{section_cpu, stuck_cpu};
+use super::limits::{
+    BEGINNING, MESSAGE_BEFORE, MOST_BYTES, MOST_LINES, MOST_STACK_LINES, MOST_SUSPENDED, NEAR,
+    PASSED_BY, QUIET, QUIET_AFTER_END, QUIET_UNFINISHED, STUCK_WITHIN,
+};
 use super::log_line::LogLine;
+use super::panic;
 use super::recognise::Match;
 use super::repeats;
 use super::scanner::Sign;
 use super::signature::FrameSelector;
-use super::stack_line::StackLine;
+use super::stack_line;
 use super::title::normalise;
 use crate::console::Caller;
 use crate::model::{CrashKind, FollowOn, Severity};
-
-/// Most lines of a report: backtraces of many CPUs are long.
-const MOST_LINES: usize = 2000;
-/// Most bytes of a report.
-const MOST_BYTES: usize = 512 << 10;
-/// Most lines of raw stack: the largest kernel stack (64 KiB, powerpc and
-/// KASAN builds), 16 bytes a line.
-const MOST_STACK_LINES: usize = 4096;
-/// Lines without any sign of a report, after which it has ended.
-const QUIET: usize = 40;
-/// The same after the line that ends a report. A panic may still come.
-const QUIET_AFTER_END: usize = 15;
-/// The same while the part that every such report has is still to come:
-/// another CPU may print in between.
-const QUIET_UNFINISHED: usize = 400;
-/// Behind so many foreign lines only what is certainly a report's counts.
-const NEAR: usize = 6;
-/// Other callers' lines, after which a report that says nothing has ended.
-const PASSED_BY: usize = 4000;
-/// A report's own lines within which it repeats in other words what it is.
-const BEGINNING: usize = 14;
-/// Lines between what a `WARN()` says and its `WARNING:`.
-const MESSAGE_BEFORE: usize = 4;
-/// Lines of a report that may still be set aside for one that begins inside.
-const MOST_SUSPENDED: usize = 400;
-
-/// How panics begin, since 2.6.9 and before.
-const PANICS: &[&str] = &["Kernel panic - not syncing", "Kernel panic: "];
-/// How panics go on that only say what becomes of a crash before.
-const CONSEQUENCES: &[&str] = &[
-    "Fatal",
-    "panic_on",
-    "kernel: panic_on",
-    "kasan",
-    "KASAN",
-    "KFENCE",
-    "UBSAN",
-    "hung_task",
-    "softlockup",
-    "RCU Stall",
-    "Hard LOCKUP",
-    "Attempted to kill",
-    "Aiee",
-    "Oops",
-    "BUG",
-    "corrupted stack end",
-    "Asynchronous SError",
-    "Kernel Fault",
-    "Kernel stack overflow",
-    "kernel stack overflow",
-    "Corrupt kernel stack",
-];
-
-/// What a panic's line says behind its first words, if it is one.
-fn panic_reason(text: &str) -> Option<&str> {
-    let rest = PANICS.iter().find_map(|words| text.strip_prefix(words))?;
-    Some(rest.trim_start_matches([':', ' ']))
-}
-
-/// The CPUs that a first line, or one of the next, says are stuck.
-static STUCK: LazyLock<Regex> = LazyLock::new(|| {
-    #[expect(clippy::expect_used, reason = "a constant of this file")]
-    Regex::new(
-        r"CPU#(\d+) stuck|\bon (?:CPU|cpu) \{? ?(\d+)|CPU[ :](\d+) .*[Hh]ard LOCKUP|CPUs/tasks: \{ (\d+)|^\s*(?:rcu: )?\s*(\d+)-[.!?O\d]+: \(",
-    )
-    .expect("a pattern that compiles")
-});
-/// Lines behind the first that may name a stuck CPU.
-const STUCK_WITHIN: usize = 6;
-
-fn stuck_cpu(text: &str) -> Option<u32> {
-    let found = STUCK.captures(text)?;
-    found
-        .iter()
-        .skip(1)
-        .flatten()
-        .find_map(|group| group.as_str().parse().ok())
-}
 
 /// A report whose lines still come in.
 #[expect(
@@ -247,7 +170,7 @@ impl ReportBuilder {
         let row = found.row.signature;
         let mine = self.found.row.signature;
         let text = &line.text[found.at..];
-        if self.unconfirmed.is_some() && panic_reason(text).is_none() {
+        if self.unconfirmed.is_some() && panic::reason(text).is_none() {
             return self.confirms(text);
         }
         // A symboliser repeats the first line for each inlined function.
@@ -272,9 +195,8 @@ impl ReportBuilder {
         }
         // A panic in the middle of a report follows from it; behind its end,
         // only if it says so.
-        if let Some(reason) = panic_reason(text) {
-            let consequence = CONSEQUENCES.iter().any(|words| reason.starts_with(words));
-            if !self.ended || consequence {
+        if let Some(reason) = panic::reason(text) {
+            if !self.ended || panic::is_consequence(reason) {
                 self.follow(found, line);
                 self.ended = false;
                 return true;
@@ -399,7 +321,7 @@ impl ReportBuilder {
         // With a frame there already, an offset is enough of a sign.
         let offset = text.contains("+0x");
         let known = offset && self.framed;
-        let framed = !stack && !known && has_frame(text);
+        let framed = !stack && !known && stack_line::has_frame(text);
         self.framed |= framed;
         let strong = end || absorbed || framed || offset || stack;
         let near = self.quiet < NEAR;
@@ -474,18 +396,4 @@ impl ReportBuilder {
             || self.bytes >= MOST_BYTES
             || self.passed_by >= PASSED_BY
     }
-}
-
-/// Whether a line holds a frame. Most lines hold nothing like one.
-fn has_frame(text: &str) -> bool {
-    let likely = text.contains("+0x")
-        || text.contains(".c:")
-        || text.contains(".h:")
-        || text.contains(".S:")
-        || text.contains("[<")
-        || text.contains(">{")
-        || text.contains(" [")
-        || text.starts_with('[')
-        || text.starts_with("Trace;");
-    likely && !StackLine::new(text).frames.is_empty()
 }

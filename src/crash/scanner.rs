@@ -1,16 +1,11 @@
-//! Bytes in, events out: finds first lines of crashes in a stream and gathers
-//! the lines that belong to each. Memory is bounded; where the chunks are cut
-//! changes nothing. What the lines say is read in `report`.
+//! Bytes in, events out: finds first lines of crashes in a stream. Memory is
+//! bounded; where the chunks are cut changes nothing. Which report a line
+//! belongs to is decided in `open_reports`.
 
-use std::collections::VecDeque;
-
-use super::guilty::section_cpu;
 use super::log_line::LogLine;
+use super::open_reports::OpenReports;
 use super::prefilter;
-use super::recognise::{self, Match};
-use super::repeats::Repeats;
-use super::report;
-use super::report_builder::ReportBuilder;
+use super::recognise;
 use super::surroundings::Log;
 use crate::console;
 use crate::model::{Crash, CrashKind, Severity};
@@ -21,8 +16,6 @@ const LONGEST_LINE: usize = 64 << 10;
 const HISTORY: usize = 16 << 10;
 /// Lines between a ruler and the first line of its report, the ruler included.
 const MOST_BEFORE: usize = 5;
-/// Reports builder at a time: one for each CPU that talks at once.
-const MOST_OPEN: usize = 8;
 
 /// What the scanner has to say.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,10 +66,7 @@ pub struct Scanner {
     /// Up to where in `bytes` the log was learned from; a line's beginning.
     learned: usize,
     log: Log,
-    repeats: Repeats,
-    open: VecDeque<ReportBuilder>,
-    /// The CPU whose state the lines show.
-    section: Option<u32>,
+    reports: OpenReports,
     parsed: u64,
 }
 
@@ -103,9 +93,7 @@ impl Scanner {
     pub fn finish(&mut self) -> Vec<ScanEvent> {
         let mut events = Vec::new();
         self.work(true, &mut events);
-        while let Some(builder) = self.open.pop_front() {
-            close(&builder, true, &mut events);
-        }
+        self.reports.close_all(&mut events);
         events
     }
 
@@ -123,7 +111,7 @@ impl Scanner {
     /// Looks at every line that is complete.
     fn work(&mut self, ended: bool, events: &mut Vec<ScanEvent>) {
         while let Some(end) = self.complete_until(ended) {
-            if self.open.is_empty() {
+            if self.reports.is_empty() {
                 // Nothing is under way: jump to the next line that matters.
                 match prefilter::next(&self.bytes[..end], self.next) {
                     None => {
@@ -184,30 +172,30 @@ impl Scanner {
         let found = hit
             .then(|| recognise::recognise(&parsed, self.log.surroundings()))
             .flatten();
-        if found.is_none() && self.open.is_empty() {
+        if found.is_none() && self.reports.is_empty() {
             return;
         }
-        let boots_unasked = found
+        let boots = found
             .as_ref()
-            .filter(|found| found.row.signature.kind == CrashKind::Reboot)
-            .map(|_| self.log.boots_unasked(&parsed));
+            .is_some_and(|found| found.row.signature.kind == CrashKind::Reboot);
+        let unasked = boots && self.log.boots_unasked(&parsed, self.reports.died);
         let whole = console::clean(raw).into_owned();
         let line = LogLine::new(number, self.base + start as u64, parsed, whole);
-        if let Some(cpu) = section_cpu(&line.text) {
-            self.section = Some(cpu);
-        }
-        match (found, boots_unasked) {
-            (Some(found), None) => self.found(found, line, start, events),
-            (Some(found), Some(unasked)) => {
-                // Whatever was under way, its kernel is gone.
-                while let Some(builder) = self.open.pop_front() {
-                    close(&builder, true, events);
-                }
-                if unasked {
-                    self.begin(found, line, start, events);
-                }
+        self.reports.learn(&line.text);
+        let Some(found) = found else {
+            self.reports.gather(&line, events);
+            return;
+        };
+        let before = self.before(start);
+        if boots {
+            // Whatever was under way, its kernel is gone.
+            self.reports.close_all(events);
+            self.reports.died = false;
+            if unasked {
+                self.reports.begin(found, line, before, events);
             }
-            (None, _) => self.gather(&line, events),
+        } else {
+            self.reports.found(found, line, before, events);
         }
     }
 
@@ -227,181 +215,6 @@ impl Scanner {
             at = end;
         }
         self.learned = start;
-    }
-
-    /// A line that a signature matches.
-    fn found(&mut self, found: Match, line: LogLine, start: usize, events: &mut Vec<ScanEvent>) {
-        let owner = self.owner(&line);
-        if line.text[..found.at].contains("---[ end ") {
-            // The end of a panic, not one more; alone, all that is left of it.
-            if owner.is_some() || self.log.died {
-                self.gather(&line, events);
-                return;
-            }
-        }
-        if self.repeats.again(&line) {
-            if let Some(owner) = owner
-                && !self.open[owner].is_doubled_by(&line)
-                && self.open[owner].has_frames()
-                && let Some(builder) = self.open.remove(owner)
-            {
-                close(&builder, false, events);
-            }
-            return;
-        }
-        // A panic follows from the newest report, even one that has ended.
-        let newest = (0..self.open.len())
-            .rev()
-            .find(|&at| self.open[at].takes(&line))
-            .filter(|_| found.row.signature.severity == Severity::Fatal);
-        for open in [newest, owner].into_iter().flatten() {
-            if self.open[open].absorbs(&found, &line) {
-                self.log.died |= found.row.signature.severity == Severity::Fatal;
-                self.take(open, &line, true, events);
-                return;
-            }
-        }
-        self.set_aside(&found, &line, events);
-        self.begin(found, line, start, events);
-    }
-
-    /// Makes room for a report that begins: those whose lines it could take are
-    /// complete, or go on when it has ended.
-    fn set_aside(&mut self, found: &Match, line: &LogLine, events: &mut Vec<ScanEvent>) {
-        let mut index = 0;
-        while index < self.open.len() {
-            let builder = &mut self.open[index];
-            let takes = builder.takes(line);
-            if takes && self.open.len() < MOST_OPEN && self.open[index].suspend(found, line) {
-                self.open[index].push_foreign(line.clone());
-                index += 1;
-            } else if takes || self.open.len() >= MOST_OPEN {
-                if let Some(mut builder) = self.open.remove(index) {
-                    builder.interrupted();
-                    close(&builder, false, events);
-                }
-            } else {
-                index += 1;
-            }
-        }
-    }
-
-    /// A report begins.
-    fn begin(&mut self, found: Match, line: LogLine, start: usize, events: &mut Vec<ScanEvent>) {
-        let row = found.row.signature;
-        let sign = Sign {
-            offset: line.offset,
-            line: line.number,
-            log_time_s: line.time_s,
-            signature: row.name,
-            kind: row.kind,
-            severity: row.severity,
-            ends_trial: row.ends_trial,
-            text: line.whole.clone(),
-        };
-        let before = self.before(start);
-        let unconfirmed = if row.confirm.0.is_empty() {
-            self.log.died |= row.severity == Severity::Fatal;
-            events.push(ScanEvent::Sign(sign));
-            None
-        } else {
-            Some(sign)
-        };
-        self.open
-            .push_back(ReportBuilder::new(found, line, before, unconfirmed));
-    }
-
-    /// The report that a line belongs to.
-    fn owner(&self, line: &LogLine) -> Option<usize> {
-        let taking = || {
-            (0..self.open.len())
-                .rev()
-                .filter(|&at| self.open[at].takes(line))
-        };
-        let newest = taking().next()?;
-        // Several stuck CPUs: whose state is shown is said.
-        if self.open[newest].cpus.len() == 1
-            && let Some(cpu) = self.section
-            && let Some(its) = taking().find(|&at| self.open[at].cpus == [cpu])
-        {
-            return Some(its);
-        }
-        if self.open[newest].has_ended()
-            && let Some(older) = taking().find(|&at| self.open[at].goes_on())
-        {
-            return Some(older);
-        }
-        Some(newest)
-    }
-
-    /// A line that begins no report: it may belong to one.
-    fn gather(&mut self, line: &LogLine, events: &mut Vec<ScanEvent>) {
-        if let Some(owner) = self.owner(line) {
-            self.take(owner, line, false, events);
-        } else {
-            for builder in &mut self.open {
-                builder.passed_by();
-            }
-            self.close_complete(events);
-        }
-    }
-
-    /// The report at `owner` takes a line; `absorbed` where a signature matched
-    /// it.
-    fn take(&mut self, owner: usize, line: &LogLine, absorbed: bool, events: &mut Vec<ScanEvent>) {
-        if self.open[owner].is_suspended() && self.open[owner].cpus.is_empty() {
-            self.open[owner].resume();
-            // Those that began inside it have ended.
-            while self.open.len() > owner + 1 {
-                match self.open.pop_back() {
-                    Some(inner) if inner.takes(line) => close(&inner, false, events),
-                    Some(inner) => {
-                        self.open.push_back(inner);
-                        break;
-                    }
-                    None => break,
-                }
-            }
-        }
-        for at in 0..self.open.len() {
-            let builder = &mut self.open[at];
-            if at == owner {
-                if !builder.repeats(line)
-                    && let Some(sign) = builder.push(line.clone(), absorbed)
-                {
-                    self.log.died |= sign.severity == Severity::Fatal;
-                    events.push(ScanEvent::Sign(sign));
-                }
-            } else if !builder.takes(line) {
-                builder.passed_by();
-            } else if builder.is_suspended() {
-                builder.push_foreign(line.clone());
-            }
-        }
-        // Reports without callers that are mixed are mixed into each other.
-        if self.open[owner].mixed {
-            for builder in self.open.iter_mut().filter(|open| open.is_suspended()) {
-                builder.mixed = true;
-            }
-        }
-        self.close_complete(events);
-    }
-
-    /// Closes the reports that have ended.
-    fn close_complete(&mut self, events: &mut Vec<ScanEvent>) {
-        let mut index = 0;
-        while index < self.open.len() {
-            if self.open[index].complete() {
-                if let Some(builder) = self.open.remove(index) {
-                    close(&builder, false, events);
-                    if self.open.len() == 1 && self.open[0].is_suspended() {
-                        self.open[0].resume();
-                    }
-                }
-            } else {
-                index += 1;
-            }
-        }
     }
 
     /// The number of the line that begins at `start`.
@@ -459,14 +272,5 @@ impl Scanner {
         self.searched = self.searched.saturating_sub(keep);
         self.learned = self.learned.saturating_sub(keep);
         self.counted -= keep;
-    }
-}
-
-/// The crash of a report that is complete; none where its first line was not
-/// confirmed.
-fn close(builder: &ReportBuilder, log_ended: bool, events: &mut Vec<ScanEvent>) {
-    if !builder.is_unconfirmed() {
-        let crash = report::read(builder, log_ended);
-        events.push(ScanEvent::Crash(Box::new(crash)));
     }
 }

@@ -692,7 +692,7 @@ pub const SIGNATURES: &[Signature] = &[
         .fatal()
         .continues()
         .confirm(
-            r"^(?:CPU:? *\d|Modules linked in:|[ER]IP:? |PC *: |PC is at \S+\+0x|pc ?: )",
+            r"^(?:CPU:? *\d|Modules linked in:|[ER]IP: |PC *: |PC is at \S+\+0x|pc ?: )",
             6,
         ),
     row("oops_bare", K::Oops, "Oops", "Oops in {function}")
@@ -708,7 +708,7 @@ pub const SIGNATURES: &[Signature] = &[
         .select(F::PcThenTrace)
         .fatal()
         .continues()
-        .confirm(r"^(?:CPU:? *\d|Cpu \d|Modules linked in:|Pid: \d|PC *: |PC is at \S+\+0x|pc ?: |epc +: |era +: |NIP|REGS: |TSTATE: |Krnl PSW|Process .*pid|\$ 0  |[ER]IP:? )", 6),
+        .confirm(r"^(?:CPU:? *\d|Cpu \d|Modules linked in:|Pid: \d|PC *: |PC is at \S+\+0x|pc ?: |epc +: |era +: |NIP|REGS: |TSTATE: |Krnl PSW|Process .*pid|\$ 0  |[ER]IP: )", 6),
     // An oops whose first lines are gone.
     row("oops_cut", K::Oops, "EIP is at ", "Oops in {function}")
         .pattern(r"^EIP is at \S+\+0x")

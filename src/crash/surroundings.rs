@@ -60,8 +60,6 @@ pub(super) struct Log {
     firmware: bool,
     up: bool,
     asked: bool,
-    /// Whether a crash that ends a kernel's life was seen since it booted.
-    pub(super) died: bool,
 }
 
 impl Log {
@@ -99,8 +97,8 @@ impl Log {
     /// A kernel begins to boot: whether the one before it was up, had not been
     /// told to reboot and had not crashed. Syslog and journals hold many
     /// boots, and not the words that ended them.
-    pub(super) fn boots_unasked(&mut self, line: &Line<'_>) -> bool {
-        let unasked = self.up && !self.asked && !self.died && !line.logged;
+    pub(super) fn boots_unasked(&mut self, line: &Line<'_>, died: bool) -> bool {
+        let unasked = self.up && !self.asked && !died && !line.logged;
         self.booted();
         unasked
     }
@@ -109,7 +107,6 @@ impl Log {
         self.firmware = false;
         self.up = false;
         self.asked = false;
-        self.died = false;
     }
 }
 
@@ -151,17 +148,17 @@ mod tests {
     #[test]
     fn a_reboot_is_unasked_where_nobody_asked() {
         let banner = parse_line(b"[    0.000000] Linux version 6.1.0 (a@b)");
-        assert!(log(&["[   60.000000] x"]).boots_unasked(&banner));
-        assert!(!log(&["[    0.100000] x"]).boots_unasked(&banner));
+        assert!(log(&["[   60.000000] x"]).boots_unasked(&banner, false));
+        assert!(!log(&["[    0.100000] x"]).boots_unasked(&banner, false));
         for asked in [
             "[   61.000000] reboot: Restarting system",
             "[   61.000000] systemd-shutdown[1]: Sending SIGTERM",
             "The system is going down NOW!",
         ] {
-            assert!(!log(&["[   60.000000] x", asked]).boots_unasked(&banner));
+            assert!(!log(&["[   60.000000] x", asked]).boots_unasked(&banner, false));
         }
         let logged =
             parse_line(b"Jan  1 00:00:00 box kernel: [    0.000000] Linux version 6.1.0 (a@b)");
-        assert!(!log(&["[   60.000000] x"]).boots_unasked(&logged));
+        assert!(!log(&["[   60.000000] x"]).boots_unasked(&logged, false));
     }
 }

@@ -9,6 +9,7 @@ use std::ops::Deref;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::atomic::AtomicU32;
 
 use memmap2::{MmapOptions, MmapRaw};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
@@ -182,4 +183,20 @@ pub fn membarrier_global() -> io::Result<()> {
 pub fn exact_timers() {
     // A coarser timer is no error.
     let _ = nix::sys::prctl::set_timerslack(1);
+}
+
+/// Wakes who waits for a word in memory shared with another process.
+pub fn wake(word: &AtomicU32) {
+    // SAFETY: the word is valid for the call, which changes nothing.
+    let _nobody_waited = unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAKE,
+            i32::MAX,
+            std::ptr::null::<libc::timespec>(),
+            std::ptr::null::<u32>(),
+            0,
+        )
+    };
 }

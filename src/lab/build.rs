@@ -106,7 +106,7 @@ struct Run<'a, 'e> {
 }
 
 impl Builder<'_> {
-    /// The kernel of a build_spec: from the cache, or built into it. True with it
+    /// The kernel of a build spec: from the cache, or built into it. True with it
     /// if it was built now.
     pub fn build(
         &self,

@@ -121,7 +121,7 @@ impl BuildSpec {
         hex(&hash.finalize())
     }
 
-    /// The cache key of the kernel that this build_spec gives.
+    /// The cache key of the kernel that this build spec gives.
     pub(super) fn key(&self, source_sha256: &str, compiler: &str) -> String {
         let parts = format!("{}\n{source_sha256}\n{compiler}", self.sha256());
         hex(&Sha256::digest(parts))[..16].to_owned()

@@ -1,4 +1,4 @@
-//! A lab kernel's configuration: `tinyconfig`, the build_spec's fragments over it,
+//! A lab kernel's configuration: `tinyconfig`, the build spec's fragments over it,
 //! and a check that Kconfig took every option. An option that is dropped for a
 //! missing dependency would otherwise give another kernel than was asked for.
 

@@ -1,4 +1,4 @@
-//! The place where a kernel is built: a link_tree of hard links to the unpacked
+//! The place where a kernel is built: a link tree of hard links to the unpacked
 //! source, in which only patched files are copies of their own, with the
 //! build folder inside it. Always at one path for one source: the build
 //! writes that path into its records, and objects built elsewhere would all be

@@ -24,7 +24,7 @@ pub struct Manifest {
     pub name: String,
     /// Hash of everything that it was built from, shortened.
     pub key: String,
-    /// Hash of build_spec and way of building.
+    /// Hash of build spec and way of building.
     pub recipe_sha256: String,
     /// Hash of the configuration's part of it.
     pub recipe_config_sha256: String,
@@ -122,7 +122,7 @@ impl LabKernel {
 pub enum KernelState {
     /// Ready.
     Built,
-    /// Built by another modrace, from another build_spec; not used.
+    /// Built by another modrace, from another build spec; not used.
     Outdated,
     /// Not there.
     Absent,

@@ -61,7 +61,7 @@ pub(super) fn transfer_file(from: &Path, to: &Path, how: Transfer) -> io::Result
     File::options().write(true).open(to)?.set_times(times)
 }
 
-/// Replaces a file of a link link_tree by a copy of its own, dated now. The other
+/// Replaces a file of a link tree by a copy of its own, dated now. The other
 /// names of the file keep content and date.
 pub(super) fn unlink_and_copy(file: &Path) -> io::Result<()> {
     let bytes = fs::read(file)?;

@@ -8,6 +8,7 @@ mod crash;
 mod environment;
 mod lines;
 mod outcome;
+mod proof;
 mod record;
 mod seed;
 mod settings;
@@ -23,6 +24,10 @@ pub use crash::{Crash, CrashClass, CrashKind, FollowOn, Frame, LinkedModule, Sev
 pub use environment::{Environment, KernelRecord, ModuleRecord, Tunable};
 pub use lines::{BadLine, LineCounts, LineFault};
 pub use outcome::{Assurance, ExitCode, Outcome, Terms, TrialPhase, Verdict};
+pub use proof::{
+    Blocked, NeverRan, Proof, ProofFailure, ProofForm, ProofPoint, ProofSide, ProofStep, Schedule,
+    ScheduleOutcome, StateTouch, Who,
+};
 pub use record::{
     AimRecord, Counters, ErrorCounts, Interval, Origin, Report, RunStats, SCHEMA, Sightings,
     Summary, Termination, Tool, Trial, Warning,

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Assurance, BadLine, Comparison, Crash, Environment, LineCounts, ModuleRecord, Outcome, Run,
-    Settings, Source, Start, StartStats, StateCheck, Terms, TrialPhase, Verdict,
+    Assurance, BadLine, Comparison, Crash, Environment, LineCounts, ModuleRecord, Outcome, Proof,
+    Run, Settings, Source, Start, StartStats, StateCheck, Terms, TrialPhase, Verdict,
 };
 
 /// The schema that this version writes.
@@ -52,6 +52,9 @@ pub struct Report {
     /// The module's states, as the kernel shows them, checked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub states: Vec<StateCheck>,
+    /// Every interleaving of the race's two sides, where they were forced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prove: Option<Proof>,
     /// The trials, in order of their index.
     pub trials: Vec<Trial>,
     /// What the trials add up to.

@@ -128,7 +128,7 @@ impl Race {
         let watched = watched(&names, &spec.taints, &spec.placement, recorder);
         let examples = Arc::new(Examples::default());
         let unload_clock: Vec<Arc<UnloadClock>> = modules.iter().map(|_| Arc::default()).collect();
-        let mut race = Self {
+        let race = Self {
             recorder,
             examples: Arc::clone(&examples),
             stop: Arc::clone(&stop),
@@ -139,11 +139,12 @@ impl Race {
             techniques: Vec::new(),
         };
         // For the readers to warm up on: a module that stays is no race.
-        let shown = Shown::load(if programs.is_some() || actions.is_some() {
-            &[]
+        let to_show = if programs.is_some() || actions.is_some() {
+            Vec::new()
         } else {
-            &modules
-        });
+            modules.clone()
+        };
+        let shown = Shown::load(&to_show);
         let mut targeted_readers = Vec::new();
         for (index, seat) in spec.placement.seats.iter().enumerate() {
             let targeted_reads = Arc::new(TargetedReads::default());
@@ -185,6 +186,20 @@ impl Race {
                 .spawn(move || worker.run())
                 .map_err(RaceError::Spawn)?;
         }
+        let targeted_readers = aims.then_some(targeted_readers);
+        race.begin(&spec, shown, targeted_readers, starting)
+    }
+
+    /// Takes everybody through the gates. `shown`: modules that readers warm up
+    /// on.
+    fn begin(
+        mut self,
+        spec: &RaceSpec,
+        shown: Shown,
+        targeted_readers: Option<Vec<(usize, Arc<TargetedReads>)>>,
+        starting: &mut dyn Starting,
+    ) -> Result<Self, RaceError> {
+        let gates = Arc::clone(&self.gates);
         let all_are_at = |gate: &Gate| {
             let workers = spec.placement.seats.len();
             if gate.all_arrived(workers, GATE_PATIENCE) {
@@ -196,24 +211,29 @@ impl Race {
         all_are_at(&gates.warm)?;
         gates.warm.open();
         all_are_at(&gates.rehearsed)?;
+        let to_show = shown.0.clone();
         drop(shown);
-        let targeted_readers = aims.then_some(targeted_readers);
-        let context = context(&spec, gates.seed.clone(), targeted_readers);
-        race.arm(
+        let context = context(spec, gates.seed.clone(), targeted_readers);
+        self.arm(
             &spec.chaos,
             chaos::chosen(&spec.chaos, spec.strategy, spec.guest),
             &context,
         );
-        starting.armed(&race);
+        starting.armed(&self);
         gates.rehearsed.open();
+        all_are_at(&gates.ready)?;
+        let seed = starting.at_gate();
+        let shown = Shown::load(&to_show);
+        gates.ready.open();
         all_are_at(&gates.race)?;
-        gates.seed.set(starting.at_gate());
-        recorder
+        drop(shown);
+        gates.seed.set(seed);
+        self.recorder
             .race_start_ns
             .store(clock::monotonic_ns(), Ordering::Relaxed);
-        recorder.enter(Phase::Race);
+        self.recorder.enter(Phase::Race);
         gates.race.open();
-        Ok(race)
+        Ok(self)
     }
 
     fn arm(&mut self, choice: &ChaosChoice, techniques: Vec<&Technique>, context: &ChaosContext) {

@@ -12,6 +12,8 @@ pub(super) struct Gates {
     pub(super) warm: Gate,
     /// All have rehearsed: from here to the race nobody reads.
     pub(super) rehearsed: Gate,
+    /// All are ready for the race; a guest that is saved is saved here.
+    pub(super) ready: Gate,
     /// The race begins.
     pub(super) race: Gate,
     /// The race's seed, known when it begins.
@@ -41,6 +43,7 @@ impl Gates {
     pub(super) fn open(&self) {
         self.warm.open();
         self.rehearsed.open();
+        self.ready.open();
         // Who gets it now has been told to stop.
         self.seed.set(0);
         self.race.open();

@@ -24,7 +24,7 @@ const REHEARSAL_NS: u64 = 300_000;
 
 /// Announces unloads that are none, while the module stays loaded: the loader
 /// contends for `module_mutex` by asking for the unload of a module that nobody
-/// has. Nothing can crash, since nothing goes; but the readers' targeted_reads, and the
+/// has. Nothing can crash, since nothing goes; but the readers' reads, and the
 /// waiting for each other, have run before the clock does. First runs of code
 /// are many times slower than later ones, above all in emulation.
 pub(super) fn rehearse(unload_clock: &UnloadClock, shares_cpu: bool, stop: &AtomicBool) {

@@ -27,7 +27,7 @@ use crate::recorder::{Slot, Stage, bump};
 
 /// Reads without a sighting after which a reader doubts its open file.
 const STALE_AFTER_READS: u32 = 256;
-/// Cycles that the loaders must have made meanwhile for the reopen_if_stale to be fair.
+/// Cycles that the loaders must have made meanwhile for the check to be fair.
 const STALE_AFTER_CYCLES: u64 = 16;
 
 /// A target to be read, and what is looked for in it.
@@ -91,7 +91,7 @@ impl<'a> TargetReader<'a> {
                 open.park(&mut self.page)?;
             }
             (Some(open), Shape::Whole) => {
-                open.read_whole(&mut self.page, &mut self.read_counter)?
+                open.read_whole(&mut self.page, &mut self.read_counter)?;
             }
             (None, _) => read_attributes(&mut self.page, &mut self.read_counter)?,
         }

@@ -121,8 +121,8 @@ impl Target {
         self.name.replace(NAME, module)
     }
 
-    /// Whether `auto` targeted_reads at unloads. Attributes are gone early in an unload,
-    /// before most targeted_reads, and reading them all the time takes no lock that a
+    /// Whether `auto` reads at unloads. Attributes are gone early in an unload,
+    /// before most reads, and reading them all the time takes no lock that a
     /// loader needs: there readers run freely.
     pub(super) fn is_targeted(&self) -> bool {
         matches!(self.access, Access::TargetReader { .. })

@@ -1,5 +1,5 @@
 //! One worker: warms up on a module that stays, rehearses, waits at the gate,
-//! and does what its seat says until told to stop. How loads, reads and targeted_reads
+//! and does what its seat says until told to stop. How loads, reads and `targeted_reads`
 //! are made is the work of others.
 
 use std::sync::Arc;
@@ -26,6 +26,9 @@ use crate::recorder::{Recorder, Slot, Stage};
 
 /// Reads of each reader before the gate.
 const WARM_UP_READS: u32 = 200;
+/// Reads of each reader when all are ready: in a clone nothing has run before,
+/// and what runs first in emulation has to be translated first.
+const READS_WHEN_READY: u32 = 16;
 /// Longest time that they may take.
 const WARM_UP: Duration = Duration::from_secs(1);
 
@@ -96,6 +99,13 @@ impl Worker {
         if target_reader.is_none() && self.programs.is_none() {
             loader::warm_up(&self.module, &self.stop);
         }
+        self.gates.ready.wait();
+        if let Some(Ok(target_reader)) = &mut target_reader {
+            for _ in 0..READS_WHEN_READY {
+                // What fails here fails in the race, where it is counted.
+                let _ = target_reader.read(Shape::Head);
+            }
+        }
         self.gates.race.wait();
         let seed = self.gates.seed.wait();
         let done = match (target_reader, &self.programs) {
@@ -148,6 +158,7 @@ impl Worker {
     fn act(&self, actions: &Actions, slot: &Slot) {
         self.gates.warm.wait();
         self.gates.rehearsed.wait();
+        self.gates.ready.wait();
         self.gates.race.wait();
         let seed = self.own_seed(self.gates.seed.wait());
         match self.seat.role {

@@ -9,5 +9,5 @@ mod snapshot;
 
 pub use hold::Go;
 pub use layout::{MAX_WORKERS, Phase, RECORDER_BYTES, RECORDER_MAGIC, Recorder, Slot, Stage, bump};
-pub use page::{MappedRecorder, create, open, open_in_guest};
+pub use page::{MappedRecorder, bar_in_guest, create, open, open_in_guest};
 pub use snapshot::Snapshot;

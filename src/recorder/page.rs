@@ -4,7 +4,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::layout::{RECORDER_BYTES, Recorder};
 use crate::kernel::sys::{MappedPage, anonymous_file};
@@ -26,22 +26,25 @@ pub fn create() -> io::Result<(File, MappedRecorder)> {
 
 /// The guest's view: BAR 2 of the device, if there is one.
 pub fn open_in_guest() -> io::Result<MappedRecorder> {
+    open(&bar_in_guest(RECORDER_BYTES)?)
+}
+
+/// The guest's file for the shared memory of that size: BAR 2 of its device.
+pub fn bar_in_guest(bytes: usize) -> io::Result<PathBuf> {
     for entry in fs::read_dir("/sys/bus/pci/devices")? {
         let device = entry?.path();
+        let bar = device.join("resource2");
         let is = |attribute: &str, id: &str| {
             fs::read_to_string(device.join(attribute)).is_ok_and(|text| text.trim() == id)
         };
-        if is("vendor", VENDOR) && is("device", DEVICE) {
-            return map_bar(&device);
+        let fits = || fs::metadata(&bar).is_ok_and(|bar| bar.len() == bytes as u64);
+        if is("vendor", VENDOR) && is("device", DEVICE) && fits() {
+            // Memory decoding is off until a driver, or this, turns it on.
+            fs::write(device.join("enable"), "1")?;
+            return Ok(bar);
         }
     }
     Err(io::Error::new(io::ErrorKind::NotFound, "no ivshmem device"))
-}
-
-fn map_bar(device: &Path) -> io::Result<MappedRecorder> {
-    // Memory decoding is off until a driver, or this, turns it on.
-    fs::write(device.join("enable"), "1")?;
-    open(&device.join("resource2"))
 }
 
 /// The page at `path`: a BAR, or a file that [`create`] made.

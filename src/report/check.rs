@@ -10,8 +10,9 @@ use crate::model::{CHECK_SCHEMA, CheckReport, RaceResult, Verdict};
 use crate::verdict::format::seconds;
 
 const CSS: &str = include_str!("html.css");
+type Render = fn(&CheckReport) -> Result<String, RenderError>;
 /// What a check can be rendered in, by the names of the table of formats.
-const RENDERED: &[(&str, fn(&CheckReport) -> Result<String, RenderError>)] = &[
+const RENDERED: &[(&str, Render)] = &[
     ("text", |check| Ok(show_check(check))),
     ("markdown", |check| Ok(markdown(check))),
     ("html", |check| Ok(page(check))),

@@ -7,6 +7,7 @@ use crate::verdict::format::{p_value, percent, seconds, significant};
 use crate::verdict::{Machine, may_matter};
 
 /// The statistics of a comparison.
+#[allow(clippy::too_many_lines, reason = "a table, row by row")]
 pub(super) fn rows(comparison: &Comparison) -> Rows {
     let mut rows = Rows::new();
     let of = &comparison.seconds;

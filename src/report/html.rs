@@ -5,8 +5,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::evidence;
 use super::metadata::{self, Rows, Side};
-use super::{Format, RenderError, excerpt, plot};
-use crate::model::{Outcome, Report};
+use super::{Format, RenderError, excerpt, plot, proof};
+use crate::model::{Outcome, Proof, Report, ScheduleOutcome};
 use crate::verdict::format::seconds;
 
 /// The row of the format table.
@@ -41,12 +41,16 @@ fn render(report: &Report) -> Result<String, RenderError> {
                     b { (metadata::headline(report)) }
                     p { (report.verdict_reason) }
                 }
-                h2 { "Time to crash" }
-                figure { (plot::figure(report, &html! {})) }
-                h2 { "Trials in order" }
-                @for side in &sides { (strip(side)) }
-                h2 { "Result" }
-                (results(&sides))
+                @if let Some(proved) = &report.prove {
+                    (proof_sections(report, proved))
+                } @else {
+                    h2 { "Time to crash" }
+                    figure { (plot::figure(report, &html! {})) }
+                    h2 { "Trials in order" }
+                    @for side in &sides { (strip(side)) }
+                    h2 { "Result" }
+                    (results(&sides))
+                }
                 @if let Some(comparison) = &report.comparison {
                     h2 { "Evidence" }
                     (table(&evidence::rows(comparison)))
@@ -57,7 +61,7 @@ fn render(report: &Report) -> Result<String, RenderError> {
                     ul { @for line in &warnings { li { (line) } } }
                 }
                 h2 { "Not shown" }
-                ul { @for line in evidence::not_shown(report) { li { (line) } } }
+                ul { @for line in not_shown(report) { li { (line) } } }
                 (crash(report))
                 @for side in &sides {
                     h2 { "Environment: " (side.name) }
@@ -73,6 +77,66 @@ fn render(report: &Report) -> Result<String, RenderError> {
         }
     };
     Ok(page.into_string())
+}
+
+fn not_shown(report: &Report) -> Vec<String> {
+    let limits = report.prove.as_ref().map(|proved| proved.limits.clone());
+    limits.unwrap_or_else(|| evidence::not_shown(report))
+}
+
+/// What `prove` forced and found.
+fn proof_sections(report: &Report, proved: &Proof) -> Markup {
+    let list = |title: &str, lines: &[String]| {
+        html! {
+            @if !lines.is_empty() {
+                h2 { (title) }
+                ul { @for line in lines { li { (line) } } }
+            }
+        }
+    };
+    html! {
+        @if let Some(failure) = &proved.failure {
+            h2 { "What crashed" }
+            @for line in proof::failure_head(report, failure) { p { (line) } }
+            figure { (PreEscaped(proof::sequence(failure))) }
+            @if let Some(crash) = &failure.crash {
+                pre { (excerpt::trim(&crash.excerpt, usize::MAX).join("\n")) }
+            }
+        }
+        h2 { "Result" }
+        (table(&proof::rows(proved)))
+        (list("Schedules that could not exist", &proof::impossible(proved)))
+        h2 { "Schedules in order" }
+        div.faint { "C crashed, H hung, P passed by, N not decided or not reached, empty: ran through or impossible" }
+        div.strip {
+            @for schedule in &proved.schedules {
+                span class=(class_of(schedule.outcome)) title=(proof::schedule_line(schedule)) {
+                    (letter_of(schedule.outcome))
+                }
+            }
+        }
+        (list("Never ran", &proof::never_ran(proved)))
+        (list("Points", &proof::points(proved)))
+    }
+}
+
+fn class_of(outcome: ScheduleOutcome) -> &'static str {
+    match outcome {
+        ScheduleOutcome::Crashed => "crashed",
+        ScheduleOutcome::Hung => "hung",
+        ScheduleOutcome::NotDecided | ScheduleOutcome::NotReached => "broken",
+        _ => "survived",
+    }
+}
+
+fn letter_of(outcome: ScheduleOutcome) -> &'static str {
+    match outcome {
+        ScheduleOutcome::Crashed => "C",
+        ScheduleOutcome::Hung => "H",
+        ScheduleOutcome::PassedBy => "P",
+        ScheduleOutcome::NotDecided | ScheduleOutcome::NotReached => "N",
+        _ => "",
+    }
 }
 
 fn table(rows: &Rows) -> Markup {

@@ -3,9 +3,10 @@
 use super::evidence;
 use super::excerpt;
 use super::metadata::{self, Rows};
+use super::proof;
 use super::states::states_markdown;
 use super::{Format, RenderError};
-use crate::model::Report;
+use crate::model::{Proof, Report};
 
 /// The row of the format table.
 pub(super) const FORMAT: Format = Format {
@@ -32,7 +33,10 @@ pub(super) fn page(report: &Report) -> String {
         cell(&report.verdict_reason)
     );
     out.push_str("\n## Result\n\n");
-    out.push_str(&results(report));
+    match &report.prove {
+        Some(proved) => out.push_str(&proof_page(report, proved)),
+        None => out.push_str(&results(report)),
+    }
     if let Some(comparison) = &report.comparison {
         out.push_str("\n## Evidence\n\n");
         table(&mut out, &evidence::rows(comparison));
@@ -49,7 +53,8 @@ pub(super) fn page(report: &Report) -> String {
         out.push_str(&format!("- {}\n", cell(&line)));
     }
     out.push_str("\n## Not shown\n\n");
-    for line in evidence::not_shown(report) {
+    let limits = report.prove.as_ref().map(|proved| proved.limits.clone());
+    for line in limits.unwrap_or_else(|| evidence::not_shown(report)) {
         out.push_str(&format!("- {}\n", cell(&line)));
     }
     if let Some((who, trial, crash)) = metadata::first_crash(report) {
@@ -76,6 +81,33 @@ pub(super) fn page(report: &Report) -> String {
         .unwrap_or_default();
     rows.extend(metadata::method_rows(report));
     table(&mut out, &rows);
+    out
+}
+
+/// What `prove` forced and found.
+fn proof_page(report: &Report, proved: &Proof) -> String {
+    let mut out = String::new();
+    table(&mut out, &proof::rows(proved));
+    let mut list = |title: &str, lines: Vec<String>| {
+        if !lines.is_empty() {
+            out.push_str(&format!("\n### {title}\n\n"));
+            for line in lines {
+                out.push_str(&format!("- {}\n", cell(&line)));
+            }
+        }
+    };
+    list("Could not exist", proof::impossible(proved));
+    list("Never ran", proof::never_ran(proved));
+    list("Points", proof::points(proved));
+    if let Some(failure) = &proved.failure {
+        out.push_str("\n## What crashed\n\n");
+        out.push_str(&proof::failure_markdown(report, failure, cell));
+        if let Some(crash) = &failure.crash {
+            let lines = excerpt::trim(&crash.excerpt, WIDTH).join("\n");
+            let fence = fence(&lines);
+            out.push_str(&format!("\n{fence}text\n{lines}\n{fence}\n"));
+        }
+    }
     out
 }
 

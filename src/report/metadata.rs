@@ -56,6 +56,7 @@ pub(super) fn sides(report: &Report) -> Vec<Side<'_>> {
 /// that is not the default, a control that is missing, and warnings.
 pub(super) fn headline(report: &Report) -> String {
     let behind = match (report.verdict, &report.comparison) {
+        (Verdict::Pass, _) if report.prove.is_some() => " (every schedule decided)".to_owned(),
         (Verdict::Pass, None) => " (no positive control)".to_owned(),
         (Verdict::Pass, Some(made)) => format!(" (fix confirmed at {})", percent(made.confidence)),
         (Verdict::Fail, Some(made)) if made.conclusion == Conclusion::CandidateCrashed => {

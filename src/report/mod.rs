@@ -15,6 +15,7 @@ mod markdown;
 mod merge;
 mod metadata;
 mod plot;
+mod proof;
 mod read;
 mod schema;
 mod show;

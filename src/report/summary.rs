@@ -2,12 +2,16 @@
 
 use std::fmt::Write;
 
+use super::proof::proof_text;
 use crate::model::{Environment, Outcome, Report, Summary};
 use crate::verdict::format::seconds;
 use crate::verdict::{starts_sentence, warnings};
 
 /// The summary of a run of one kernel.
 pub fn summary(report: &Report) -> String {
+    if report.prove.is_some() {
+        return proof_text(report);
+    }
     let mut out = String::new();
     let mut row = |name: &str, value: String| {
         // Into memory: it cannot fail.

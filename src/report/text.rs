@@ -4,9 +4,10 @@
 use super::evidence;
 use super::excerpt;
 use super::metadata::{self, Rows, Side};
+use super::proof;
 use super::states::states_text;
 use super::{Format, RenderError};
-use crate::model::Report;
+use crate::model::{Proof, Report};
 
 /// What mail and `git log` show without wrapping.
 const WIDTH: usize = 75;
@@ -18,6 +19,45 @@ pub(super) const FORMAT: Format = Format {
     extension: "txt",
     render,
 };
+
+/// What `prove` forced and found.
+fn proof_sections(out: &mut Page, report: &Report, proved: &Proof) {
+    out.rows(&proof::rows(proved));
+    let impossible = proof::impossible(proved);
+    if !impossible.is_empty() {
+        out.section("Schedules that could not exist");
+        for line in &impossible {
+            out.bullet(line);
+        }
+    }
+    if let Some(failure) = &proved.failure {
+        out.section("What crashed");
+        for line in proof::failure_head(report, failure) {
+            out.wrapped("  ", &line);
+        }
+        out.blank();
+        for line in proof::two_columns(failure) {
+            out.line(&line);
+        }
+        if let Some(crash) = &failure.crash {
+            out.section("The kernel's report");
+            for line in excerpt::trim(&crash.excerpt, WIDTH - 2) {
+                out.line(&format!("  {line}"));
+            }
+        }
+    }
+    let never_ran = proof::never_ran(proved);
+    if !never_ran.is_empty() {
+        out.section("Never ran");
+        for line in &never_ran {
+            out.bullet(line);
+        }
+    }
+    out.section("Points");
+    for line in proof::points(proved) {
+        out.wrapped("  ", &line);
+    }
+}
 
 fn render(report: &Report) -> Result<String, RenderError> {
     let mut out = Page::default();
@@ -51,7 +91,10 @@ fn render(report: &Report) -> Result<String, RenderError> {
     out.rows(&metadata::method_rows(report));
 
     out.section("Result");
-    out.table(&sides);
+    match &report.prove {
+        Some(proved) => proof_sections(&mut out, report, proved),
+        None => out.table(&sides),
+    }
     if let Some(comparison) = &report.comparison {
         out.section("Evidence");
         out.rows(&evidence::rows(comparison));
@@ -74,7 +117,8 @@ fn render(report: &Report) -> Result<String, RenderError> {
     }
 
     out.section("Not shown");
-    for line in evidence::not_shown(report) {
+    let limits = report.prove.as_ref().map(|proved| proved.limits.clone());
+    for line in limits.unwrap_or_else(|| evidence::not_shown(report)) {
         out.bullet(&line);
     }
 

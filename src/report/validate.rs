@@ -28,6 +28,10 @@ pub struct Mismatch {
 }
 
 impl Mismatch {
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "numbers are given as they are"
+    )]
     fn new(field: impl Into<String>, stored: impl ToString, recomputed: impl ToString) -> Self {
         Self {
             field: field.into(),

@@ -169,17 +169,16 @@ fn worst(races: &[RaceResult]) -> (Verdict, String) {
     for verdict in order {
         let these = of(verdict);
         if let Some(first) = these.first() {
-            let reason = match verdict {
-                Verdict::Pass => format!("{run} races, each clean beside a control{not_run}"),
-                _ => {
-                    let names: Vec<_> = these.iter().map(|race| race.race.as_str()).collect();
-                    format!(
-                        "{} of {run} races: {}; the first: {}{not_run}",
-                        these.len(),
-                        names.join(", "),
-                        first.reason
-                    )
-                }
+            let reason = if verdict == Verdict::Pass {
+                format!("{run} races, each clean beside a control{not_run}")
+            } else {
+                let names: Vec<_> = these.iter().map(|race| race.race.as_str()).collect();
+                format!(
+                    "{} of {run} races: {}; the first: {}{not_run}",
+                    these.len(),
+                    names.join(", "),
+                    first.reason
+                )
             };
             return (verdict, reason);
         }
@@ -415,12 +414,11 @@ impl One<'_> {
         campaign::run(jobs, stop, &mut schedule, |index, give_up, tell| {
             prepared.trials.run(VmTrial::new(index), give_up, tell)
         })?;
-        match schedule.failed {
-            Some(failure) => Err(failure),
-            None => {
-                report.settings.trials = u32::try_from(report.trials.len()).unwrap_or(u32::MAX);
-                Ok(stop.load(Ordering::Relaxed))
-            }
+        if let Some(failure) = schedule.failed {
+            Err(failure)
+        } else {
+            report.settings.trials = u32::try_from(report.trials.len()).unwrap_or(u32::MAX);
+            Ok(stop.load(Ordering::Relaxed))
         }
     }
 }

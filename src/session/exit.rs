@@ -11,18 +11,24 @@ use crate::build::cache::CacheError;
 use crate::build::kbuild::KbuildError;
 use crate::build::module_image::ModuleImageError;
 use crate::build::module_tree::TreeError;
+use crate::interleave::machine::MachineError;
 use crate::kernel::preflight::Refusal;
 use crate::lab::{DEBIAN_TARBALL, LabError, package_of};
 use crate::model::ExitCode;
 use crate::report::write::WriteError;
 use crate::report::{Differs, ReadError, RenderError};
 use crate::session::kernel_arg::KERNEL_HELP;
+use crate::session::prove::ProveError;
 use crate::states::{HoldError, StatesError};
 use crate::stats::StatsError;
 use crate::trial::bare::BareError;
 use crate::trial::bare::JournalError;
 use crate::vm::VmError;
 use crate::vm::contents::PackError;
+
+/// The way out where QEMU cannot be instrumented.
+const PLUGINS: &str = "prove needs a QEMU built with plugins (configure --enable-plugins), as \
+     Debian's qemu-system-x86 is; name it with --qemu";
 
 /// Why a command ended without a result.
 #[derive(Debug)]
@@ -261,6 +267,7 @@ impl Exit for VmError {
     fn exit(&self) -> (ExitCode, Option<String>) {
         let hint = match self {
             Self::NotFound(_) => "install it: apt install qemu-system-x86",
+            Self::NoPlugins { .. } => PLUGINS,
             _ => "name QEMU's program with --qemu",
         };
         hinted(ExitCode::Unsupported, hint)
@@ -286,6 +293,31 @@ impl Exit for StatesError {
     fn exit(&self) -> (ExitCode, Option<String>) {
         match self {
             Self::Interrupted => (ExitCode::Interrupted, None),
+            _ => (ExitCode::Broken, None),
+        }
+    }
+}
+
+impl Exit for ProveError {
+    fn exit(&self) -> (ExitCode, Option<String>) {
+        match self {
+            Self::Machine(error) => match error {
+                MachineError::Interrupted => (ExitCode::Interrupted, None),
+                MachineError::Vm(error) => error.exit(),
+                MachineError::NoPlugin(_) => hinted(ExitCode::Unsupported, PLUGINS),
+                MachineError::NoSymbol(_) | MachineError::Switch(_) => hinted(
+                    ExitCode::Unsupported,
+                    "this kernel was compiled in a way that prove does not know yet; `modrace vm` \
+                     races it all the same",
+                ),
+                MachineError::Load(_) => (ExitCode::Unsupported, None),
+                _ => (ExitCode::Broken, None),
+            },
+            Self::NoPoint(..) => hinted(
+                ExitCode::Usage,
+                "a report of prove lists the points of its kernel",
+            ),
+            Self::Pack(error) => error.exit(),
             _ => (ExitCode::Broken, None),
         }
     }

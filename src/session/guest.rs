@@ -13,13 +13,15 @@ use std::time::Duration;
 use nix::mount::{MsFlags, mount};
 use nix::sys::reboot::{RebootMode, reboot};
 
+use crate::interleave;
 use crate::kernel::{clock, uname};
 use crate::recorder;
 use crate::recorder::Recorder;
 use crate::states;
 use crate::trial::perform;
+use crate::vm::instrument::lock_step;
 use crate::vm::protocol::{
-    CONSOLE_PREFIX, GuestMessage, MODULE_PATH, PLAN_PATH, Task, Tick, TrialPlan,
+    CONSOLE_PREFIX, GuestMessage, LOCK_STEP_PATH, MODULE_PATH, PLAN_PATH, Task, Tick, TrialPlan,
 };
 use crate::vm::{AGENT_TTY, open_agent};
 
@@ -72,6 +74,11 @@ fn serve() -> io::Result<()> {
     });
     if plan.probe {
         return Ok(());
+    }
+    if plan.task == Task::LockStep {
+        let plan = serde_json::from_slice(&fs::read(LOCK_STEP_PATH)?)?;
+        let page = Box::leak(Box::new(lock_step::open_in_guest()?));
+        return interleave::guest::serve(&plan, page);
     }
     // The page is never given back: a dead worker may still point to it.
     let page: &'static Recorder = if let Ok(page) = page {

@@ -115,7 +115,9 @@ pub fn remove(names: &[String], removed: &mut dyn FnMut(&Path)) -> Result<(), Fa
             let error = format!("no lab kernel `{name}` is built");
             return Err(Failure::usage(error).hint("modrace lab list shows which are"));
         }
-        paths.iter().for_each(|path| removed(path));
+        for path in &paths {
+            removed(path);
+        }
     }
     Ok(())
 }

@@ -17,7 +17,7 @@
 //! - `kernel_arg`, `module`, `race_modules`, `prepared_kernel`: from KERNEL to a
 //!   kernel that waits for its trials
 //! - `check`: every race of the table against one kernel
-//! - `repeated` (`vm`), `paired` (`ab`), `states`, `bare` (`run`), `recovery`
+//! - `repeated` (`vm`), `paired` (`ab`), `states`, `prove`, `bare` (`run`), `recovery`
 //!   (`recover`): one for each command
 //! - `lab`, `doctor`: kernels built, the machine looked at
 //! - `record`, `control`, `saved_report`, `finished`: the report from blank to
@@ -38,8 +38,10 @@ pub mod lab;
 mod module;
 pub mod paired;
 mod prepared_kernel;
+pub mod prove;
 pub mod race_choice;
 mod race_modules;
+mod random;
 mod record;
 pub mod recovery;
 pub mod repeated;

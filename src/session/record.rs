@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::exit::Failure;
+use super::random;
 use super::request::{Destination, Request};
 use crate::build::module_image::ModuleImage;
 use crate::model::{
@@ -40,6 +41,7 @@ pub(super) fn blank(
         settings: request.settings.clone(),
         terms: request.terms.clone(),
         states: Vec::new(),
+        prove: None,
         trials: Vec::new(),
         stats: RunStats::default(),
         baseline: None,
@@ -53,12 +55,7 @@ pub(super) fn blank(
 
 /// The name that tells this run from every other: 128 random bits.
 fn run_id() -> Result<String, Failure> {
-    let half = || {
-        getrandom::u64().map_err(|error| {
-            Failure::broken(format!("no random numbers for the run's name: {error}"))
-        })
-    };
-    Ok(format!("{:016x}{:016x}", half()?, half()?))
+    Ok(format!("{:016x}{:016x}", random::bits()?, random::bits()?))
 }
 
 /// A module before it was loaded.

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use super::exit::Failure;
+use super::random;
 use crate::model::{
     Accel, ChaosChoice, DEFAULT_RACE, DEFAULT_TARGET, MAX_SEED, Oracle, Settings, StartChoice,
     Strategy, Terms,
@@ -242,9 +243,7 @@ pub fn default_jobs(smp: u32) -> u32 {
 
 /// A seed that no other run has.
 pub fn new_seed() -> Result<u64, Failure> {
-    let random = getrandom::u64()
-        .map_err(|error| Failure::broken(format!("no random numbers for a seed: {error}")))?;
-    Ok(random & MAX_SEED)
+    Ok(random::bits()? & MAX_SEED)
 }
 
 #[cfg(test)]
@@ -269,7 +268,7 @@ mod tests {
             ("--trials 0", |asked| asked.settings.trials = 0),
             ("--loaders 0", |asked| asked.settings.loaders = 0),
             ("--duration 0.05 s", |asked| {
-                asked.settings.duration_s = 0.05
+                asked.settings.duration_s = 0.05;
             }),
             ("--loaders 1000000", |asked| {
                 asked.settings.loaders = 1_000_000;

@@ -162,21 +162,18 @@ impl StatesVm<'_> {
     fn boot_once(&self, task: Task) -> Result<(Heard, Conclusion), StatesError> {
         let mut heard = Heard::new(self.spec.accel);
         let mut readers = Readers::default();
-        let mut vm = match self.template.get_or_init(|| self.save()) {
-            Some(saved) => {
-                let go = Go {
-                    seed: 0,
-                    duration: Duration::from_secs_f64(LIFE_S),
-                    task: task.to_word(),
-                };
-                heard.hear(VmEvent::Console(saved.console.clone()), &mut readers);
-                heard.hear(VmEvent::Agent(saved.agent.clone()), &mut readers);
-                saved.template.start(|page| page.go(go))?
-            }
-            None => {
-                let plan = self.plan(task, false)?;
-                self.qemu.boot(self.spec, &[self.base, &plan])?
-            }
+        let mut vm = if let Some(saved) = self.template.get_or_init(|| self.save()) {
+            let go = Go {
+                seed: 0,
+                duration: Duration::from_secs_f64(LIFE_S),
+                task: task.to_word(),
+            };
+            heard.hear(VmEvent::Console(saved.console.clone()), &mut readers);
+            heard.hear(VmEvent::Agent(saved.agent.clone()), &mut readers);
+            saved.template.start(|page| page.go(go))?
+        } else {
+            let plan = self.plan(task, false)?;
+            self.qemu.boot(self.spec, &[self.base, &plan])?
         };
         loop {
             if self.stop.load(Ordering::Relaxed) {
@@ -260,7 +257,7 @@ impl StatesVm<'_> {
         };
         let name = match task {
             Task::CrashIn(held) => held.as_str().replace([' ', ','], "-"),
-            Task::Race | Task::States => "states".to_owned(),
+            Task::Race | Task::LockStep | Task::States => "states".to_owned(),
         };
         let path = logs.join(format!("{name}.console.log"));
         fs::create_dir_all(logs)

@@ -190,7 +190,7 @@ fn asleep(proc: &Path) -> Vec<Asleep> {
         .collect()
 }
 
-/// What `/proc/PID/stat` says, as far as it is needed (proc_pid_stat(5)).
+/// What `/proc/PID/stat` says, as far as it is needed (`proc_pid_stat(5)`).
 struct Stat<'a> {
     name: &'a str,
     state: char,

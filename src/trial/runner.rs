@@ -117,6 +117,33 @@ impl Found {
     }
 }
 
+/// Waits until the race's time is over. True if a worker gave up before.
+fn wait(
+    duration: Duration,
+    recorder: &Recorder,
+    stop: &AtomicBool,
+    mut leaks: Option<&mut LeakWatch>,
+) -> bool {
+    let start = Instant::now();
+    let deadline = start + duration;
+    let mut looks = LOOKS
+        .iter()
+        .map(|share| duration.mul_f64(*share))
+        .peekable();
+    let mut quit_early = false;
+    while Instant::now() < deadline && !stop.load(Ordering::Relaxed) && !quit_early {
+        thread::sleep(HEARTBEAT.min(deadline.saturating_duration_since(Instant::now())));
+        quit_early = recorder.snapshot().stages.contains(&Stage::Ended);
+        if let (Some(leaks), true) = (
+            &mut leaks,
+            looks.next_if(|&at| start.elapsed() >= at).is_some(),
+        ) {
+            leaks.look(recorder.cycles());
+        }
+    }
+    quit_early
+}
+
 fn run(
     plan: &TrialPlan,
     module: &Path,
@@ -188,23 +215,7 @@ fn run(
         _ => broken(error.to_string()),
     })?;
 
-    let start = Instant::now();
-    let deadline = start + duration;
-    let mut looks = LOOKS
-        .iter()
-        .map(|share| duration.mul_f64(*share))
-        .peekable();
-    let mut quit_early = false;
-    while Instant::now() < deadline && !stop.load(Ordering::Relaxed) && !quit_early {
-        thread::sleep(HEARTBEAT.min(deadline.saturating_duration_since(Instant::now())));
-        quit_early = recorder.snapshot().stages.contains(&Stage::Ended);
-        if let (Some(leaks), true) = (
-            &mut leaks,
-            looks.next_if(|&at| start.elapsed() >= at).is_some(),
-        ) {
-            leaks.look(recorder.cycles());
-        }
-    }
+    let quit_early = wait(duration, recorder, stop, leaks.as_mut());
     found.bad_lines = race.bad_lines();
     let (restored, stuck) = race.end(PATIENCE);
     found.tunables = restored;

@@ -9,6 +9,7 @@ const LINGER_S: f64 = 1.5;
 
 /// How long things may take, seconds.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_field_names, reason = "the unit is part of a name")]
 pub(super) struct StallLimits {
     /// From the first message to the start of the race.
     pub(super) setup_s: f64,

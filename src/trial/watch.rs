@@ -84,7 +84,8 @@ pub struct Watch {
     exit: Option<String>,
     environment: Option<Environment>,
     recorder_in_guest: bool,
-    at_gate: bool,
+    /// When the guest said that it waits for the word to go.
+    at_gate: Option<f64>,
     taints: Option<String>,
     racing: Option<Racing>,
     finished: Option<(Finished, f64)>,
@@ -116,7 +117,7 @@ impl Watch {
             exit: None,
             environment: None,
             recorder_in_guest: false,
-            at_gate: false,
+            at_gate: None,
             taints: None,
             racing: None,
             finished: None,
@@ -143,7 +144,7 @@ impl Watch {
 
     /// Whether the guest waits for the word to go.
     pub fn is_at_gate(&self) -> bool {
-        self.at_gate
+        self.at_gate.is_some()
     }
 
     /// Whether the guest has said that it has no flight recorder.
@@ -193,7 +194,7 @@ impl Watch {
             QmpEvent::Shutdown(reason) => self.shutdown = Some(*reason),
             QmpEvent::Status(state) => {
                 if let Some(suspicion) = self.suspicion.take() {
-                    self.given_up = Some(answered(suspicion.stall, *state));
+                    self.given_up = Some(answered(&suspicion.stall, *state));
                 }
             }
             _ => {}
@@ -230,7 +231,7 @@ impl Watch {
                     self.stall.race_began(now);
                 }
             }
-            GuestMessage::AtGate => self.at_gate = true,
+            GuestMessage::AtGate => self.at_gate = Some(now),
             GuestMessage::Tick(tick) => self.stall.see(tick.into(), now),
             GuestMessage::Finished(finished) => self.finished = Some((*finished, now)),
             // Not of a race.
@@ -318,9 +319,9 @@ impl Watch {
 }
 
 /// What a stall means, now that QEMU has said whether the CPUs run.
-fn answered(stall: Stall, state: RunState) -> GivenUp {
-    let (Stall::Kernel(why) | Stall::Setup(why)) = &stall;
-    match (state, &stall) {
+fn answered(stall: &Stall, state: RunState) -> GivenUp {
+    let (Stall::Kernel(why) | Stall::Setup(why)) = stall;
+    match (state, stall) {
         (RunState::Stopped, _) => {
             GivenUp::Trouble(format!("{why}, and QEMU says that it has stopped the CPUs"))
         }

@@ -6,6 +6,7 @@ mod comparison;
 pub mod format;
 mod likeness;
 mod near_misses;
+mod proof;
 mod run_verdict;
 mod settle;
 mod starts;
@@ -16,6 +17,7 @@ mod warnings;
 
 pub use comparison::{Question, compare};
 pub use likeness::{Difference, Machine, SAME_IMAGE, forbids, may_matter, unlike};
+pub use proof::verdict_of_proof;
 pub use run_verdict::{Case, Decision, decide};
 pub use settle::{CONFIDENCE, check_confidence, exit_code, settle};
 pub use starts::{start_stats, starts_sentence, template_that_differs};

@@ -45,8 +45,8 @@ pub(super) fn near_misses<'a>(
     candidate: impl Iterator<Item = &'a Trial> + Clone,
     alpha: f64,
 ) -> Result<Option<NearMissRecord>, StatsError> {
-    let (hits, cycles) = sums(baseline.clone());
-    let (candidate_hits, candidate_cycles) = sums(candidate.clone());
+    let (hits, cycles) = sums(&baseline);
+    let (candidate_hits, candidate_cycles) = sums(&candidate);
     if hits == 0 && candidate_hits == 0 {
         return Ok(None);
     }
@@ -114,7 +114,7 @@ impl Boots {
 }
 
 /// Near misses and cycles of the trials that count.
-pub(super) fn sums<'a>(trials: impl Iterator<Item = &'a Trial> + Clone) -> (u64, u64) {
+pub(super) fn sums<'a>(trials: &(impl Iterator<Item = &'a Trial> + Clone)) -> (u64, u64) {
     let counted = || trials.clone().filter(|trial| counts(trial));
     (
         total(counted(), |trial| trial.counters.lines.near_misses),

@@ -5,6 +5,7 @@
 use std::ops::RangeInclusive;
 
 use super::comparison::{Question, compare};
+use super::proof::verdict_of_proof;
 use super::run_verdict::{Case, decide};
 use super::trials::run_stats;
 use crate::model::{ExitCode, Outcome, Report, Run, Trial, Verdict};
@@ -51,6 +52,9 @@ pub fn settle(report: &mut Report) {
     report.verdict = decision.verdict;
     report.verdict_reason = decision.reason;
     report.assurance = decision.assurance;
+    if let Some(proof) = &report.prove {
+        (report.verdict, report.verdict_reason) = verdict_of_proof(proof, report.complete);
+    }
 }
 
 /// The confidence of a report's comparison; older reports say it there alone.
@@ -68,7 +72,7 @@ pub fn exit_code(report: &Report) -> ExitCode {
     if !report.complete {
         return ExitCode::Interrupted;
     }
-    if report.verdict == Verdict::Inconclusive && states_alone(report) {
+    if report.verdict == Verdict::Inconclusive && report.prove.is_none() && states_alone(report) {
         return ExitCode::Survived;
     }
     let unsupported = |trial: &Trial| trial.outcome == Outcome::Unsupported;

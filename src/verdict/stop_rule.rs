@@ -356,7 +356,7 @@ impl Rule<'_> {
         }
         let boots = Boots::of(self.seen.baseline.iter(), self.seen.candidate.iter());
         let alpha = 1.0 - self.plan.confidence;
-        let (hits, cycles) = sums(self.seen.baseline.iter());
+        let (hits, cycles) = sums(&self.seen.baseline.iter());
         let hits = u32::try_from(hits).unwrap_or(u32::MAX);
         let needed_cycles = needed_exposure(alpha, hits, cycles as f64)?;
         Ok(Gap {
@@ -370,12 +370,11 @@ impl Rule<'_> {
     }
 
     fn lower_the_bound(&self) -> Next {
-        let goes_on = match self.plan.budget_s {
-            Some(budget_s) => self.seen.elapsed_s + SHORTEST_TRIAL_S < budget_s,
-            None => {
-                let wanted = self.cand.clean < CLEAN_TRIALS || self.cand.cycles < CLEAN_CYCLES;
-                wanted && self.seen.elapsed_s < USUAL_TIME_S
-            }
+        let goes_on = if let Some(budget_s) = self.plan.budget_s {
+            self.seen.elapsed_s + SHORTEST_TRIAL_S < budget_s
+        } else {
+            let wanted = self.cand.clean < CLEAN_TRIALS || self.cand.cycles < CLEAN_CYCLES;
+            wanted && self.seen.elapsed_s < USUAL_TIME_S
         };
         if !goes_on || self.used_up(&self.cand) {
             return self.over(Stop::Confirmed);

@@ -223,8 +223,10 @@ pub fn summary(observations: &[Observation]) -> Option<Summary> {
     })
 }
 
-/// The boot that a trial was made in: near misses of one boot come together.
-pub(super) fn boot_of(trial: &Trial) -> (Option<&str>, u32) {
+/// The boot that a trial goes back to: that of its template, or its own. What
+/// happens in one boot comes together.
+pub(super) fn boot_of(trial: &Trial) -> (Option<&str>, bool, u32) {
     let run = trial.origin.as_ref().map(|origin| origin.run_id.as_str());
-    (run, trial.index)
+    let template = trial.start.as_ref().and_then(|start| start.template);
+    (run, template.is_some(), template.unwrap_or(trial.index))
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::instrument::LOCK_STEP_BYTES;
 use crate::model::Accel;
 use crate::recorder::RECORDER_BYTES;
 
@@ -20,6 +21,12 @@ pub(super) mod fd {
     pub(crate) const RAM: i32 = 8;
     /// Only of a clone.
     pub(crate) const STATE: i32 = 9;
+    /// Only of an instrumented machine.
+    pub(crate) const PLUGIN: i32 = 10;
+    /// The same.
+    pub(crate) const PLUGIN_PAGE: i32 = 11;
+    /// The same.
+    pub(crate) const LOCK_STEP: i32 = 12;
 }
 
 /// The recorder's place on the PCI bus: fixed, since a clone has to map its BAR
@@ -36,6 +43,11 @@ pub(super) enum Origin {
     /// It goes on where a template was saved, and keeps what it writes to
     /// itself.
     Clone,
+    /// It boots with the plugin: its RAM is a file that the host reads.
+    Instrumented {
+        /// The port at which a debugger may attach.
+        debugger: Option<u16>,
+    },
 }
 
 /// A machine to be booted.
@@ -110,6 +122,12 @@ impl VmSpec {
                 more.push(("-object", ram("on")));
                 ("pc,memory-backend=ram", more)
             }
+            Origin::Instrumented { debugger } => {
+                let mut more = boot();
+                more.push(("-object", ram("on")));
+                more.extend(instrument(debugger));
+                ("pc,memory-backend=ram", more)
+            }
             // What a kernel was booted from is in its RAM by now.
             Origin::Clone => (
                 "pc,memory-backend=ram",
@@ -144,8 +162,59 @@ impl VmSpec {
                     .chain(more)
                     .flat_map(|(option, value)| [option.to_owned(), value]),
             )
+            // One instruction in a block: a CPU that a debugger stops is let go
+            // for no more than that.
+            .chain(match origin {
+                Origin::Instrumented { debugger: Some(_) } => Some("-singlestep".to_owned()),
+                _ => None,
+            })
             .collect()
     }
+}
+
+fn plugin() -> String {
+    format!(
+        "/proc/self/fd/{},page=/proc/self/fd/{}",
+        fd::PLUGIN,
+        fd::PLUGIN_PAGE
+    )
+}
+
+/// A machine that only loads the plugin: no memory to speak of, no devices, its
+/// CPU stopped.
+pub(super) fn plugin_probe_arguments() -> Vec<String> {
+    let plugin = plugin();
+    [
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+        "-machine",
+        "none",
+        "-S",
+        "-plugin",
+        &plugin,
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
+/// What an instrumented machine has besides: the plugin with its page, and the
+/// page of the lock-step.
+fn instrument(debugger: Option<u16>) -> Vec<(&'static str, String)> {
+    let lock_step = format!(
+        "memory-backend-file,id=lockstep,share=on,size={LOCK_STEP_BYTES},mem-path=/proc/self/fd/{}",
+        fd::LOCK_STEP
+    );
+    let mut more = vec![
+        ("-object", lock_step),
+        ("-device", "ivshmem-plain,memdev=lockstep".to_owned()),
+        ("-plugin", plugin()),
+    ];
+    if let Some(port) = debugger {
+        more.push(("-gdb", format!("tcp:127.0.0.1:{port}")));
+    }
+    more
 }
 
 #[cfg(test)]

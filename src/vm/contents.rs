@@ -86,6 +86,17 @@ pub fn plan(plan: &TrialPlan) -> Result<Vec<u8>, PackError> {
     Ok(archive.finish()?)
 }
 
+/// Files that a guest has besides; they follow the base.
+pub fn files<'a>(
+    files: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+) -> Result<Vec<u8>, PackError> {
+    let mut archive = Initramfs::new();
+    for (path, content) in files {
+        archive.file(path.trim_start_matches('/'), 0o644, content)?;
+    }
+    Ok(archive.finish()?)
+}
+
 /// The busybox that guests get.
 pub fn busybox() -> Result<Vec<u8>, PackError> {
     let path = BUSYBOX.iter().map(Path::new).find(|path| path.exists());

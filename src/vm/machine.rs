@@ -160,6 +160,11 @@ impl Vm {
         &self.recorder
     }
 
+    /// Asks QEMU to stop the CPUs.
+    pub fn stop_cpus(&mut self) -> io::Result<()> {
+        self.qmp.stop()
+    }
+
     /// Asks QEMU whether the CPUs run; the answer is an event.
     pub fn query_status(&mut self) -> io::Result<()> {
         self.qmp.query_status()

@@ -9,6 +9,7 @@ mod clone;
 mod command;
 pub mod contents;
 pub mod initramfs;
+pub mod instrument;
 mod machine;
 pub mod protocol;
 mod qemu;

@@ -10,6 +10,8 @@ use crate::recorder::{Phase, Snapshot};
 pub const PLAN_PATH: &str = "/modrace/plan.json";
 /// Where the guest finds the module.
 pub const MODULE_PATH: &str = "/modrace/module.ko";
+/// Where the guest finds what it needs to know for the lock-step.
+pub const LOCK_STEP_PATH: &str = "/modrace/lock-step.json";
 /// Where it finds modules to be loaded before it, in the order of their names.
 pub const BEFORE_PATH: &str = "/modrace/with";
 /// Before each line, where the agent channel is the console.
@@ -49,6 +51,8 @@ pub enum Task {
     /// Hold the module in one state, have the kernel print its list of modules,
     /// and crash it with sysrq-c.
     CrashIn(Held),
+    /// Serve rounds of the lock-step, as [`LOCK_STEP_PATH`] says.
+    LockStep,
 }
 
 /// States in which a guest can be crashed, each at the place of its word.
@@ -60,12 +64,16 @@ const HELD_WORDS: [Held; 5] = [
     Held::Unloaded,
 ];
 
+/// The word of [`Task::LockStep`], behind those of all states.
+const LOCK_STEP_WORD: u64 = 2 + HELD_WORDS.len() as u64;
+
 impl Task {
     /// The word for it on a recorder's page, by which a clone is told.
     pub fn to_word(self) -> u64 {
         match self {
             Self::Race => 0,
             Self::States => 1,
+            Self::LockStep => LOCK_STEP_WORD,
             Self::CrashIn(held) => {
                 let at = HELD_WORDS.iter().position(|&word| word == held);
                 2 + at.unwrap_or_default() as u64
@@ -78,6 +86,7 @@ impl Task {
         match word {
             0 => Some(Self::Race),
             1 => Some(Self::States),
+            LOCK_STEP_WORD => Some(Self::LockStep),
             _ => {
                 let at = usize::try_from(word - 2).ok()?;
                 HELD_WORDS.get(at).copied().map(Self::CrashIn)

@@ -22,6 +22,16 @@ pub enum VmError {
         /// The first line that it printed.
         answer: String,
     },
+    /// It cannot be instrumented.
+    #[error("QEMU {version} ({}) loads no plugins: {why}", .path.display())]
+    NoPlugins {
+        /// The program.
+        path: PathBuf,
+        /// Its version.
+        version: String,
+        /// What it said.
+        why: String,
+    },
     /// A resource of the host was missing.
     #[error("{what}")]
     Host {

@@ -153,6 +153,11 @@ impl QmpSender {
         self.execute("qmp_capabilities")
     }
 
+    /// Stops the CPUs, as far as they let themselves be stopped.
+    pub(super) fn stop(&mut self) -> io::Result<()> {
+        self.execute("stop")
+    }
+
     /// Asks whether the CPUs run; the answer comes as [`QmpEvent::Status`].
     pub(super) fn query_status(&mut self) -> io::Result<()> {
         self.execute("query-status")

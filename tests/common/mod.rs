@@ -183,6 +183,7 @@ pub(crate) fn report(name: &str, trials: Vec<Trial>, duration_s: f64) -> Report 
         terms: Terms::default(),
         stats: RunStats::default(),
         states: Vec::new(),
+        prove: None,
         trials,
         baseline: None,
         comparison: None,

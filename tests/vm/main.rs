@@ -1,4 +1,4 @@
-//! `modrace vm` on real kernels: what must crash does, what must not survives,
+//! `modrace vm` and its kin on real kernels: what must crash does, what must not survives,
 //! and trouble of every kind is told apart from both. The lab kernels must have
 //! been built; `make test` does that.
 
@@ -14,6 +14,7 @@ mod compared;
 mod misbehaves;
 mod near_miss;
 mod outcomes;
+mod prove;
 mod repeated;
 mod states;
 #[path = "../common/stock_kernel.rs"]

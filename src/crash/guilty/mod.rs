@@ -16,7 +16,7 @@ use super::title::plain;
 use crate::model::CrashKind;
 use frames::Frames;
 pub(super) use frames::leaf_caller;
-pub(super) use stuck::{section, section_cpu};
+pub(super) use stuck::{section, section_cpu, stuck_cpu};
 
 /// What is known of a report whose guilty function is wanted.
 pub(super) struct Evidence<'a> {

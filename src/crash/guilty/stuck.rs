@@ -10,6 +10,24 @@ use super::frames::Frames;
 use crate::crash::skip::{self, SHARED_WAITS};
 use crate::crash::stack_line::StackLine;
 
+/// The CPUs that a first line, or one of the next, says are stuck.
+static STUCK: LazyLock<Regex> = LazyLock::new(|| {
+    #[expect(clippy::expect_used, reason = "a constant of this file")]
+    Regex::new(
+        r"CPU#(\d+) stuck|\bon (?:CPU|cpu) \{? ?(\d+)|CPU[ :](\d+) .*[Hh]ard LOCKUP|CPUs/tasks: \{ (\d+)|^\s*(?:rcu: )?\s*(\d+)-[.!?O\d]+: \(",
+    )
+    .expect("a pattern that compiles")
+});
+/// The CPU that a line says is stuck.
+pub(in crate::crash) fn stuck_cpu(text: &str) -> Option<u32> {
+    let found = STUCK.captures(text)?;
+    found
+        .iter()
+        .skip(1)
+        .flatten()
+        .find_map(|group| group.as_str().parse().ok())
+}
+
 /// Lines that say whose state follows.
 static SECTION: LazyLock<Regex> = LazyLock::new(|| {
     #[expect(clippy::expect_used, reason = "a constant of this file")]

@@ -140,6 +140,20 @@ impl StackLine {
     }
 }
 
+/// Whether a line holds a frame. Most lines hold nothing like one.
+pub(super) fn has_frame(text: &str) -> bool {
+    let likely = text.contains("+0x")
+        || text.contains(".c:")
+        || text.contains(".h:")
+        || text.contains(".S:")
+        || text.contains("[<")
+        || text.contains(">{")
+        || text.contains(" [")
+        || text.starts_with('[')
+        || text.starts_with("Trace;");
+    likely && !StackLine::new(text).frames.is_empty()
+}
+
 fn hex(text: Option<regex::Match<'_>>) -> Option<u64> {
     u64::from_str_radix(text?.as_str(), 16).ok()
 }

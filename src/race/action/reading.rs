@@ -172,6 +172,7 @@ mod tests {
             ReaderAction::Write,
         ] {
             let (slot, stop) = (Slot::default(), AtomicBool::new(false));
+            #[allow(clippy::disallowed_methods, reason = "no oops ends these threads")]
             std::thread::scope(|scope| {
                 scope.spawn(|| run(action, &files, "1", Pause::new(1, 0), &slot, &stop));
                 while slot.absent.load(Ordering::Relaxed) < 3 {

@@ -3,7 +3,7 @@
 //! The bug needs the unlocked store of `MODULE_STATE_UNFORMED` to fall between
 //! the check of the state in `m_show()` and the `BUG_ON` in `module_flags()`.
 //! That store cannot be seen; what comes before and after it can. A reader that
-//! targeted_reads a delay after `delete_module` began and sees the module `Live` came
+//! reads a delay after `delete_module` began and sees the module `Live` came
 //! too early, one that no longer sees it came too late, and one that sees it
 //! `Unloading` came between `MODULE_STATE_GOING` and the store: from there the
 //! store is still ahead, and the reader only has to go on. So the delays that
@@ -72,7 +72,7 @@ mod tests {
     use rand::SeedableRng;
     use rand_xoshiro::Xoshiro256PlusPlus;
 
-    /// TargetedReads at a module that is seen going from `from` to `to` ns.
+    /// Reads at a module that is seen going from `from` to `to` ns.
     fn hits(from: u64, to: u64, targeted_reads: u32, aim: &mut DelayEstimator) -> u32 {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(7);
         let mut hits = 0;

@@ -1,4 +1,4 @@
-//! The reader of `auto`: targeted_reads at each unload as the schedule says, and keeps
+//! The reader of `auto`: reads at each unload as the schedule says, and keeps
 //! away from the module list otherwise, so that loads cost what they cost
 //! without a reader.
 //!
@@ -7,7 +7,7 @@
 //! takes it for a moment; sysfs forgets the module's attributes one by one,
 //! its sections and itself; then comes the unlocked store of `UNFORMED`; then
 //! the mutex once more to take the module off the list. A reader that contends
-//! for the two unload_clock puts the loader to sleep and then sleeps itself while
+//! for the two unload clock puts the loader to sleep and then sleeps itself while
 //! the loader stores. A reader that comes between them and the store is in
 //! `m_show()` for most of its time, and the store falls into its window about
 //! as often as that.
@@ -35,11 +35,11 @@ const LOOKS: u32 = 20;
 /// Longest wait between two of them, ns.
 const LONGEST_WAIT_NS: u64 = 60_000;
 
-/// What a targeted_reader is given.
+/// What a targeted reader is given.
 pub(in crate::race) struct TargetedReader<'a> {
     /// The clock of its loader.
     pub(in crate::race) unload_clock: &'a UnloadClock,
-    /// Whom its targeted_reads are announced to.
+    /// Whom its reads are announced to.
     pub(in crate::race) targeted_reads: &'a TargetedReads,
     /// Which arm when.
     pub(in crate::race) schedule: &'a Schedule,
@@ -56,7 +56,7 @@ pub(in crate::race) struct TargetedReader<'a> {
 }
 
 impl TargetedReader<'_> {
-    /// TargetedReads at every unload until told to stop.
+    /// `TargetedReads` at every unload until told to stop.
     pub(in crate::race) fn run(
         &self,
         target_reader: &mut TargetReader<'_>,

@@ -1,4 +1,4 @@
-//! What a reader tells whoever preempts it: that it targeted_reads, when, and which
+//! What a reader tells whoever preempts it: that it reads, when, and which
 //! thread it is. One for each reader: two may targeted read at the same unload.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use nix::unistd::gettid;
 
 use super::unload_clock::NAP;
 
-/// One reader's targeted_reads. The reader is the only writer of its words.
+/// One reader's reads. The reader is the only writer of its words.
 #[derive(Debug, Default)]
 pub(in crate::race) struct TargetedReads {
     at_ns: AtomicU64,
@@ -29,7 +29,7 @@ impl TargetedReads {
         self.tid.load(Ordering::Relaxed)
     }
 
-    /// The reader targeted_reads at `at_ns`; whoever preempts it is told.
+    /// The reader reads at `at_ns`; whoever preempts it is told.
     pub(in crate::race) fn announce(&self, at_ns: u64) {
         self.at_ns.store(at_ns, Ordering::Release);
         self.number.fetch_add(1, Ordering::Release);

@@ -31,7 +31,7 @@ pub(super) const TECHNIQUE: Technique = Technique {
 const LONGEST_SPIN_NS: u64 = 300_000;
 
 /// Latest moment of an aimed preemption, ns after the latest began: some dozen
-/// reads. Earlier ones meet targeted_reads that have hardly begun.
+/// reads. Earlier ones meet reads that have hardly begun.
 const LATEST_NS: u64 = 150_000;
 
 fn arm(context: &ChaosContext) -> io::Result<Option<Box<dyn TechniqueGuard>>> {

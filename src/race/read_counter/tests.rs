@@ -1,4 +1,4 @@
-//! A read_counter counts the same whether or not it parses.
+//! A read counter counts the same whether or not it parses.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +19,7 @@ pub(in crate::race) fn counts(slot: &Slot) -> [u64; 5] {
     .map(|count| count.load(Ordering::Relaxed))
 }
 
-/// Everything that a read_counter counts.
+/// Everything that a read counter counts.
 fn tallied(slot: &Slot) -> Vec<u64> {
     let faults = [
         &slot.near_misses,

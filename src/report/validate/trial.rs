@@ -27,11 +27,11 @@ pub(super) fn check(trial: &Trial, duration_s: f64) -> Vec<Mismatch> {
         let most = format!("at most {}, the trial's wall time", trial.wall_s);
         found.push(Mismatch::new("exposure_s", trial.exposure_s, most));
     }
-    if let Some(time_s) = trial.time_to_crash_s {
-        if time_s > trial.exposure_s * (1.0 + 1e-9) {
-            let most = format!("at most {}, the exposure", trial.exposure_s);
-            found.push(Mismatch::new("time_to_crash_s", time_s, most));
-        }
+    if let Some(time_s) = trial.time_to_crash_s
+        && time_s > trial.exposure_s * (1.0 + 1e-9)
+    {
+        let most = format!("at most {}, the exposure", trial.exposure_s);
+        found.push(Mismatch::new("time_to_crash_s", time_s, most));
     }
     let seen = &trial.counters.sightings;
     let sightings = [seen.live, seen.loading, seen.unloading, seen.absent];

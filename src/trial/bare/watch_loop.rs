@@ -260,7 +260,7 @@ impl WatchLoop<'_> {
                     tell(Event::Racing(racing));
                 }
                 GuestMessage::Finished(finished) => {
-                    self.journal.append(&Record::Result(finished))?
+                    self.journal.append(&Record::Result(finished))?;
                 }
                 // Said by guests, or in answer to another task.
                 GuestMessage::Hello { .. }

@@ -1,0 +1,15 @@
+//! Interleavings: the two sides of a race, forced into one order after another
+//! by a QEMU plugin. The plugin stops and lets go; all deciding is here.
+
+pub mod arch;
+pub mod coverage;
+pub mod decode;
+pub mod guest;
+pub mod machine;
+pub mod memory;
+pub mod points;
+pub mod round;
+pub mod schedule;
+pub mod sides;
+pub mod standing;
+pub mod symbols;

@@ -1,0 +1,387 @@
+//! One schedule, forced: who stops where, who goes on, until both calls have
+//! come back. Every wait ends: by what was waited for, by a side that is shown
+//! to stand still, by a crash, or by its limit, which is told as such.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::arch::Arch;
+use super::machine::{LOADER, Layout, Look, Machine, MachineError, READER, Ran};
+use super::standing::{Seen, Standing, owner_of, standing, waits_for_every_cpu};
+
+/// Longest wait for a side, where nothing shows that it stands still.
+pub const WAIT: Duration = Duration::from_secs(5);
+/// Longest wait for the module to be loaded, or for a round to be over.
+const PREPARE: Duration = Duration::from_secs(40);
+/// How long a side's CPU must have been with another task before that counts.
+const HELD_UP: Duration = Duration::from_millis(20);
+/// Between two looks at a side that does not come.
+const LOOK_EVERY: Duration = Duration::from_micros(500);
+
+/// Where a side is stopped: before an instruction, at one of its runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct At {
+    /// The instruction's address.
+    pub address: u64,
+    /// Which of the call's runs of it, from 1.
+    pub pass: u64,
+}
+
+/// What is forced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// The side that begins.
+    pub first: usize,
+    /// Where each side is stopped; none: nowhere.
+    pub stops: [Option<At>; 2],
+    /// The module's form.
+    pub form: u64,
+    /// What the unload names.
+    pub names: u64,
+}
+
+/// How a wait for a side ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Wait {
+    /// It stands at its stop.
+    Stopped,
+    /// Its call came back.
+    Ended,
+    /// It is shown to stand still.
+    Standing(Standing),
+    /// Its CPU is taken by another task that waits for the stopped CPU; where.
+    /// Says nothing of the side: by chance, another time it is not so.
+    HeldUp(String),
+    /// The limit was hit; where the side was last seen.
+    Limit(String),
+    /// The kernel crashed.
+    Crash,
+}
+
+/// What is known after a side's turn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Moment {
+    /// Whose turn it was.
+    pub side: usize,
+    /// How it ended.
+    pub wait: Wait,
+    /// The last instruction of its functions that it ran; of a side that
+    /// stands at its stop, the one that it stands before.
+    pub at: u64,
+    /// The module's state, where that can be read.
+    pub state: Option<u32>,
+    /// The side that holds the readers' lock. None: no side does, or it is not
+    /// known where the lock is.
+    pub holder: Option<usize>,
+    /// Somebody holds it.
+    pub held: Option<bool>,
+}
+
+/// What a round came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Round {
+    /// The wait for the first side to stop or to end.
+    pub first: Wait,
+    /// The wait for the other one, the first being stopped.
+    pub second: Option<Wait>,
+    /// The wait for the first one, the other being stopped.
+    pub resumed: Option<Wait>,
+    /// The kernel crashed.
+    pub crashed: bool,
+    /// A side's call did not come back within its limit, with nothing stopped.
+    pub hung: Option<String>,
+    /// What each side ran.
+    pub traces: [Vec<Ran>; 2],
+    /// Address of the module that was loaded.
+    pub module: Option<u64>,
+    /// After each side's turn.
+    pub moments: Vec<Moment>,
+}
+
+impl Round {
+    fn new(module: Option<u64>) -> Self {
+        Self {
+            first: Wait::Ended,
+            second: None,
+            resumed: None,
+            crashed: false,
+            hung: None,
+            traces: [Vec::new(), Vec::new()],
+            module,
+            moments: Vec::new(),
+        }
+    }
+
+    fn waits(&self) -> impl Iterator<Item = &Wait> {
+        [
+            Some(&self.first),
+            self.second.as_ref(),
+            self.resumed.as_ref(),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    /// Whether chance held a side up, so that the round shows nothing.
+    pub fn held_up(&self) -> bool {
+        self.waits().any(|wait| matches!(wait, Wait::HeldUp(_)))
+    }
+
+    /// Where a side was when its limit was hit.
+    pub fn where_it_waited(&self) -> Option<String> {
+        self.waits().find_map(|wait| match wait {
+            Wait::Limit(place) => Some(format!("no progress shown within {WAIT:?}: {place}")),
+            Wait::HeldUp(place) => Some(format!("its CPU was kept by another task: {place}")),
+            _ => None,
+        })
+    }
+}
+
+/// Forces orders on a machine.
+#[derive(Debug)]
+pub struct Driver<'a> {
+    /// The guest.
+    pub machine: Machine,
+    /// Its architecture.
+    pub arch: &'a Arch,
+    /// Its addresses.
+    pub layout: &'a Layout,
+    /// The CPUs of the sides.
+    pub cpus: [u32; 2],
+    /// Offset of a module's state.
+    pub state_offset: i64,
+    /// Set by signals.
+    pub cancel: &'a AtomicBool,
+}
+
+impl Driver<'_> {
+    /// One round, to its end.
+    pub fn force(&mut self, order: &Order) -> Result<Round, MachineError> {
+        let mut round = self.stand(order)?;
+        self.let_go(&mut round)?;
+        round.traces = [self.machine.trace(LOADER), self.machine.trace(READER)];
+        Ok(round)
+    }
+
+    /// One round as far as it goes before the last stop is let go.
+    pub fn stand(&mut self, order: &Order) -> Result<Round, MachineError> {
+        self.machine.prepare(order.form, order.names, self.cpus);
+        self.until(PREPARE, Machine::prepared)?;
+        if let Some(error) = self.machine.load_error() {
+            let errno = i32::try_from(error).unwrap_or(0);
+            let error = std::io::Error::from_raw_os_error(errno);
+            return Err(MachineError::Load(error.to_string()));
+        }
+        for (side, stop) in order.stops.iter().enumerate() {
+            if let Some(at) = stop {
+                self.machine.arm(side, at.address, at.pass);
+            }
+        }
+        let (first, second) = (order.first, 1 - order.first);
+        let mut round = Round::new(self.machine.module());
+        self.machine.begin(first);
+        round.first = self.turn(first, None, order, &mut round.moments, round.module)?;
+        if round.first == Wait::Stopped {
+            self.machine.begin(second);
+            let other = self.turn(second, Some(first), order, &mut round.moments, round.module)?;
+            if other == Wait::Stopped {
+                self.machine.release(first);
+                let last = self.turn(first, Some(second), order, &mut round.moments, round.module);
+                round.resumed = Some(last?);
+            }
+            round.second = Some(other);
+        } else if round.first == Wait::Ended {
+            self.machine.begin(second);
+        }
+        Ok(round)
+    }
+
+    /// Waits for a side and notes what is so then.
+    fn turn(
+        &mut self,
+        side: usize,
+        stopped: Option<usize>,
+        order: &Order,
+        moments: &mut Vec<Moment>,
+        module: Option<u64>,
+    ) -> Result<Wait, MachineError> {
+        let wait = self.wait_for(side, stopped)?;
+        let owner = self
+            .layout
+            .lock
+            .and_then(|lock| self.machine.memory().word(lock).ok())
+            .map(owner_of);
+        let holder = owner.filter(|&owner| owner != 0).and_then(|owner| {
+            [LOADER, READER]
+                .into_iter()
+                .find(|&side| self.machine.task_pointer(side) == owner)
+        });
+        let at = match (&wait, order.stops[side]) {
+            (Wait::Stopped, Some(stop)) => stop.address,
+            _ => self.machine.look(side).last_run,
+        };
+        moments.push(Moment {
+            side,
+            at,
+            state: self.module_state(module),
+            holder,
+            held: owner.map(|owner| owner != 0),
+            wait: wait.clone(),
+        });
+        Ok(wait)
+    }
+
+    /// Lets both sides go on to their ends.
+    fn let_go(&mut self, round: &mut Round) -> Result<(), MachineError> {
+        for side in [LOADER, READER] {
+            self.machine.release(side);
+        }
+        let deadline = Instant::now() + PREPARE;
+        loop {
+            self.machine.listen();
+            if self.machine.crashed() {
+                round.crashed = true;
+                return Ok(());
+            }
+            if self.machine.tidy() {
+                return Ok(());
+            }
+            self.check()?;
+            if Instant::now() > deadline {
+                let waiting: Vec<String> = [(LOADER, "the unload"), (READER, "the read")]
+                    .into_iter()
+                    .filter(|(side, _)| !self.machine.ended(*side))
+                    .map(|(side, name)| format!("{name}, {}", self.place(side)))
+                    .collect();
+                round.hung = Some(waiting.join("; "));
+                return Ok(());
+            }
+            Machine::nap();
+        }
+    }
+
+    fn module_state(&self, module: Option<u64>) -> Option<u32> {
+        let address = module?.wrapping_add_signed(self.state_offset);
+        self.machine.memory().half(address).ok()
+    }
+
+    fn check(&mut self) -> Result<(), MachineError> {
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(MachineError::Interrupted);
+        }
+        self.machine.alive()
+    }
+
+    fn until(
+        &mut self,
+        limit: Duration,
+        done: impl Fn(&Machine) -> bool,
+    ) -> Result<(), MachineError> {
+        let deadline = Instant::now() + limit;
+        while !done(&self.machine) {
+            self.machine.listen();
+            if self.machine.crashed() {
+                return Ok(());
+            }
+            self.check()?;
+            if Instant::now() > deadline {
+                return Err(MachineError::Silent(limit));
+            }
+            Machine::nap();
+        }
+        Ok(())
+    }
+
+    /// Waits for a side while the other one, if any, is stopped.
+    fn wait_for(&mut self, side: usize, stopped: Option<usize>) -> Result<Wait, MachineError> {
+        let deadline = Instant::now() + WAIT;
+        let mut looked = Instant::now();
+        let mut changed = Instant::now();
+        let mut last: Option<Look> = None;
+        loop {
+            if self.machine.stopped(side) {
+                return Ok(Wait::Stopped);
+            }
+            if self.machine.ended(side) {
+                return Ok(Wait::Ended);
+            }
+            if looked.elapsed() >= LOOK_EVERY {
+                looked = Instant::now();
+                self.machine.listen();
+                if self.machine.crashed() {
+                    return Ok(Wait::Crash);
+                }
+                self.check()?;
+                let look = self.machine.look(side);
+                let seen_here = self.same_wait(&look);
+                if last.as_ref() != Some(&seen_here) {
+                    changed = Instant::now();
+                    last = Some(seen_here);
+                }
+                if let Some(other) = stopped {
+                    let seen = self.see(side, other, &look, changed);
+                    let found = standing(&seen, self.arch, &self.layout.symbols);
+                    // A sleeper that woke meanwhile was seen in two places.
+                    if let Some(found) = found
+                        && (look.running || self.machine.look(side) == look)
+                    {
+                        return Ok(Wait::Standing(found));
+                    }
+                }
+                if stopped.is_some() && !look.running && changed.elapsed() >= HELD_UP {
+                    let block = self.machine.cpu_block(side);
+                    if waits_for_every_cpu(block, self.arch, &self.layout.symbols) {
+                        return Ok(Wait::HeldUp(self.place(side)));
+                    }
+                }
+                if Instant::now() > deadline {
+                    return Ok(Wait::Limit(self.place(side)));
+                }
+            }
+            Machine::nap();
+        }
+    }
+
+    /// A look at a side in which turns of a loop that waits are no change.
+    fn same_wait(&self, look: &Look) -> Look {
+        let mut same = look.clone();
+        if look.running && waits_for_every_cpu(look.block, self.arch, &self.layout.symbols) {
+            (same.block, same.progress) = (0, 0);
+        }
+        same
+    }
+
+    fn see(&self, side: usize, other: usize, look: &Look, changed: Instant) -> Seen {
+        Seen {
+            running: look.running,
+            block: look.block,
+            stack: if look.running || look.task == 0 {
+                Vec::new()
+            } else {
+                self.machine.sleeper_stack(side)
+            },
+            lock_function: look.lock_function,
+            lock_words: self.machine.lock_words(side),
+            stopped_task: self.machine.task_pointer(other),
+            quiet_s: changed.elapsed().as_secs_f64(),
+        }
+    }
+
+    /// Where a side is, in words.
+    fn place(&self, side: usize) -> String {
+        let look = self.machine.look(side);
+        let symbols = &self.layout.symbols;
+        if look.running {
+            return format!("running in {}", symbols.show(look.block));
+        }
+        let stack: Vec<String> = self
+            .machine
+            .sleeper_stack(side)
+            .iter()
+            .take(6)
+            .map(|&address| symbols.show(address))
+            .collect();
+        let cpu = symbols.show(self.machine.cpu_block(side));
+        format!("asleep in {}; its CPU runs {cpu}", stack.join(" < "))
+    }
+}

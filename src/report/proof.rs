@@ -1,0 +1,478 @@
+//! The record of `prove` for people: what was forced, what could not exist and
+//! why, and a crash told in two columns, as the change that explained the bug
+//! told it. Judges nothing.
+
+use std::collections::BTreeMap;
+
+use super::metadata::Rows;
+use crate::model::{
+    Blocked, Proof, ProofFailure, ProofStep, Report, Schedule, ScheduleOutcome, StateTouch, Who,
+};
+use crate::verdict::format::seconds;
+
+/// Columns of a mail.
+const WIDTH: usize = 75;
+/// Between the two columns of a failure.
+const GAP: usize = 3;
+/// Instructions that never ran and change nothing, listed at most.
+const LISTED: usize = 12;
+
+/// What was forced, by its figures.
+pub(super) fn rows(proof: &Proof) -> Rows {
+    let count = |outcome| proof.count(outcome);
+    let together = proof
+        .schedules
+        .iter()
+        .filter(|one| one.same_as.is_some())
+        .count();
+    let mut rows: Rows = vec![
+        ("race", proof.race.clone()),
+        ("loader", side(proof, Who::Loader)),
+        ("reader", side(proof, Who::Reader)),
+        (
+            "accelerator",
+            "tcg always: only there can a CPU be stopped at an instruction".to_owned(),
+        ),
+    ];
+    let forms: Vec<String> = proof
+        .forms
+        .iter()
+        .map(|form| {
+            let schedules = if form.differs {
+                ", schedules of its own"
+            } else {
+                ""
+            };
+            format!("{}{schedules}", form.name)
+        })
+        .collect();
+    if !forms.is_empty() {
+        rows.push(("module's forms", forms.join("; ")));
+    }
+    rows.push((
+        "schedules",
+        format!(
+            "{} of {} in {}, {:.0} a second; {together} of them decided by another one's round",
+            proof.schedules.len(),
+            proof.schedules_planned,
+            seconds(proof.schedules_s),
+            proof.schedules.len() as f64 / proof.schedules_s.max(1e-3),
+        ),
+    ));
+    for outcome in [
+        ScheduleOutcome::RanThrough,
+        ScheduleOutcome::PassedBy,
+        ScheduleOutcome::Impossible,
+        ScheduleOutcome::NotReached,
+        ScheduleOutcome::NotDecided,
+        ScheduleOutcome::Crashed,
+        ScheduleOutcome::Hung,
+    ] {
+        if count(outcome) > 0 {
+            rows.push((outcome.as_str(), count(outcome).to_string()));
+        }
+    }
+    rows
+}
+
+fn side(proof: &Proof, who: Who) -> String {
+    let side = proof.side(who);
+    format!(
+        "{} on CPU {}, {} points in {}",
+        side.call,
+        side.cpu,
+        side.points.len(),
+        side.functions.join(", ")
+    )
+}
+
+/// What schedules could not exist, and why: each reason once, with how many.
+pub(super) fn impossible(proof: &Proof) -> Vec<String> {
+    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+    for blocked in proof
+        .schedules
+        .iter()
+        .filter_map(|one| one.blocked.as_ref())
+    {
+        *reasons.entry(reason(blocked)).or_default() += 1;
+    }
+    let mut sorted: Vec<(String, usize)> = reasons.into_iter().collect();
+    sorted.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    sorted
+        .into_iter()
+        .map(|(reason, count)| format!("{count}: {reason}"))
+        .collect()
+}
+
+fn reason(blocked: &Blocked) -> String {
+    let other = match blocked.side {
+        Who::Loader => Who::Reader,
+        Who::Reader => Who::Loader,
+    };
+    let caller = blocked
+        .caller
+        .as_ref()
+        .map_or_else(String::new, |caller| format!(" called by {caller}"));
+    match &blocked.lock {
+        Some(lock) => format!(
+            "the {} waits in {}{caller} for {lock}, which the {} holds",
+            blocked.side.as_str(),
+            blocked.function,
+            other.as_str()
+        ),
+        None => format!(
+            "the {} waits in {}{caller} for every CPU, and the {}'s stands",
+            blocked.side.as_str(),
+            blocked.function,
+            other.as_str()
+        ),
+    }
+}
+
+/// Instructions that never ran: those that leave the question open, then others.
+pub(super) fn never_ran(proof: &Proof) -> Vec<String> {
+    let told = |one: &crate::model::NeverRan| {
+        let source = one
+            .source
+            .as_ref()
+            .map_or_else(String::new, |source| format!(" ({source})"));
+        format!("{}{source}: {}", one.place, one.instruction)
+    };
+    let mut lines: Vec<String> = proof
+        .never_ran
+        .iter()
+        .filter_map(|one| Some(format!("{}: {}", told(one), one.matters.as_ref()?)))
+        .collect();
+    let others: Vec<String> = proof
+        .never_ran
+        .iter()
+        .filter(|one| one.matters.is_none())
+        .map(told)
+        .collect();
+    if others.is_empty() {
+        return lines;
+    }
+    let more = others.len().saturating_sub(LISTED);
+    lines.push(format!(
+        "{} others, no store of the state, no lock:",
+        others.len()
+    ));
+    lines.extend(others.into_iter().take(LISTED));
+    if more > 0 {
+        lines.push(format!("and {more} more (all of them in the JSON report)"));
+    }
+    lines
+}
+
+/// The points of both sides, by the names that `--schedule` takes.
+pub(super) fn points(proof: &Proof) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (who, letter) in [(Who::Loader, 'L'), (Who::Reader, 'R')] {
+        for (index, point) in proof.side(who).points.iter().enumerate() {
+            let mut line = format!(
+                "{letter}{} {}: {}",
+                index + 1,
+                point.place,
+                point.instruction
+            );
+            match point.state {
+                Some(StateTouch::Read) => line.push_str(" (reads the state)"),
+                Some(StateTouch::Write) => line.push_str(" (writes the state)"),
+                None if point.lock => line.push_str(" (lock)"),
+                None => {}
+            }
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+/// How a failure is named and repeated.
+pub(super) fn failure_head(report: &Report, failure: &ProofFailure) -> Vec<String> {
+    if failure.schedule.is_empty() {
+        return vec!["No schedule was forced.".to_owned()];
+    }
+    let repeated = if failure.repeated {
+        "It crashed again on a guest booted anew"
+    } else {
+        "It did not crash again on a guest booted anew"
+    };
+    vec![
+        format!(
+            "Schedule {} crashed, {} after the first one. {repeated}; with fewer than {} \
+             stop{} it does not.",
+            failure.found_at,
+            seconds(failure.found_after_s),
+            failure.stops,
+            if failure.stops == 1 { "" } else { "s" },
+        ),
+        format!(
+            "To repeat it: modrace prove --kernel {} --schedule {}",
+            report.environment.kernel.name, failure.schedule
+        ),
+    ]
+}
+
+/// A failure in two columns, each step in that of its side.
+pub(super) fn two_columns(failure: &ProofFailure) -> Vec<String> {
+    let width = (WIDTH - GAP - 2) / 2;
+    let indent = " ".repeat(width + GAP);
+    let mut lines = vec![format!(
+        "{:width$}{}{}",
+        heading(failure, Who::Loader),
+        " ".repeat(GAP),
+        heading(failure, Who::Reader)
+    )];
+    for step in &failure.steps {
+        lines.push(String::new());
+        for text in step_lines(step) {
+            for line in textwrap::wrap(&text, width) {
+                match step.side {
+                    Who::Loader => lines.push(line.into_owned()),
+                    Who::Reader => lines.push(format!("{indent}{line}")),
+                }
+            }
+        }
+    }
+    lines
+}
+
+fn heading(failure: &ProofFailure, who: Who) -> String {
+    let cpu = failure
+        .steps
+        .iter()
+        .find(|step| step.side == who)
+        .map(|step| step.cpu);
+    let role = match who {
+        Who::Loader => "unloading the module",
+        Who::Reader => "/proc/modules reader",
+    };
+    match cpu {
+        Some(cpu) => format!("CPU {cpu} ({role})"),
+        None => role.to_owned(),
+    }
+}
+
+/// A step: what was done, where, and what holds then.
+fn step_lines(step: &ProofStep) -> Vec<String> {
+    let mut lines = vec![step.text.clone()];
+    if let Some(place) = &step.place {
+        let source = step
+            .source
+            .as_ref()
+            .map_or_else(String::new, |source| format!(", {source}"));
+        lines.push(format!("  {place}{source}"));
+    }
+    let state = step.state.as_ref().map(|state| format!("state {state}"));
+    let holder = step
+        .holder
+        .as_ref()
+        .map(|holder| format!("mutex held by {holder}"));
+    let facts: Vec<String> = state.into_iter().chain(holder).collect();
+    if !facts.is_empty() {
+        lines.push(format!("  [{}]", facts.join(", ")));
+    }
+    lines
+}
+
+/// All of it, for a terminal.
+pub(super) fn proof_text(report: &Report) -> String {
+    let Some(proof) = &report.prove else {
+        return String::new();
+    };
+    let mut out = String::new();
+    for (label, value) in rows(proof) {
+        out.push_str(&format!("{label:<16} {value}\n"));
+    }
+    for line in impossible(proof) {
+        out.push_str(&format!("{:<16} {line}\n", "could not exist"));
+    }
+    if let Some(failure) = &proof.failure {
+        out.push('\n');
+        for line in failure_head(report, failure) {
+            out.push_str(&format!("{line}\n"));
+        }
+        out.push('\n');
+        for line in two_columns(failure) {
+            out.push_str(&format!("{line}\n"));
+        }
+    } else {
+        for line in never_ran(proof) {
+            out.push_str(&format!("{:<16} {line}\n", "never ran"));
+        }
+        for line in &proof.limits {
+            out.push_str(&format!("{:<16} {line}\n", "not shown"));
+        }
+    }
+    out.push_str(&format!(
+        "\n{}: {}\n",
+        report.verdict.as_str().to_uppercase(),
+        report.verdict_reason
+    ));
+    out
+}
+
+/// Markdown: the failure as a table of two columns.
+pub(super) fn failure_markdown(
+    report: &Report,
+    failure: &ProofFailure,
+    escape: fn(&str) -> String,
+) -> String {
+    let mut out = String::new();
+    for line in failure_head(report, failure) {
+        out.push_str(&format!("{}\n\n", escape(&line)));
+    }
+    out.push_str(&format!(
+        "| {} | {} |\n|---|---|\n",
+        escape(&heading(failure, Who::Loader)),
+        escape(&heading(failure, Who::Reader))
+    ));
+    for step in &failure.steps {
+        let text: Vec<String> = step_lines(step)
+            .iter()
+            .map(|line| escape(line.trim()))
+            .collect();
+        let text = text.join("<br>");
+        out.push_str(&match step.side {
+            Who::Loader => format!("| {text} | |\n"),
+            Who::Reader => format!("| | {text} |\n"),
+        });
+    }
+    out
+}
+
+/// The sequence of a failure as a drawing: a line of life for each side, a box
+/// where it is at work.
+pub(super) fn sequence(failure: &ProofFailure) -> String {
+    const HALF: usize = 330;
+    const LINE: usize = 16;
+    const CHARACTERS: usize = 42;
+    let mut boxes = String::new();
+    let mut y = 40;
+    for step in &failure.steps {
+        let lines: Vec<String> = step_lines(step)
+            .iter()
+            .flat_map(|text| {
+                textwrap::wrap(text.trim(), CHARACTERS)
+                    .into_iter()
+                    .map(std::borrow::Cow::into_owned)
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        let height = lines.len() * LINE + 12;
+        let (x, class) = match step.side {
+            Who::Loader => (10, "one"),
+            Who::Reader => (10 + HALF, "two"),
+        };
+        boxes.push_str(&format!(
+            "<rect x=\"{x}\" y=\"{y}\" width=\"{}\" height=\"{height}\" rx=\"4\" class=\"{class} \
+             mark\"/>",
+            HALF - 20
+        ));
+        for (index, line) in lines.iter().enumerate() {
+            boxes.push_str(&format!(
+                "<text x=\"{}\" y=\"{}\">{}</text>",
+                x + 8,
+                y + 18 + index * LINE,
+                escape(line)
+            ));
+        }
+        y += height + 10;
+    }
+    let mut lives = String::new();
+    for (x, who, class) in [
+        (HALF / 2, Who::Loader, "one"),
+        (HALF + HALF / 2, Who::Reader, "two"),
+    ] {
+        lives.push_str(&format!(
+            "<line x1=\"{x}\" y1=\"34\" x2=\"{x}\" y2=\"{y}\" class=\"grid\"/><text x=\"{x}\" \
+             y=\"22\" text-anchor=\"middle\" class=\"{class}\">{}</text>",
+            escape(&heading(failure, who))
+        ));
+    }
+    format!(
+        "<svg class=\"plot\" viewBox=\"0 0 {} {y}\" role=\"img\" aria-label=\"what each side did, \
+         in order\" xmlns=\"http://www.w3.org/2000/svg\"><style>{} .plot rect {{ fill: var(--panel, \
+         #f6f8fa); }}</style>{lives}{boxes}</svg>",
+        2 * HALF,
+        include_str!("plot.css")
+    )
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
+/// What a schedule came to, in a line.
+pub(super) fn schedule_line(schedule: &Schedule) -> String {
+    let (one, other) = match schedule.first {
+        Who::Loader => (
+            format!("L{}", schedule.loader),
+            format!("R{}", schedule.reader),
+        ),
+        Who::Reader => (
+            format!("R{}", schedule.reader),
+            format!("L{}", schedule.loader),
+        ),
+    };
+    format!("{one},{other} {}", schedule.outcome.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure() -> ProofFailure {
+        let step = |side, text: &str, state: &str| ProofStep {
+            side,
+            cpu: u32::from(side == Who::Reader),
+            text: text.to_owned(),
+            place: Some("free_module+0xd".to_owned()),
+            source: Some("kernel/module/main.c:1180".to_owned()),
+            state: Some(state.to_owned()),
+            holder: Some("the reader".to_owned()),
+        };
+        ProofFailure {
+            schedule: "L22,R18".to_owned(),
+            stops: 2,
+            found_at: 3,
+            found_after_s: 0.1,
+            repeated: true,
+            crash: None,
+            steps: vec![
+                step(Who::Loader, "calls delete_module(), stands before", "GOING"),
+                step(Who::Reader, "reads /proc/modules, stands before", "GOING"),
+                step(
+                    Who::Loader,
+                    "goes on; its call comes back, after",
+                    "UNFORMED",
+                ),
+            ],
+        }
+    }
+
+    #[test]
+    fn each_step_stands_in_the_column_of_its_side_within_a_mails_width() {
+        let lines = two_columns(&failure());
+        assert!(lines.iter().all(|line| line.len() <= WIDTH), "{lines:#?}");
+        let reader: Vec<&String> = lines.iter().filter(|line| line.contains("reads")).collect();
+        assert!(reader[0].starts_with(&" ".repeat(38)), "{reader:?}");
+    }
+
+    #[test]
+    fn the_drawing_is_well_formed_and_escapes_what_it_quotes() {
+        let mut strange = failure();
+        strange.steps[0].text = "a <b> & c".to_owned();
+        let svg = sequence(&strange);
+        let mut reader = quick_xml::Reader::from_str(&svg);
+        loop {
+            let event = reader.read_event().expect("well-formed");
+            if event == quick_xml::events::Event::Eof {
+                break;
+            }
+        }
+        assert!(svg.contains("a &lt;b&gt; &amp; c"));
+    }
+}

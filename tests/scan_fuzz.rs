@@ -9,7 +9,8 @@
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
-    reason = "a test fails by panicking"
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and a long one says how far it came"
 )]
 
 use std::fs;
@@ -198,6 +199,7 @@ fn run(seed: u64, until: impl Fn(u64) -> bool) {
         }
         done += 1;
     }
+    eprintln!("{done} logs from seed {seed} on");
 }
 
 #[test]

@@ -232,7 +232,8 @@ fn an_unknown_target_lists_the_known_ones_and_so_does_list() {
             "lab:fixed",
         ],
     ] {
-        let text = refusal(&[command, &["--target", "/proc/nonsense"]].concat());
+        // An absolute path is a target of its own: whether it is there shows in the guest.
+        let text = refusal(&[command, &["--target", "nonsense"]].concat());
         for row in TARGETS {
             assert!(text.contains(row.name), "{text}");
             assert!(

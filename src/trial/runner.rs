@@ -397,7 +397,8 @@ impl Background {
 impl Drop for Background {
     fn drop(&mut self) {
         for module in self.0.iter().rev() {
-            let _gone_with_the_guest = module.unload();
+            // What stays loaded goes with the guest.
+            let _ = module.unload();
         }
     }
 }

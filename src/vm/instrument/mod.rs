@@ -149,7 +149,8 @@ impl Qemu {
         let _gone_already = child.kill();
         let mut said = String::new();
         if let Some(mut stderr) = child.stderr.take() {
-            let _as_far_as_it_goes = stderr.read_to_string(&mut said);
+            // What was read before an error is told.
+            let _ = stderr.read_to_string(&mut said);
         }
         let _reaped_already = child.wait();
         match refused {

@@ -25,12 +25,10 @@ use crate::race::races::{LabPair, RaceRow};
 use crate::report::with_control;
 use crate::report::write::save_as_json;
 use crate::trial::{Event, Schedule, Turn, VmTrial, campaign};
-use crate::verdict::{Kernel, Next, Plan, Seen, Start, UnderWay};
+use crate::verdict::{Kernel, Next, Plan, Seen, Start, UnderWay, hopeless};
 
 /// Trials of a control at most, for each crash that is wanted.
 const TRIALS_FOR_A_CRASH: u32 = 2;
-/// Trials in a row without a result, after which more of them show no more.
-const BROKEN_IN_A_ROW: usize = 3;
 
 /// What is checked, and how thoroughly.
 #[derive(Clone, Debug)]
@@ -465,7 +463,7 @@ impl Schedule for UntilCrashes<'_> {
 
     fn next(&mut self) -> Turn<u32> {
         let crashes = self.report.stats.crashes;
-        if crashes >= self.wanted || hopeless(&self.report.trials) {
+        if crashes >= self.wanted || hopeless(&self.report.trials).is_some() {
             return Turn::Stop;
         }
         if self.started >= self.wanted * TRIALS_FOR_A_CRASH {
@@ -509,7 +507,7 @@ impl Schedule for UntilClean<'_> {
     type Key = u32;
 
     fn next(&mut self) -> Turn<u32> {
-        if self.failed.is_some() || hopeless(&self.report.trials) {
+        if self.failed.is_some() || hopeless(&self.report.trials).is_some() {
             return Turn::Stop;
         }
         let unclean = |trial: &Trial| matches!(trial.outcome, Outcome::Crashed | Outcome::Hung);
@@ -567,17 +565,4 @@ fn keep(report: &mut Report, prepared: &PreparedKernel, trial: Trial) {
     report.trials.sort_by_key(|trial| trial.index);
     prepared.learn(&mut report.environment, &mut report.module);
     record::update(report);
-}
-
-/// Whether more trials would show no more.
-fn hopeless(trials: &[Trial]) -> bool {
-    let unsupported = trials
-        .iter()
-        .any(|trial| trial.outcome == Outcome::Unsupported);
-    let last = trials.iter().rev().take(BROKEN_IN_A_ROW);
-    unsupported
-        || last
-            .filter(|trial| trial.outcome == Outcome::Broken)
-            .count()
-            == BROKEN_IN_A_ROW
 }

@@ -7,10 +7,13 @@
 //! ```text
 //! room       imports
 //! cli        build console crash lab model procfs race report session
-//! session    build interleave kernel lab model procfs race recorder report states stats trial verdict vm
+//! session    bare build interleave kernel lab model procfs race recorder report runner states stats trial verdict vm
 //! report     build model procfs stats verdict
-//! states     build crash kernel model procfs recorder trial vm
-//! trial      build console crash kernel model procfs race recorder vm
+//! states     build crash judge kernel model procfs recorder trial vm
+//! bare       build console crash judge kernel model recorder runner trial vm
+//! trial      judge kernel model race recorder vm
+//! judge      console crash kernel model race recorder vm
+//! runner     build kernel model procfs race recorder vm
 //! interleave crash kernel model vm
 //! lab        build
 //! race       kernel model procfs recorder
@@ -30,7 +33,10 @@
 //! - `session`: what a command does: kernels made ready, schedules, controls
 //! - `report`: one file per format over the same record
 //! - `states`: the module held in each of its states, and checked
-//! - `trial`: one trial: evidence gathered, one judge, one outcome
+//! - `bare`: a trial on the machine itself, and its recovery after a death
+//! - `trial`: a trial in a VM, and trials one after another
+//! - `judge`: evidence of one trial → one outcome; the only judge
+//! - `runner`: a trial as the machine performs it: as PID 1, or as a worker
 //! - `lab`: kernels built from source, with and without a fix
 //! - `race`: the engine, targets, chaos techniques; `race/auto` aims
 //! - `interleave`: two sides of a race forced into one order after another
@@ -43,11 +49,13 @@
 //! - `stats`: times → statistics; mathematics without words
 //! - `console`, `procfs`: bytes → lines; `model`: the records that all speak in
 
+pub mod bare;
 pub mod build;
 pub mod cli;
 pub mod console;
 pub mod crash;
 pub mod interleave;
+pub mod judge;
 pub mod kernel;
 pub mod lab;
 pub mod model;
@@ -55,6 +63,7 @@ pub mod procfs;
 pub mod race;
 pub mod recorder;
 pub mod report;
+pub mod runner;
 pub mod session;
 pub mod states;
 pub mod stats;

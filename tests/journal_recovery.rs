@@ -9,11 +9,11 @@
 
 mod common;
 
-use modrace::kernel::pstore::FoundLog;
-use modrace::model::{Interval, Outcome, TrialPhase};
-use modrace::trial::bare::{
+use modrace::bare::{
     Beat, Begin, FORMAT, Machine, RacingMark, Record, Recovery, SignRecord, TrialStart,
 };
+use modrace::kernel::pstore::FoundLog;
+use modrace::model::{Interval, Outcome, TrialPhase};
 use modrace::vm::protocol::Racing;
 use proptest::prelude::*;
 

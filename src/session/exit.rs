@@ -6,6 +6,8 @@
 use std::io;
 use std::path::Path;
 
+use crate::bare::BareError;
+use crate::bare::JournalError;
 use crate::build::boot_image::BootImageError;
 use crate::build::cache::CacheError;
 use crate::build::kbuild::KbuildError;
@@ -21,8 +23,6 @@ use crate::session::kernel_arg::KERNEL_HELP;
 use crate::session::prove::ProveError;
 use crate::states::{HoldError, StatesError};
 use crate::stats::StatsError;
-use crate::trial::bare::BareError;
-use crate::trial::bare::JournalError;
 use crate::vm::VmError;
 use crate::vm::contents::PackError;
 

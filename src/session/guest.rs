@@ -17,8 +17,8 @@ use crate::interleave;
 use crate::kernel::{clock, uname};
 use crate::recorder;
 use crate::recorder::Recorder;
+use crate::runner::perform;
 use crate::states;
-use crate::trial::perform;
 use crate::vm::instrument::lock_step;
 use crate::vm::protocol::{
     CONSOLE_PREFIX, GuestMessage, LOCK_STEP_PATH, MODULE_PATH, PLAN_PATH, Task, Tick, TrialPlan,

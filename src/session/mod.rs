@@ -50,9 +50,9 @@ pub mod saved_report;
 pub mod states;
 pub mod stop;
 
+pub use crate::bare::{WORKER_COMMAND, work};
 pub use crate::recorder::Phase;
 pub use crate::trial::Event;
-pub use crate::trial::bare::{WORKER_COMMAND, work};
 pub use crate::verdict::{check_confidence, exit_code};
 
 pub use control::ControlRequest;

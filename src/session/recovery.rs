@@ -14,13 +14,13 @@ use super::events::Events;
 use super::exit::Failure;
 use super::finished::Finished;
 use super::{record, stop};
+use crate::bare::{Journal, Machine, OpenTrial, Record, Recovery, journals};
 use crate::kernel::module;
 use crate::kernel::preflight::{TAINT_DIE, taint};
 use crate::kernel::pstore::{self, FoundLog};
 use crate::kernel::uname::boot_id;
 use crate::model::{ExitCode, Outcome};
 use crate::report::write::ReportFile;
-use crate::trial::bare::{Journal, Machine, OpenTrial, Record, Recovery, journals};
 
 /// Completes each run that has left a journal in `folder`, and hands it to
 /// `show`. With `resume`, makes the trials that are left. Returns the worst of
@@ -243,9 +243,9 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
+    use crate::bare::{Begin, FORMAT};
     use crate::model::{Environment, ModuleRecord, Trial};
     use crate::session::request::Request;
-    use crate::trial::bare::{Begin, FORMAT};
 
     /// The journal of a run that made one trial and then ended without a word.
     fn left_behind(folder: &Path, name: &str, outcome: Outcome) -> Journal {

@@ -12,11 +12,12 @@ use thiserror::Error;
 
 use super::heard::{Heard, LIFE_S, LINGER, Readers, TURN, at_sysrq, budgets, died_of_sysrq, tail};
 use crate::crash;
+use crate::judge::Conclusion;
 use crate::model::{
     Crash, Environment, Held, Observed, Outcome, Settings, StateCheck, StateSource, TrialPhase,
 };
 use crate::recorder::Go;
-use crate::trial::{Conclusion, MOST_BOOTS, Step, Watch};
+use crate::trial::{MOST_BOOTS, Step, Watch};
 use crate::vm::contents::{self, PackError};
 use crate::vm::protocol::{Task, TrialPlan};
 use crate::vm::{Qemu, Template, VmError, VmEvent, VmSpec};

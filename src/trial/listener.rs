@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::record;
 use super::virtual_cpus::HostCpuPair;
 use super::watch::{Budgets, Step, Watch};
+use crate::judge::record;
 use crate::model::{Accel, Settings, Trial};
 use crate::recorder::{Phase, Snapshot};
 use crate::vm::{QmpEvent, Vm, VmEvent};

@@ -13,9 +13,9 @@ use super::Event;
 use super::boots;
 use super::campaign::{Interrupted, guarded};
 use super::listener::{Ended, Listener, Log};
-use super::record;
 use super::start::{Made, Maker, Proof, Saved, Templates};
 use super::watch::Watch;
+use crate::judge::record;
 use crate::model::{
     DEFAULT_RENEW, Environment, Outcome, Settings, Start, StartChoice, StartedBy, Trial, Tunable,
     trial_seed,

@@ -7,9 +7,9 @@ mod gather;
 #[cfg(test)]
 mod tests;
 
-use super::conclusion::Conclusion;
-use super::kernel_log::{KernelLog, is_fatal};
-use super::stall_detector::{Stall, StallDetector, StallLimits};
+use crate::judge::conclusion::Conclusion;
+use crate::judge::kernel_log::{KernelLog, is_fatal};
+use crate::judge::stall_detector::{Stall, StallDetector, StallLimits};
 use crate::model::{Accel, Environment};
 use crate::recorder::Snapshot;
 use crate::vm::protocol::{Finished, GuestMessage, MessageReader, Racing};

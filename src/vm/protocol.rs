@@ -14,6 +14,8 @@ pub const MODULE_PATH: &str = "/modrace/module.ko";
 pub const LOCK_STEP_PATH: &str = "/modrace/lock-step.json";
 /// Where it finds modules to be loaded before it, in the order of their names.
 pub const BEFORE_PATH: &str = "/modrace/with";
+/// Before each line of the kernel's log that tells of a blocked task.
+pub const BLOCKED_MARK: &str = "modrace: blocked: ";
 /// Before each line, where the agent channel is the console.
 pub const CONSOLE_PREFIX: &str = "modrace-agent: ";
 /// Printed to the kernel log when the race starts, followed by the monotonic

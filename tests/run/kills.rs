@@ -3,8 +3,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use modrace::bare::{Beat, Journal, Record};
 use modrace::model::{Outcome, Verdict};
-use modrace::trial::bare::{Beat, Journal, Record};
 
 use crate::RUN;
 use crate::machine::Machine;

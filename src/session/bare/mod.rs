@@ -21,12 +21,12 @@ use super::exit::Failure;
 use super::finished::Finished;
 use super::request::Request;
 use super::{record, stop};
+pub use crate::bare::JOURNAL_FOLDER;
+use crate::bare::{Begin, FORMAT, Journal, Record, journals};
 use crate::kernel::preflight::{Facts, running_config};
 use crate::kernel::{affinity, uname};
 use crate::model::{Environment, ExitCode, Strategy};
 use crate::report::write::ReportFile;
-pub use crate::trial::bare::JOURNAL_FOLDER;
-use crate::trial::bare::{Begin, FORMAT, Journal, Record, journals};
 
 /// What to race on this machine, and what may be done to it.
 #[derive(Clone, Debug)]

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sys::reboot::{RebootMode, reboot};
 
 use super::{tunables, unit};
+use crate::bare::{BareTrials, Begin, Done, Journal, Record};
 use crate::model::{Outcome, Report, Trial, Tunable};
 use crate::report::write::{ReportFile, WriteError};
 use crate::session::control::Control;
@@ -20,7 +21,6 @@ use crate::session::exit::Failure;
 use crate::session::finished::Finished;
 use crate::session::record;
 use crate::trial::Event;
-use crate::trial::bare::{BareTrials, Begin, Done, Journal, Record};
 use crate::verdict::exit_code;
 
 /// Longest wait for other files to reach the disk before a reboot.

@@ -5,8 +5,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use crate::bare::JOURNAL_FOLDER;
 use crate::session::exit::Failure;
-use crate::trial::bare::JOURNAL_FOLDER;
 
 /// The unit as it is shipped, for a modrace and a journal in their usual places.
 const EXAMPLE: &str = include_str!("../../../examples/modrace-resume.service");

@@ -76,8 +76,8 @@ impl Proof {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judge::record;
     use crate::model::Crash;
-    use crate::trial::record;
 
     fn ended(outcome: Outcome, title: Option<&str>) -> Trial {
         Trial {

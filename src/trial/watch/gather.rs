@@ -1,9 +1,9 @@
 //! What was seen of a guest, as the evidence that is judged.
 
 use super::{GivenUp, SILENT_HEARTBEAT_S, Watch};
+use crate::judge::evidence::{DeathSign, Evidence, Taint};
 use crate::model::TrialPhase;
 use crate::recorder::{Phase, Snapshot};
-use crate::trial::evidence::{DeathSign, Evidence, Taint};
 use crate::vm::Shutdown;
 
 impl Watch {

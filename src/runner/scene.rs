@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
-use super::runner::{Unfit, broken, unsupported};
+use super::{Unfit, broken, unsupported};
 use crate::build::module_image::ModuleImage;
 use crate::kernel::kmsg::{Entry, Kmsg};
 use crate::kernel::module::ModuleFile;

@@ -1,7 +1,7 @@
 //! What a trial came to: the judgement, with its times.
 
 use super::evidence::Evidence;
-use super::judge::judge;
+use super::judge;
 use super::race_clock::RaceClock;
 use crate::model::{Crash, Outcome, TrialPhase, Warning};
 use crate::vm::protocol::Racing;
@@ -33,7 +33,7 @@ pub struct Conclusion {
 
 impl Conclusion {
     /// Judges the evidence and reads the times off the clock of its log.
-    pub(super) fn of(evidence: &Evidence, clock: &RaceClock, racing: Option<&Racing>) -> Self {
+    pub(crate) fn of(evidence: &Evidence, clock: &RaceClock, racing: Option<&Racing>) -> Self {
         let judged = judge(evidence);
         let crashed = (judged.crash.as_ref()).filter(|_| judged.outcome == Outcome::Crashed);
         let said_s = evidence.finished.as_ref().map(|finished| finished.raced_s);

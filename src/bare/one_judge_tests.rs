@@ -2,15 +2,15 @@
 //! it is made on, and as the log that a dead machine left: the same log gets the
 //! same outcome from all three.
 
+use crate::bare::monitor::{Ended, Monitor};
+use crate::bare::{Beat, Begin, FORMAT, Machine, RacingMark, Record, Recovery, TrialStart};
+use crate::judge::conclusion::Conclusion;
+use crate::judge::evidence::Taint;
+use crate::judge::stall_detector::Stall;
 use crate::kernel::pstore::FoundLog;
 use crate::model::{Accel, Counters, Outcome, Report, Trial, TrialPhase};
 use crate::recorder::{Phase, Snapshot};
-use crate::trial::bare::monitor::{Ended, Monitor};
-use crate::trial::bare::{Beat, Begin, FORMAT, Machine, RacingMark, Record, Recovery, TrialStart};
-use crate::trial::conclusion::Conclusion;
-use crate::trial::evidence::Taint;
-use crate::trial::stall_detector::Stall;
-use crate::trial::watch::{Budgets, Watch};
+use crate::trial::{Budgets, Watch};
 use crate::vm::protocol::{GuestMessage, Racing};
 use crate::vm::{QmpEvent, RunState, Shutdown};
 
@@ -207,7 +207,7 @@ fn on_bare(lines: &[&str], end: End) -> Said {
 
 fn in_recovery(lines: &[&str], end: End) -> Said {
     let report: Report =
-        serde_json::from_str(include_str!("../../../fixtures/reports/crashed.json")).unwrap();
+        serde_json::from_str(include_str!("../../fixtures/reports/crashed.json")).unwrap();
     let beat = Beat {
         unix_ms: 1_003_000,
         raced_s: 2.0,

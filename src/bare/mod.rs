@@ -5,7 +5,9 @@
 //! death, `recovery` takes over. It judges nothing and prints nothing.
 
 mod journal;
-pub(in crate::trial) mod monitor;
+mod monitor;
+#[cfg(test)]
+mod one_judge_tests;
 mod recovery;
 #[cfg(test)]
 mod tests;
@@ -31,14 +33,15 @@ use self::journal::unix_ms;
 use self::monitor::{Ended, Monitor};
 use self::watch_loop::WatchLoop;
 use self::worker_process::{WorkerPlan, WorkerProcess};
+use crate::judge::evidence::Taint;
+use crate::judge::record;
+use crate::judge::stall_detector::{StallDetector, StallLimits};
 use crate::kernel::kmsg::Kmsg;
 use crate::kernel::preflight::taint;
 use crate::kernel::pstore::{self, Pstore};
 use crate::kernel::uname::boot_id;
 use crate::model::{Trial, trial_seed};
-use crate::trial::evidence::Taint;
-use crate::trial::stall_detector::{StallDetector, StallLimits};
-use crate::trial::{Event, record};
+use crate::trial::Event;
 use crate::vm::protocol::{Task, TrialPlan};
 
 /// Longest time without a heartbeat, or without a cycle, before it is a hang,

@@ -17,9 +17,8 @@ use std::time::{Duration, Instant};
 use nix::unistd::getpgrp;
 
 use crate::recorder::{Phase, Recorder};
+use crate::vm::protocol::BLOCKED_MARK;
 
-/// Before each line of the log that tells of a blocked task.
-pub(super) const BLOCKED_MARK: &str = "modrace: blocked: ";
 /// Time between two looks.
 const LOOK: Duration = Duration::from_millis(500);
 /// A look that comes later than this says that nobody was scheduled, not that

@@ -10,20 +10,20 @@ const LINGER_S: f64 = 1.5;
 /// How long things may take, seconds.
 #[derive(Clone, Copy, Debug)]
 #[allow(clippy::struct_field_names, reason = "the unit is part of a name")]
-pub(super) struct StallLimits {
+pub(crate) struct StallLimits {
     /// From the first message to the start of the race.
-    pub(super) setup_s: f64,
+    pub(crate) setup_s: f64,
     /// Without a heartbeat, or without a load/unload cycle.
-    pub(super) still_s: f64,
+    pub(crate) still_s: f64,
     /// The race.
-    pub(super) duration_s: f64,
+    pub(crate) duration_s: f64,
     /// From the end of the race to the result.
-    pub(super) settle_s: f64,
+    pub(crate) settle_s: f64,
 }
 
 /// Something that does not get on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Stall {
+pub(crate) enum Stall {
     /// The kernel does not let tasks go on, or schedules nobody.
     Kernel(String),
     /// The set-up takes too long; that may be the host's doing.
@@ -32,7 +32,7 @@ pub(super) enum Stall {
 
 /// When things last moved.
 #[derive(Debug)]
-pub(super) struct StallDetector {
+pub(crate) struct StallDetector {
     limits: StallLimits,
     spoke_at: Option<f64>,
     race_at: Option<f64>,
@@ -43,7 +43,7 @@ pub(super) struct StallDetector {
 }
 
 impl StallDetector {
-    pub(super) fn new(limits: StallLimits) -> Self {
+    pub(crate) fn new(limits: StallLimits) -> Self {
         Self {
             limits,
             spoke_at: None,
@@ -56,18 +56,18 @@ impl StallDetector {
     }
 
     /// Who races has sent its first message: from now on progress is expected.
-    pub(super) fn spoke(&mut self, now: f64) {
+    pub(crate) fn spoke(&mut self, now: f64) {
         self.spoke_at.get_or_insert(now);
         self.beat.1 = now;
     }
 
     /// The race has begun.
-    pub(super) fn race_began(&mut self, now: f64) {
+    pub(crate) fn race_began(&mut self, now: f64) {
         self.race_at.get_or_insert(now);
     }
 
     /// What the recorder says.
-    pub(super) fn see(&mut self, seen: Snapshot, now: f64) {
+    pub(crate) fn see(&mut self, seen: Snapshot, now: f64) {
         if seen.phase >= Phase::Race || seen.race_start_ns > 0 {
             self.race_began(now);
         }
@@ -81,7 +81,7 @@ impl StallDetector {
     }
 
     /// The kernel's log says which tasks are blocked.
-    pub(super) fn see_blocked(&mut self, blocked: &[String], now: f64) {
+    pub(crate) fn see_blocked(&mut self, blocked: &[String], now: f64) {
         let text = blocked.join("; ");
         if !text.is_empty()
             && self
@@ -94,33 +94,33 @@ impl StallDetector {
     }
 
     /// The last counts seen.
-    pub(super) fn last_seen(&self) -> Option<&Snapshot> {
+    pub(crate) fn last_seen(&self) -> Option<&Snapshot> {
         self.seen.as_ref()
     }
 
     /// Whether the first message has come.
-    pub(super) fn has_spoken(&self) -> bool {
+    pub(crate) fn has_spoken(&self) -> bool {
         self.spoke_at.is_some()
     }
 
     /// Whether the race is known to have begun.
-    pub(super) fn has_raced(&self) -> bool {
+    pub(crate) fn has_raced(&self) -> bool {
         self.race_at.is_some()
     }
 
     /// Time since a heartbeat, seconds.
-    pub(super) fn silent_s(&self, now: f64) -> f64 {
+    pub(crate) fn silent_s(&self, now: f64) -> f64 {
         now - self.beat.1
     }
 
     /// Time since a load/unload cycle, or since the race's start, seconds.
-    pub(super) fn idle_s(&self, now: f64) -> f64 {
+    pub(crate) fn idle_s(&self, now: f64) -> f64 {
         now - self.cycle.1.max(self.race_at.unwrap_or(0.0))
     }
 
     /// What does not get on, if something does not. `heartbeat`: whether a
     /// heartbeat is to be expected.
-    pub(super) fn stall(&self, now: f64, heartbeat: bool) -> Option<Stall> {
+    pub(crate) fn stall(&self, now: f64, heartbeat: bool) -> Option<Stall> {
         let limits = self.limits;
         let spoke_at = self.spoke_at?;
         if let Some((blocked, at)) = &self.blocked

@@ -2,11 +2,11 @@
 //! phase that it fell into, the race's mark, and what the guest itself says of
 //! blocked tasks. Pure; judges nothing.
 
-use super::blocked_tasks::BLOCKED_MARK;
 use super::evidence::Report;
 use super::race_clock::RaceClock;
 use crate::crash::{ScanEvent, Scanner, Sign};
 use crate::model::{CrashKind, Severity, TrialPhase};
+use crate::vm::protocol::BLOCKED_MARK;
 
 /// Longest line in which a mark is looked for; a line may come in pieces.
 const LONGEST_LINE: usize = 2048;
@@ -15,9 +15,9 @@ const MOST_BLOCKED: usize = 32;
 
 /// A log that comes in.
 #[derive(Debug, Default)]
-pub(super) struct KernelLog {
+pub(crate) struct KernelLog {
     scanner: Scanner,
-    pub(super) clock: RaceClock,
+    pub(crate) clock: RaceClock,
     reports: Vec<Report>,
     /// Where reports began that are not complete yet: their offsets.
     begun: Vec<(u64, TrialPhase)>,
@@ -28,7 +28,7 @@ pub(super) struct KernelLog {
 impl KernelLog {
     /// Takes bytes of the log. `spoke`: whether our first process has said
     /// anything yet. Returns the first lines of reports.
-    pub(super) fn feed(&mut self, bytes: &[u8], spoke: bool) -> Vec<Sign> {
+    pub(crate) fn feed(&mut self, bytes: &[u8], spoke: bool) -> Vec<Sign> {
         self.clock.feed(bytes);
         self.hear_of_blocked(bytes);
         let events = self.scanner.feed(bytes);
@@ -37,7 +37,7 @@ impl KernelLog {
 
     /// The log has ended: every report, in their order. `raced`: whether the
     /// race is known to have begun, for a log without its mark.
-    pub(super) fn finish(&mut self, raced: bool) -> Vec<Report> {
+    pub(crate) fn finish(&mut self, raced: bool) -> Vec<Report> {
         let events = self.scanner.finish();
         self.take(events, true);
         if raced && !self.clock.is_marked() {
@@ -49,12 +49,12 @@ impl KernelLog {
     }
 
     /// Whether a report that ends a trial has been read to its end.
-    pub(super) fn has_whole_report(&self) -> bool {
+    pub(crate) fn has_whole_report(&self) -> bool {
         self.reports.iter().any(|report| report.crash.ends_trial)
     }
 
     /// What the guest said of blocked tasks, one per line.
-    pub(super) fn blocked(&self) -> &[String] {
+    pub(crate) fn blocked(&self) -> &[String] {
         &self.blocked
     }
 
@@ -129,14 +129,14 @@ impl KernelLog {
 
 /// Whether the kernel is not expected to go on behind a report's first line. One
 /// that a lesser report hurt goes on, and is judged at its end.
-pub(super) fn is_fatal(sign: &Sign) -> bool {
+pub(crate) fn is_fatal(sign: &Sign) -> bool {
     sign.ends_trial && sign.severity == Severity::Fatal
 }
 
 /// Whether a report only says that something does not get on. Alone it ends no
 /// trial: a starved host can be the cause. Where the trial does not get on
 /// either, it says why.
-pub(super) fn is_complaint(kind: CrashKind, severity: Severity) -> bool {
+pub(crate) fn is_complaint(kind: CrashKind, severity: Severity) -> bool {
     let of_progress = matches!(
         kind,
         CrashKind::Stall | CrashKind::HungTask | CrashKind::Lockup

@@ -8,12 +8,12 @@ use std::path::PathBuf;
 
 use super::journal::{Beat, Begin, FORMAT, RacingMark, Record, SignRecord, TrialStart};
 use crate::crash::scan;
+use crate::judge::evidence::{DeathSign, Evidence, Report, Taint};
+use crate::judge::judge;
+use crate::judge::race_clock::{CLOCK_TOLERANCE_S, last_mark_s};
 use crate::kernel::pstore::FoundLog;
 use crate::model::{Accel, Crash, Outcome, Trial, TrialPhase};
 use crate::recorder::Recorder;
-use crate::trial::evidence::{DeathSign, Evidence, Report, Taint};
-use crate::trial::judge::judge;
-use crate::trial::race_clock::{CLOCK_TOLERANCE_S, last_mark_s};
 use crate::vm::protocol::{Ending, Finished};
 
 /// Without a cycle for so long before the end, the race had stopped.

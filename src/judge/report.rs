@@ -1,8 +1,8 @@
 //! A report of a crash, held against everything else that was seen.
 
+use super::evidence::{Evidence, Report};
 use super::{OutcomeAndReason, TAINT_HURT, broken, emulator};
 use crate::model::{Crash, CrashKind, Outcome, Severity, TrialPhase};
-use crate::trial::evidence::{Evidence, Report};
 
 pub(super) fn judge(
     report: &Report,

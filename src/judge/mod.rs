@@ -10,14 +10,20 @@
 //! - Survival needs the result of who raced, counts that agree, an untainted
 //!   kernel and a log without a crash.
 
+pub(crate) mod conclusion;
 mod emulator;
+pub(crate) mod evidence;
 mod finished;
+pub(crate) mod kernel_log;
+pub(crate) mod race_clock;
+pub(crate) mod record;
 mod report;
-#[cfg(test)]
-mod tests;
+pub(crate) mod stall_detector;
 
-use super::evidence::{DeathSign, Evidence, Report};
-use super::kernel_log::is_complaint;
+pub use conclusion::Conclusion;
+
+use self::evidence::{DeathSign, Evidence, Report};
+use self::kernel_log::is_complaint;
 use crate::kernel::preflight::TAINT_DIE;
 use crate::model::{Crash, CrashKind, Outcome, Severity, TrialPhase, Warning};
 use crate::vm::protocol::Ending;
@@ -32,21 +38,21 @@ const TAINT_HURT: u64 = TAINT_CRASHED | TAINT_WARNED;
 
 /// What the evidence comes to.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Judgement {
-    pub(super) outcome: Outcome,
+pub(crate) struct Judgement {
+    pub(crate) outcome: Outcome,
     /// Why, in a sentence.
-    pub(super) reason: String,
+    pub(crate) reason: String,
     /// Where the trial was.
-    pub(super) phase: TrialPhase,
+    pub(crate) phase: TrialPhase,
     /// The crash that decided, or that was the only thing seen of a machine
     /// that was taken away.
-    pub(super) crash: Option<Crash>,
+    pub(crate) crash: Option<Crash>,
     /// Reports that the kernel lived on after.
-    pub(super) warnings: Vec<Warning>,
+    pub(crate) warnings: Vec<Warning>,
     /// What the outcome rests on, one line each.
-    pub(super) signals: Vec<String>,
+    pub(crate) signals: Vec<String>,
     /// Things worth knowing that change no outcome.
-    pub(super) notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// An outcome with its reason.
@@ -57,7 +63,7 @@ fn broken(reason: impl Into<String>) -> OutcomeAndReason {
 }
 
 /// The outcome of a trial.
-pub(super) fn judge(evidence: &Evidence) -> Judgement {
+pub(crate) fn judge(evidence: &Evidence) -> Judgement {
     let deciding = evidence.reports.iter().position(decides);
     let found = deciding.map(|index| &evidence.reports[index]);
     let complaint = (evidence.reports.iter())

@@ -4,12 +4,12 @@
 
 use crate::console::{self, Origin};
 use crate::crash::Sign;
+use crate::judge::conclusion::Conclusion;
+use crate::judge::evidence::{DeathSign, Evidence, Taint};
+use crate::judge::kernel_log::{KernelLog, is_complaint};
+use crate::judge::stall_detector::Stall;
 use crate::model::{Accel, TrialPhase};
 use crate::recorder::{Phase, Snapshot};
-use crate::trial::conclusion::Conclusion;
-use crate::trial::evidence::{DeathSign, Evidence, Taint};
-use crate::trial::kernel_log::{KernelLog, is_complaint};
-use crate::trial::stall_detector::Stall;
 use crate::vm::protocol::{Finished, GuestMessage, MessageReader, Racing};
 
 /// Records of this level (warning) or worse are shown as they come.
@@ -17,7 +17,7 @@ const WORTH_SHOWING: u8 = 4;
 
 /// Why the watching ended.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::trial) enum Ended {
+pub(super) enum Ended {
     /// The first line of a crash was seen.
     Sign,
     /// The worker process has sent its result.
@@ -32,16 +32,16 @@ pub(in crate::trial) enum Ended {
 
 /// What one record of the kernel's log says at first sight.
 #[derive(Debug, Default)]
-pub(in crate::trial) struct Glance {
+pub(super) struct Glance {
     /// A crash begins, after which no module must be touched.
-    pub(in crate::trial) sign: Option<Sign>,
+    pub(super) sign: Option<Sign>,
     /// Something to show.
-    pub(in crate::trial) show: Option<String>,
+    pub(super) show: Option<String>,
 }
 
 /// Everything seen of one trial.
 #[derive(Debug, Default)]
-pub(in crate::trial) struct Monitor {
+pub(super) struct Monitor {
     log: KernelLog,
     messages: MessageReader,
     racing: Option<Racing>,
@@ -51,7 +51,7 @@ pub(in crate::trial) struct Monitor {
 
 impl Monitor {
     /// A record of the kernel's log.
-    pub(in crate::trial) fn on_kmsg(&mut self, record: &[u8]) -> Glance {
+    pub(super) fn on_kmsg(&mut self, record: &[u8]) -> Glance {
         let mut bytes = record.to_vec();
         bytes.push(b'\n');
         let begins = |sign: &Sign| sign.ends_trial && !is_complaint(sign.kind, sign.severity);
@@ -68,12 +68,12 @@ impl Monitor {
     }
 
     /// So many records were overwritten before they could be read.
-    pub(in crate::trial) fn on_lost(&mut self, records: u64) {
+    pub(super) fn on_lost(&mut self, records: u64) {
         self.lost += records;
     }
 
     /// Bytes of the worker process's messages.
-    pub(in crate::trial) fn on_worker(&mut self, bytes: &[u8]) -> Vec<GuestMessage> {
+    pub(super) fn on_worker(&mut self, bytes: &[u8]) -> Vec<GuestMessage> {
         let messages = self.messages.feed(bytes);
         for message in &messages {
             match message {
@@ -86,33 +86,33 @@ impl Monitor {
     }
 
     /// The worker process's result.
-    pub(in crate::trial) fn finished(&self) -> Option<&Finished> {
+    pub(super) fn finished(&self) -> Option<&Finished> {
         self.finished.as_ref()
     }
 
     /// Whether a crash's report has been read to its end.
-    pub(in crate::trial) fn report_is_whole(&self) -> bool {
+    pub(super) fn report_is_whole(&self) -> bool {
         self.log.has_whole_report()
     }
 
     /// What the worker process said of blocked tasks.
-    pub(in crate::trial) fn blocked(&self) -> &[String] {
+    pub(super) fn blocked(&self) -> &[String] {
         self.log.blocked()
     }
 
     /// The log's clock at the start of the race, seconds.
-    pub(in crate::trial) fn log_start_s(&self, start_ns: u64) -> Option<f64> {
+    pub(super) fn log_start_s(&self, start_ns: u64) -> Option<f64> {
         self.log.clock.since_start_s(0.0, start_ns).map(|at| -at)
     }
 
     /// The chaos techniques at work.
-    pub(in crate::trial) fn chaos(&self) -> Vec<String> {
+    pub(super) fn chaos(&self) -> Vec<String> {
         let racing = self.racing.as_ref();
         racing.map_or_else(Vec::new, |racing| racing.techniques.clone())
     }
 
     /// What it came to.
-    pub(in crate::trial) fn conclude(
+    pub(super) fn conclude(
         mut self,
         ended: &Ended,
         last: &Snapshot,

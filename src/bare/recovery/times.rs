@@ -2,8 +2,8 @@
 //! clock, else between two heartbeats that reached the disk.
 
 use super::OpenTrial;
+use crate::judge::race_clock::CLOCK_TOLERANCE_S;
 use crate::model::{Interval, Trial};
-use crate::trial::race_clock::CLOCK_TOLERANCE_S;
 
 /// How much faster than its fastest second a race may have been in a shorter
 /// time, for an upper bound of its cycles.

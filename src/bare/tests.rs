@@ -2,11 +2,11 @@
 //! monitor in the records that a real kernel gives.
 
 use super::monitor::{Ended, Monitor};
+use crate::judge::conclusion::Conclusion;
+use crate::judge::evidence::Taint;
+use crate::judge::stall_detector::Stall;
 use crate::model::{Counters, Outcome, Sightings};
 use crate::recorder::{Phase, Snapshot};
-use crate::trial::conclusion::Conclusion;
-use crate::trial::evidence::Taint;
-use crate::trial::stall_detector::Stall;
 use crate::vm::protocol::{Ending, Finished, GuestMessage, Racing};
 
 const D: u64 = 1 << 7;

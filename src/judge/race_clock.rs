@@ -16,11 +16,11 @@ use crate::vm::protocol::RACE_MARK;
 const LONGEST_LINE: usize = 1024;
 
 /// Disagreement of two clocks, seconds, above which the log's is not believed.
-pub(super) const CLOCK_TOLERANCE_S: f64 = 1.0;
+pub(crate) const CLOCK_TOLERANCE_S: f64 = 1.0;
 
 /// Both clocks at the start of the race.
 #[derive(Debug, Default)]
-pub(super) struct RaceClock {
+pub(crate) struct RaceClock {
     /// printk's clock less the monotonic clock, seconds.
     ahead_s: Option<f64>,
     /// Where the mark stands in the log, bytes.
@@ -32,7 +32,7 @@ pub(super) struct RaceClock {
 
 impl RaceClock {
     /// Looks for the mark in the console's bytes.
-    pub(super) fn feed(&mut self, bytes: &[u8]) {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) {
         if self.marked_at.is_some() {
             return;
         }
@@ -58,24 +58,24 @@ impl RaceClock {
     }
 
     /// Where the mark stands in the log, bytes from its beginning.
-    pub(super) fn marked_at(&self) -> Option<u64> {
+    pub(crate) fn marked_at(&self) -> Option<u64> {
         self.marked_at
     }
 
     /// Whether the log has the mark.
-    pub(super) fn is_marked(&self) -> bool {
+    pub(crate) fn is_marked(&self) -> bool {
         self.marked_at.is_some()
     }
 
     /// The time since `race_start_ns` at which a line stamped `log_s` was
     /// printed, seconds.
-    pub(super) fn since_start_s(&self, log_s: f64, race_start_ns: u64) -> Option<f64> {
+    pub(crate) fn since_start_s(&self, log_s: f64, race_start_ns: u64) -> Option<f64> {
         Some(log_s - self.ahead_s? - race_start_ns as f64 / 1e9)
     }
 
     /// Exposure, time to crash, and notes on how well they are known. `crash`
     /// ended the trial; `said_s` is how long it raced by its own result.
-    pub(super) fn times(
+    pub(crate) fn times(
         &self,
         crash: Option<&Crash>,
         last: &Snapshot,
@@ -105,7 +105,7 @@ impl RaceClock {
 }
 
 /// The log's time of the last mark in a whole log, seconds.
-pub(super) fn last_mark_s(log: &[u8]) -> Option<f64> {
+pub(crate) fn last_mark_s(log: &[u8]) -> Option<f64> {
     let at = memmem::rfind(log, RACE_MARK.as_bytes())?;
     let start = memchr::memrchr(b'\n', &log[..at]).map_or(0, |end| end + 1);
     let end = memchr::memchr(b'\n', &log[at..]).map_or(log.len(), |length| at + length);

@@ -1,9 +1,9 @@
 //! The result of who raced, held against the kernel's taint, the recorder and
 //! the time asked for: it survived only if all agree.
 
+use super::evidence::Evidence;
 use super::{OutcomeAndReason, broken};
 use crate::model::Outcome;
-use crate::trial::evidence::Evidence;
 use crate::vm::protocol::{Ending, Finished};
 
 /// Share of the time asked for that must have been raced.

@@ -10,19 +10,19 @@ use crate::vm::protocol::Finished;
 
 /// A report found in the kernel's log.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Report {
+pub(crate) struct Report {
     /// What it says. Of the same lesser report the first is kept.
-    pub(super) crash: Crash,
+    pub(crate) crash: Crash,
     /// Where the trial was.
-    pub(super) phase: TrialPhase,
+    pub(crate) phase: TrialPhase,
     /// How often it came.
-    pub(super) count: u64,
+    pub(crate) count: u64,
 }
 
 /// What says, apart from the kernel's log, that the kernel died or does not get
 /// on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum DeathSign {
+pub(crate) enum DeathSign {
     /// The kernel told the pvpanic device that it panicked.
     Pvpanic,
     /// QEMU ended the machine because of a panic.
@@ -52,49 +52,49 @@ impl fmt::Display for DeathSign {
 
 /// The kernel's taint word, `/proc/sys/kernel/tainted`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Taint {
+pub(crate) struct Taint {
     /// Before the module was first loaded.
-    pub(super) before: u64,
+    pub(crate) before: u64,
     /// At the end.
-    pub(super) after: u64,
+    pub(crate) after: u64,
 }
 
 /// All that was seen of one trial.
 #[derive(Clone, Debug)]
-pub(super) struct Evidence {
+pub(crate) struct Evidence {
     /// What the log is: `console`, `kmsg`, `pstore: …`.
-    pub(super) source: String,
+    pub(crate) source: String,
     /// The reports in it, in their order.
-    pub(super) reports: Vec<Report>,
+    pub(crate) reports: Vec<Report>,
     /// Records of the log that were overwritten before they could be read.
-    pub(super) lost_records: u64,
+    pub(crate) lost_records: u64,
     /// What else says that the kernel died.
-    pub(super) deaths: Vec<DeathSign>,
+    pub(crate) deaths: Vec<DeathSign>,
     /// The taint word; none: nobody could ask the kernel any more.
-    pub(super) taint: Option<Taint>,
+    pub(crate) taint: Option<Taint>,
     /// Whether the guest is known to have gone on well behind the first report.
-    pub(super) went_on: bool,
+    pub(crate) went_on: bool,
     /// The result of who raced.
-    pub(super) finished: Option<Finished>,
+    pub(crate) finished: Option<Finished>,
     /// The recorder at the end.
-    pub(super) last: Snapshot,
+    pub(crate) last: Snapshot,
     /// Where the trial was at its end.
-    pub(super) phase: TrialPhase,
+    pub(crate) phase: TrialPhase,
     /// The machine powered off in order.
-    pub(super) powered_off: bool,
+    pub(crate) powered_off: bool,
     /// The user ended it before its time.
-    pub(super) interrupted: bool,
+    pub(crate) interrupted: bool,
     /// What host or modrace did to it, or why nothing is known of the kernel.
-    pub(super) trouble: Option<String>,
+    pub(crate) trouble: Option<String>,
     /// What the machine runs on.
-    pub(super) accel: Accel,
+    pub(crate) accel: Accel,
     /// Time that was to be raced, seconds.
-    pub(super) duration_s: f64,
+    pub(crate) duration_s: f64,
 }
 
 impl Evidence {
     /// Of a trial of which nothing was seen yet.
-    pub(super) fn new(
+    pub(crate) fn new(
         source: impl Into<String>,
         accel: Accel,
         duration_s: f64,
@@ -119,7 +119,7 @@ impl Evidence {
     }
 
     /// Bits of the taint word that are new since the trial began.
-    pub(super) fn new_taint(&self) -> u64 {
+    pub(crate) fn new_taint(&self) -> u64 {
         self.taint.map_or(0, |taint| taint.after & !taint.before)
     }
 }

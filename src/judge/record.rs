@@ -8,7 +8,7 @@ use crate::recorder::{Snapshot, Stage};
 use crate::vm::protocol::Racing;
 
 /// A trial's record.
-pub(super) fn trial(index: u32, seed: u64, conclusion: Conclusion, counts: &Snapshot) -> Trial {
+pub(crate) fn trial(index: u32, seed: u64, conclusion: Conclusion, counts: &Snapshot) -> Trial {
     // Cycles of warming up are none of the race.
     let crashed = conclusion.outcome == Outcome::Crashed && !conclusion.phase.is_before_race();
     let aim = aim(conclusion.crash.as_ref(), &counts.aims);
@@ -33,7 +33,7 @@ pub(super) fn trial(index: u32, seed: u64, conclusion: Conclusion, counts: &Snap
 
 /// Brings into a trial's record what only its race's row knows: which crash is
 /// the race's own, and whether a hang is.
-pub(super) fn of_race(
+pub(crate) fn of_race(
     settings: &Settings,
     mut trial: Trial,
     counts: &Snapshot,
@@ -131,7 +131,7 @@ fn hung(trial: &mut Trial, call: Stage, counts: &Snapshot) {
 }
 
 /// What was at work and is worth knowing.
-pub(super) fn notes(racing: &Racing) -> Vec<String> {
+pub(crate) fn notes(racing: &Racing) -> Vec<String> {
     let skipped = racing.skipped.iter();
     let mut notes: Vec<String> = skipped
         .map(|name| format!("chaos technique skipped: {name}"))
@@ -152,7 +152,7 @@ fn reason(settings: &Settings, outcome: Outcome, reason: String) -> String {
 }
 
 /// The record of a trial that gave no conclusion.
-pub(super) fn broken(index: u32, seed: u64, reason: String) -> Trial {
+pub(crate) fn broken(index: u32, seed: u64, reason: String) -> Trial {
     Trial::new(index, seed, Outcome::Broken, reason)
 }
 

@@ -11,16 +11,17 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::BareError;
 use super::monitor::{Ended, Monitor};
+use crate::bare::journal::{Beat, Journal, RacingMark, Record, SignRecord, unix_ms};
+use crate::bare::worker_process::WorkerProcess;
 use crate::crash::{Sign, scan};
+use crate::judge::conclusion::Conclusion;
+use crate::judge::record;
+use crate::judge::stall_detector::StallDetector;
 use crate::kernel::kmsg::{Entry, Kmsg};
 use crate::kernel::preflight::{TAINT_DIE, taint};
 use crate::model::{Outcome, TrialPhase};
 use crate::recorder::Snapshot;
-use crate::trial::bare::journal::{Beat, Journal, RacingMark, Record, SignRecord, unix_ms};
-use crate::trial::bare::worker_process::WorkerProcess;
-use crate::trial::conclusion::Conclusion;
-use crate::trial::stall_detector::StallDetector;
-use crate::trial::{Event, record};
+use crate::trial::Event;
 use crate::vm::protocol::{GuestMessage, Racing};
 
 /// Longest wait for something to happen before the counts are looked at.

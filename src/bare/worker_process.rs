@@ -27,7 +27,7 @@ use crate::model::Counters;
 use crate::recorder;
 use crate::recorder::MappedRecorder;
 use crate::recorder::{Recorder, Snapshot};
-use crate::trial::perform;
+use crate::runner::perform;
 use crate::vm::protocol::{Ending, Finished, GuestMessage, TrialPlan};
 
 /// The hidden command that a worker process is.

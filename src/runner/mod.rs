@@ -2,6 +2,12 @@
 //! be raced, race it for its time, look at the kernel once more. The same code
 //! runs as PID 1 of a guest and on a bare machine.
 
+mod aftermath;
+mod blocked_tasks;
+mod gate;
+mod leaks;
+mod scene;
+
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -12,11 +18,10 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::aftermath::aftermath;
-use super::blocked_tasks;
-use super::gate::{Start, told_files};
-use super::leaks::LeakWatch;
-use super::scene::Scene;
+use self::aftermath::aftermath;
+use self::gate::{Start, told_files};
+use self::leaks::LeakWatch;
+use self::scene::Scene;
 use crate::build::module_image::ModuleImage;
 use crate::kernel::module::{BACKGROUND, ModuleFile};
 use crate::kernel::preflight::taint;
@@ -37,19 +42,19 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const LOOKS: &[f64] = &[0.2, 0.6];
 
 /// Why there was no race, or no result of one.
-pub(super) struct Unfit {
+struct Unfit {
     ending: Ending,
     reason: String,
 }
 
-pub(super) fn unsupported(reason: impl Into<String>) -> Unfit {
+fn unsupported(reason: impl Into<String>) -> Unfit {
     Unfit {
         ending: Ending::Unsupported,
         reason: reason.into(),
     }
 }
 
-pub(super) fn broken(reason: impl Into<String>) -> Unfit {
+fn broken(reason: impl Into<String>) -> Unfit {
     Unfit {
         ending: Ending::Broken,
         reason: reason.into(),

@@ -336,9 +336,12 @@ fn a_short_trial_of_the_candidate_first_then_the_crashes_then_the_clean_trials()
     let made = at_999(&baseline, &candidate);
     assert_eq!(made.conclusion, Conclusion::FixConfirmed, "{}", made.reason);
     assert!(made.fisher.candidate_trials >= 7);
-    // As long as the slowest crash, and no 15 s each.
-    let longest = candidate.iter().map(|t| t.exposure_s).fold(0.0, f64::max);
+    // As long as the slowest crash, and no 15 s each; but for the last, in which
+    // the kernel grows old.
+    let (last, rest) = candidate.split_last().unwrap();
+    let longest = rest.iter().map(|t| t.exposure_s).fold(0.0, f64::max);
     assert!((1.498..4.0).contains(&longest), "{longest}");
+    assert!((last.exposure_s - PLAN.longest_trial_s).abs() < 1e-9);
 }
 
 /// The sizes that clones make possible: crashes of milliseconds, 450 cycles a
@@ -355,7 +358,7 @@ fn ten_quick_crashes_are_confirmed_within_seconds() {
     let cycles: u64 = candidate.iter().map(|t| t.cycles).sum();
     let took_s = raced + 0.125 * order.len() as f64;
     assert!(candidate.len() >= 10 && took_s < 22.0, "{took_s}");
-    // 100 cycles a second here: the usual time ends it before 2000 of them.
+    // 100 cycles a second here: the longest trial ends before 2500 of them.
     assert!(cycles > 1500, "{cycles}");
 }
 
@@ -414,7 +417,8 @@ fn the_plan_stops_for_what_cannot_get_better() {
 
 #[test]
 fn what_is_under_way_is_waited_for() {
-    let enough = clean(40, 2.0);
+    let mut enough = clean(40, 2.0);
+    enough.extend(clean(1, 15.0));
     let one = UnderWay {
         baseline: 1,
         candidate: 0,
@@ -468,7 +472,41 @@ fn near_misses_are_looked_for_in_trials_that_grow() {
     );
     // Ten boots had some: as many cycles and a margin for each clean one.
     assert_eq!(ask(&hit, &clean(1, 1.0)), started(Kernel::Candidate, 2.5));
-    assert_eq!(ask(&hit, &clean(10, 2.5)), Next::Stop(Stop::Confirmed));
+    assert_eq!(
+        ask(&hit, &clean(10, 2.5)),
+        started(Kernel::Candidate, PLAN.longest_trial_s)
+    );
+    let mut old = clean(10, 2.5);
+    old.extend(clean(1, 15.0));
+    assert_eq!(ask(&hit, &old), Next::Stop(Stop::Confirmed));
+}
+
+/// A kernel whose fix works until it is old: every clone of a young one is clean.
+#[test]
+fn one_trial_is_long_enough_for_a_kernel_to_grow_old() {
+    let quick = |count: u32, cycles: u64| -> Vec<Trial> {
+        let trials = (0..count).map(|i| trial(i, Outcome::Survived, 0.5, cycles));
+        trials.collect()
+    };
+    let times = TIMES.map(|time| time / 10.0);
+    let idle = UnderWay::default();
+    let mut candidate = quick(30, 250);
+    let Next::Start(start) = next(&PLAN, &crashes(&times), &candidate, idle) else {
+        panic!("7500 cycles, but none after the 250th of a boot");
+    };
+    assert_eq!(start.kernel, Kernel::Candidate);
+    assert!((6.2..6.3).contains(&start.duration_s), "{start:?}");
+    // Not twice at the same time.
+    let one = UnderWay {
+        baseline: 0,
+        candidate: 1,
+    };
+    assert_eq!(next(&PLAN, &crashes(&times), &candidate, one), Next::Wait);
+    candidate.push(trial(30, Outcome::Survived, 6.25, 2600));
+    assert_eq!(
+        next(&PLAN, &crashes(&times), &candidate, idle),
+        Next::Stop(Stop::Confirmed)
+    );
 }
 
 #[test]

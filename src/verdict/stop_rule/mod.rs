@@ -6,20 +6,23 @@
 //! 2. The baseline until it has crashed often enough.
 //! 3. The candidate, in trials as long as the slowest crash and the level ask
 //!    for, until the comparison confirms it.
-//! 4. The candidate for the rest of the time, in longer trials: each lowers the
-//!    bound on what could still be there.
+//! 4. The candidate in one long trial, or for the rest of the budget in longer and
+//!    longer ones: each lowers the bound on what could still be there, and reaches
+//!    what only an old kernel does.
 //!
 //! The level holds. A crash of the candidate can never confirm a fix, so no
 //! order of its trials can help it, and a clean trial is never taken back. The
 //! p value that confirms (`stats::clean_trials_p`) is valid for every moment at
 //! which the two runs may be ended: nothing is gained by going on until it suits.
 
+mod progress;
+
+use self::progress::Progress;
 use super::comparison::{Gap, Judge, Question};
 use super::format::{percent, seconds};
 use super::near_misses::{Boots, sums};
-use super::trials::{Clock, Event, counts, is_target, observations};
 use crate::model::{Oracle, Outcome, Settings, Trial};
-use crate::stats::{Observation, StatsError, needed_clean_trials, needed_exposure};
+use crate::stats::{StatsError, needed_clean_trials, needed_exposure};
 
 /// The candidate's first trial, seconds: some twenty times what the race takes
 /// where it is easy to hit.
@@ -34,10 +37,16 @@ const BASELINE_SPAN: f64 = 20.0;
 const MARGIN: f64 = 1.25;
 /// Clean trials of a confirmed candidate, at least.
 const CLEAN_TRIALS: u32 = 10;
-/// Clean cycles that a confirmed candidate goes on for, if they are quick to have.
-const CLEAN_CYCLES: f64 = 2000.0;
-/// For how long, from the start of the comparison, without a budget, seconds.
+/// For how long, from the start of the comparison, they are waited for, seconds.
 const USUAL_TIME_S: f64 = 20.0;
+/// Cycles of the longest clean trial of a confirmed candidate. Every trial begins
+/// with a kernel that has just booted, or a copy of one: what goes wrong after
+/// thousands of unloads only shows in a trial of thousands.
+const LONG_TRIAL_CYCLES: f64 = 2500.0;
+/// How long that trial may be, seconds: all that a slow kernel gets.
+const LONG_TRIAL_S: f64 = 20.0;
+/// A trial that was this share of what it should last was long enough.
+const ALMOST: f64 = 0.9;
 /// Trials of one kernel in a row without a result, after which more of them
 /// would show no more.
 const BROKEN_IN_A_ROW: usize = 3;
@@ -143,9 +152,10 @@ impl Plan {
                 seconds(budget_s)
             ),
             None => format!(
-                "then the candidate until it has {CLEAN_TRIALS} clean trials and {CLEAN_CYCLES} \
-                 clean cycles or {} are over",
-                seconds(USUAL_TIME_S)
+                "then the candidate until it has {CLEAN_TRIALS} clean trials or {} are over, and \
+                 one trial of {LONG_TRIAL_CYCLES} cycles or {}",
+                seconds(USUAL_TIME_S),
+                seconds(self.longest_trial_s.min(LONG_TRIAL_S)),
             ),
         };
         format!(
@@ -326,16 +336,7 @@ impl Rule<'_> {
             });
         };
         let trials = f64::from(needed.max(CLEAN_TRIALS).saturating_sub(gap.trials).max(1));
-        let usual_s = self.in_seconds(CLEAN_CYCLES);
-        let missing_s = gap
-            .missing_s
-            .max(self.in_seconds(gap.missing_cycles))
-            // What the cycles wanted in the end take, where they are quick to have.
-            .max(if usual_s < USUAL_TIME_S / 2.0 {
-                usual_s - self.cand.exposure_s
-            } else {
-                0.0
-            });
+        let missing_s = gap.missing_s.max(self.in_seconds(gap.missing_cycles));
         let duration_s = MARGIN * long_s.max(missing_s / trials);
         let under_way = f64::from(self.seen.under_way.candidate);
         let enough = f64::from(needed.saturating_sub(gap.trials)) <= under_way
@@ -369,74 +370,36 @@ impl Rule<'_> {
         })
     }
 
+    /// What a confirmed candidate still gets.
     fn lower_the_bound(&self) -> Next {
-        let goes_on = if let Some(budget_s) = self.plan.budget_s {
-            self.seen.elapsed_s + SHORTEST_TRIAL_S < budget_s
-        } else {
-            let wanted = self.cand.clean < CLEAN_TRIALS || self.cand.cycles < CLEAN_CYCLES;
-            wanted && self.seen.elapsed_s < USUAL_TIME_S
+        let next_s = match self.plan.budget_s {
+            _ if self.used_up(&self.cand) => None,
+            Some(budget_s) => (self.seen.elapsed_s + SHORTEST_TRIAL_S < budget_s)
+                .then_some(2.0 * self.cand.slowest_s),
+            None => self.usual_s(),
         };
-        if !goes_on || self.used_up(&self.cand) {
-            return self.over(Stop::Confirmed);
+        match next_s {
+            Some(duration_s) => self.start(Kernel::Candidate, duration_s),
+            None => self.over(Stop::Confirmed),
         }
-        let duration_s = if self.plan.budget_s.is_some() {
-            2.0 * self.cand.slowest_s
-        } else {
-            self.cand.slowest_s
-        };
-        self.start(Kernel::Candidate, duration_s)
+    }
+
+    /// The next trial of a confirmed candidate without a budget, seconds; None
+    /// once it has had all.
+    fn usual_s(&self) -> Option<f64> {
+        let few = self.cand.clean + self.seen.under_way.candidate < CLEAN_TRIALS;
+        if few && self.seen.elapsed_s < USUAL_TIME_S {
+            return Some(MARGIN * self.base.slowest_s);
+        }
+        let longest_s = self.plan.longest_trial_s.min(LONG_TRIAL_S);
+        let had_it = self.cand.longest_cycles >= LONG_TRIAL_CYCLES
+            || self.cand.longest_s >= ALMOST * longest_s;
+        let wanted = !had_it && self.seen.under_way.candidate == 0;
+        wanted.then(|| (MARGIN * self.in_seconds(LONG_TRIAL_CYCLES)).min(longest_s))
     }
 }
 
 /// 2 to the power of `count`, for as many doublings as a year has room for.
 fn doubled(count: usize) -> f64 {
     f64::from(1_u32 << count.min(25))
-}
-
-/// What a kernel's trials have come to.
-struct Progress {
-    /// Crashes in the race, or boots with a near miss.
-    events: u32,
-    /// Whether any of them crashed.
-    crashed: bool,
-    /// The slowest event, or without one the longest trial, seconds.
-    slowest_s: f64,
-    exposure_s: f64,
-    cycles: f64,
-    clean: u32,
-    /// Whether a trial ended badly or had a near miss.
-    unclean: bool,
-}
-
-impl Progress {
-    fn of(trials: &[Trial], oracle: Oracle) -> Result<Self, StatsError> {
-        let missed = |trial: &&Trial| trial.counters.lines.near_misses > 0;
-        let counted = || trials.iter().filter(|trial| counts(trial));
-        let event = |trial: &&Trial| {
-            is_target(trial) || (oracle == Oracle::NearMiss && counts(trial) && missed(trial))
-        };
-        let observed = observations(trials, Clock::Seconds, Event::TargetCrash)?;
-        let longest = |of: &dyn Fn(&Observation, &Trial) -> bool| {
-            let raced = trials.iter().filter(|trial| super::trials::raced(trial));
-            let times = observed.iter().zip(raced).filter(|(o, trial)| of(o, trial));
-            times.map(|(o, _)| o.time()).fold(0.0, f64::max)
-        };
-        let events = trials.iter().filter(event).count();
-        let slowest_s = if events > 0 {
-            longest(&|_, trial| event(&trial))
-        } else {
-            longest(&|_, _| true)
-        };
-        let bad = |trial: &Trial| trial.outcome != Outcome::Survived;
-        let clean = counted().filter(|trial| !bad(trial) && !missed(trial));
-        Ok(Self {
-            events: u32::try_from(events).unwrap_or(u32::MAX),
-            crashed: trials.iter().any(is_target),
-            slowest_s,
-            exposure_s: observed.iter().map(Observation::exposure).sum(),
-            cycles: counted().map(|trial| trial.cycles as f64).sum(),
-            clean: u32::try_from(clean.count()).unwrap_or(u32::MAX),
-            unclean: counted().any(|trial| bad(trial) || missed(&trial)),
-        })
-    }
 }

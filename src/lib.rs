@@ -6,8 +6,8 @@
 //!
 //! ```text
 //! room       imports
-//! cli        build console crash lab model procfs race report session
-//! session    bare build interleave kernel lab model procfs race recorder report runner states stats trial verdict vm
+//! cli        crash lab model procfs race report session
+//! session    bare build console crash interleave kernel lab model procfs race recorder report runner states stats trial verdict vm
 //! report     build model procfs stats verdict
 //! states     build crash judge kernel model procfs recorder trial vm
 //! bare       build console crash judge kernel model recorder runner trial vm

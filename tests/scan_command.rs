@@ -305,6 +305,52 @@ fn stdin_and_compressed_logs_are_read() {
     assert_eq!(feed(&["-"], torn).status.code(), Some(3));
 }
 
+/// Packed by the programs themselves, twice into one file: what `cat` and log
+/// rotation make. The crash is in the second half.
+#[test]
+fn every_part_of_a_glued_file_is_read() {
+    let quiet = b"[    1.000000] usb 1-1: new device\n".repeat(2000);
+    let crash = std::fs::read(TARGET).unwrap();
+    // A frame of metadata, as pzstd and seekable files have: it is skipped.
+    let mut skipped = 0x184d_2a53_u32.to_le_bytes().to_vec();
+    skipped.extend(7_u32.to_le_bytes());
+    skipped.extend(b"7 bytes");
+    for (program, between) in [
+        ("gzip", &[][..]),
+        ("xz", &[]),
+        ("zstd", &[]),
+        ("zstd", &skipped),
+    ] {
+        let mut glued = between.to_vec();
+        glued.extend(packed(program, &quiet));
+        glued.extend_from_slice(between);
+        glued.extend(packed(program, &crash));
+        glued.extend_from_slice(between);
+        let output = feed(&["--count", "-"], &glued);
+        assert_eq!(stdout(&output), "-: 1\n", "{program} {output:?}");
+        // Cut in its second half it can't be read, and that is said.
+        let cut = glued.len() - between.len() - 40;
+        let output = feed(&["--count", "-"], &glued[..cut]);
+        assert_eq!(output.status.code(), Some(3), "{program} {output:?}");
+    }
+}
+
+fn packed(program: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut child = Command::new(program)
+        .arg("-c")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| {
+            panic!("{program}, which scripts/install-deps --test brings: {error}")
+        });
+    let mut stdin = child.stdin.take().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || stdin.write_all(bytes).unwrap());
+        child.wait_with_output().unwrap().stdout
+    })
+}
+
 fn gzip_of(log: &[u8]) -> Vec<u8> {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(log).unwrap();

@@ -2,6 +2,8 @@
 
 use std::io::{self, BufRead, Read};
 
+use super::zstd_frames::ZstdFrames;
+
 /// Compressed data that could not be unpacked.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot unpack the {format} data")]
@@ -31,7 +33,7 @@ impl Packing {
         match head {
             [0x1f, 0x8b, ..] => Self::Gzip,
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
             _ => Self::Plain,
         }
     }
@@ -60,13 +62,7 @@ pub fn reader<'a>(
         Packing::Plain => Box::new(file),
         Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
         Packing::Xz => Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(file)),
-        Packing::Zstd => {
-            let decoder = ruzstd::decoding::StreamingDecoder::new(file);
-            Box::new(decoder.map_err(|error| UnpackError {
-                format: packing.as_str(),
-                source: io::Error::other(error),
-            })?)
-        }
+        Packing::Zstd => Box::new(ZstdFrames::new(file)),
     };
     Ok((packing, inside))
 }

@@ -12,3 +12,4 @@ mod make_error;
 pub mod module_image;
 pub mod module_tree;
 pub mod programs;
+mod zstd_frames;

@@ -1,9 +1,5 @@
-//! `modrace scan`: recognises crashes in any kernel log. Opens the files,
-//! feeds the scanner, shows what it says.
+//! `modrace scan`: recognises crashes in any kernel log, and shows them.
 
-mod input;
-mod source;
-mod symbols;
 mod text;
 
 use std::borrow::Cow;
@@ -13,12 +9,11 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use self::input::Log;
-use self::symbols::Symbols;
 use super::ui::Ui;
 use crate::crash::ScanEvent;
 use crate::model::{Crash, ExitCode, Severity};
 use crate::session::Failure;
+use crate::session::scan::{self, Log, Symbols};
 
 /// Find kernel crashes in consoles, serial logs, journals and dmesg output
 ///
@@ -79,14 +74,14 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
         .map(Symbols::open)
         .transpose()
         .map_err(|error| Failure::new(ExitCode::Broken, error))?;
-    let (logs, unreadable) = input::logs(&args.files);
+    let (logs, unreadable) = scan::logs(&args.files);
     let mut totals = Totals::default();
     for error in &unreadable {
         totals.unreadable += 1;
         ui.note(&error.to_string());
     }
     for log in &logs {
-        scan(log, args, symbols.as_ref(), ui, &mut totals);
+        show_log(log, args, symbols.as_ref(), ui, &mut totals);
     }
     if logs.len() > 1 && !args.json {
         ui.note(&totals.to_string());
@@ -130,10 +125,10 @@ impl std::fmt::Display for Totals {
     }
 }
 
-fn scan(log: &Log, args: &Args, symbols: Option<&Symbols>, ui: &Ui, totals: &mut Totals) {
+fn show_log(log: &Log, args: &Args, symbols: Option<&Symbols>, ui: &Ui, totals: &mut Totals) {
     let mut rows = Vec::new();
     let mut first_sign = None;
-    let done = source::read(log, |event| match event {
+    let done = scan::read(log, |event| match event {
         ScanEvent::Sign(sign) => {
             first_sign.get_or_insert(sign.line);
             ControlFlow::Continue(())

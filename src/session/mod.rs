@@ -47,6 +47,7 @@ pub mod recovery;
 pub mod repeated;
 pub mod request;
 pub mod saved_report;
+pub mod scan;
 pub mod states;
 pub mod stop;
 

@@ -95,3 +95,46 @@ fn what_a_thread_syncs_stands_in_its_place() {
     let (_, found) = Journal::resume(&path).unwrap();
     assert_eq!(found.records, (0..6).map(beat).collect::<Vec<_>>());
 }
+
+/// Whose disk is dead already: a sync that never comes back.
+#[test]
+fn a_crash_is_written_though_the_sync_before_it_hangs() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut journal = Journal::create(folder.path()).unwrap();
+    journal.append(&beat(1)).unwrap();
+    let (release, held) = mpsc::channel::<()>();
+    journal.syncing = Some(thread::spawn(move || {
+        let _ = held.recv();
+        Ok(Duration::ZERO)
+    }));
+    let patience = Duration::from_secs(60);
+    assert!(
+        journal
+            .append_urgent(&[beat(2), beat(3)], patience)
+            .unwrap()
+    );
+    let bytes = fs::read(journal.path()).unwrap();
+    assert_eq!(decode(&bytes).0, [beat(1), beat(2), beat(3)]);
+    drop(release);
+}
+
+/// A file that takes no more: a pipe that nobody empties.
+#[test]
+fn who_cannot_write_a_crash_does_not_wait_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let open = || OpenOptions::new().read(true).write(true).open(&path);
+    let mut file = open().unwrap();
+    // Its 64 KiB, by Linux's default.
+    file.write_all(&[b'x'; 1 << 16]).unwrap();
+    let mut journal = Journal::locked(file, path.clone()).unwrap();
+    let written = journal.append_urgent(&[beat(1)], Duration::from_millis(50));
+    assert!(!written.unwrap());
+    // What came too late is written all the same once there is room.
+    let mut reader = open().unwrap();
+    reader.read_exact(&mut [0; 1 << 16]).unwrap();
+    let mut late = vec![0; encode(&beat(1)).len()];
+    reader.read_exact(&mut late).unwrap();
+    assert_eq!(decode(&late).0, [beat(1)]);
+}

@@ -20,7 +20,7 @@ const CHUNK: usize = 1 << 20;
 /// A log that can't be read.
 #[derive(Debug, Error)]
 #[error("can't read {}: {reason}", path.display())]
-pub(super) struct Unreadable {
+pub struct Unreadable {
     path: PathBuf,
     reason: String,
 }
@@ -45,7 +45,7 @@ impl Unreadable {
 
 /// Reads a log to its end, or until `each` has seen enough. What was read
 /// before an error still counts.
-pub(super) fn read(
+pub fn read(
     log: &Log,
     mut each: impl FnMut(ScanEvent) -> ControlFlow<()>,
 ) -> Result<(), Unreadable> {

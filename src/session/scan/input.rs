@@ -11,23 +11,23 @@ use crate::console::{PstorePart, is_pstore_name, pstore_part};
 
 /// A log: a file, or parts of pstore from the oldest on.
 #[derive(Debug)]
-pub(super) struct Log {
+pub struct Log {
     /// How it is called in results.
-    pub(super) name: String,
+    pub name: String,
     /// Its files, in the order of their text.
-    pub(super) files: Vec<PathBuf>,
+    pub files: Vec<PathBuf>,
     parts: bool,
 }
 
 impl Log {
     /// Whether its files are parts of pstore.
-    pub(super) fn is_pstore(&self) -> bool {
+    pub fn is_pstore(&self) -> bool {
         self.parts
     }
 }
 
 /// The logs below what was named, and what can't be read.
-pub(super) fn logs(named: &[PathBuf]) -> (Vec<Log>, Vec<Unreadable>) {
+pub fn logs(named: &[PathBuf]) -> (Vec<Log>, Vec<Unreadable>) {
     let mut files = Vec::new();
     let mut unreadable = Vec::new();
     for path in named {

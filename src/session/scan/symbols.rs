@@ -13,27 +13,34 @@ use crate::model::{Crash, Frame};
 
 /// A vmlinux that can't be used.
 #[derive(Debug, Error)]
-pub(super) enum SymbolError {
+pub enum SymbolError {
+    /// The file can't be read.
     #[error("can't read {}", path.display())]
+    #[expect(missing_docs, reason = "the file, and why")]
     Read { path: PathBuf, source: io::Error },
+    /// It is no ELF file.
     #[error("{} is no ELF file", path.display())]
+    #[expect(missing_docs, reason = "the file, and why")]
     Elf {
         path: PathBuf,
         source: object::Error,
     },
+    /// It does not say where its functions stand.
     #[error("{} has no usable debug information", path.display())]
+    #[expect(missing_docs, reason = "the file, and why")]
     Dwarf { path: PathBuf, reason: String },
 }
 
 /// Functions of a kernel image and their places in its source.
-pub(super) struct Symbols {
+pub struct Symbols {
     /// Every function of a name, as address and size: static ones share names.
     functions: HashMap<String, Vec<(u64, u64)>>,
     lines: addr2line::Loader,
 }
 
 impl Symbols {
-    pub(super) fn open(path: &Path) -> Result<Self, SymbolError> {
+    /// Reads functions and places of a vmlinux.
+    pub fn open(path: &Path) -> Result<Self, SymbolError> {
         let read = |source| SymbolError::Read {
             path: path.to_owned(),
             source,
@@ -63,7 +70,7 @@ impl Symbols {
     }
 
     /// Adds places to the frames of a crash.
-    pub(super) fn add(&self, crash: &mut Crash) {
+    pub fn add(&self, crash: &mut Crash) {
         for frame in &mut crash.call_trace {
             if frame.module.is_none() && frame.source.is_none() {
                 frame.source = self.place(frame);

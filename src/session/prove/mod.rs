@@ -6,10 +6,12 @@
 //! - `sweep`: the rounds: undisturbed, every schedule, the crash reduced
 //! - `record`: addresses become the report's words
 
+mod again;
 mod bench;
 mod kernel;
 mod record;
 mod sweep;
+mod undisturbed;
 
 use std::net::TcpListener;
 
@@ -88,7 +90,7 @@ pub fn debug(
         ..subject(&preparation, &prepared, &found, Some(schedule))
     };
     let bench = Bench::new(&subject, events)?;
-    Ok(sweep::hold(&bench, events, port)?)
+    Ok(again::hold(&bench, events, port)?)
 }
 
 /// Checks what is asked for, and that QEMU can do it: before anything is built

@@ -1,8 +1,9 @@
 //! From what was seen to the report's record: addresses become functions with
 //! offsets, and <file:line> where there is debug information.
 
+use super::again::Reduced;
 use super::bench::Bench;
-use super::sweep::{Found, Reduced, index_of, who};
+use super::undisturbed::{Found, index_of, who};
 use crate::interleave::coverage::{Coverage, Looked};
 use crate::interleave::decode::{Flow, Instruction, find};
 use crate::interleave::machine::{LOADER, READER};

@@ -338,8 +338,8 @@ fn every_part_of_a_glued_file_is_read() {
 fn packed(program: &str, bytes: &[u8]) -> Vec<u8> {
     let mut child = Command::new(program)
         .arg("-c")
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| {
             panic!("{program}, which scripts/install-deps --test brings: {error}")

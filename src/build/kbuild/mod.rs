@@ -2,6 +2,10 @@
 //! keeps the result by what went into it. The sources are inside this program,
 //! so that an installed modrace needs nothing but the kernel's own KDIR.
 
+mod error;
+
+pub use error::KbuildError;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,9 +15,9 @@ use std::sync::atomic::AtomicBool;
 use sha2::{Digest, Sha256};
 
 use super::cache::{Cache, CacheError};
-use super::config::{ConfigError, KernelConfig, hex};
+use super::config::{KernelConfig, hex};
 use super::make::{self, MakeError};
-use super::module_image::{ModuleImage, ModuleImageError};
+use super::module_image::ModuleImage;
 use super::programs;
 
 /// The name that the dummy module is built under.
@@ -21,10 +25,10 @@ pub const DUMMY_MODULE: &str = "dummy_module";
 const DUMMY: Sources<'_> = Sources {
     name: "",
     files: &[
-        ("Kbuild", include_str!("../../dummy-module/Kbuild")),
+        ("Kbuild", include_str!("../../../dummy-module/Kbuild")),
         (
             "dummy_module.c",
-            include_str!("../../dummy-module/dummy_module.c"),
+            include_str!("../../../dummy-module/dummy_module.c"),
         ),
     ],
     modules: &[DUMMY_MODULE],
@@ -64,80 +68,6 @@ impl Variant {
         match self {
             Self::Dummy => None,
             Self::Twin => Some("MODRACE_TWIN"),
-        }
-    }
-}
-
-/// Why a module could not be built.
-#[derive(Debug, thiserror::Error)]
-pub enum KbuildError {
-    /// The folder is no kernel build tree.
-    #[error("{} is not a kernel build tree: it has no {missing}", kdir.display())]
-    NotAKdir {
-        /// The folder.
-        kdir: PathBuf,
-        /// The first file that it lacks.
-        missing: &'static str,
-    },
-    /// Make cannot cope with the path.
-    #[error("{} has a blank or a colon in its path, which make cannot take", .0.display())]
-    Path(PathBuf),
-    /// The kernel has no loadable modules.
-    #[error("the kernel of {} is built without {option}", kdir.display())]
-    Option {
-        /// The folder.
-        kdir: PathBuf,
-        /// The option that is missing.
-        option: &'static str,
-    },
-    /// The build needs a program that is not here.
-    #[error("`{program}` is not installed, and the module's build needs it")]
-    NoTool {
-        /// The program.
-        program: String,
-    },
-    /// The build failed.
-    #[error("cannot build the module for {}", kdir.display())]
-    Failed {
-        /// The build tree.
-        kdir: PathBuf,
-        /// What make said.
-        source: MakeError,
-    },
-    /// Told to stop.
-    #[error("interrupted while building a module")]
-    Interrupted,
-    /// The build gave a module for another kernel.
-    #[error("the module built for {} is {what}", kdir.display())]
-    Wrong {
-        /// The build tree.
-        kdir: PathBuf,
-        /// What is wrong with it.
-        what: String,
-    },
-    /// The result is not a module.
-    #[error("the build for {} gave no usable module", kdir.display())]
-    Image {
-        /// The build tree.
-        kdir: PathBuf,
-        /// Why not.
-        source: ModuleImageError,
-    },
-    /// The configuration could not be read.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The cache could not be used.
-    #[error(transparent)]
-    Cache(#[from] CacheError),
-}
-
-impl KbuildError {
-    /// The program or header that the build missed, if it said so.
-    pub fn missing(&self) -> Option<String> {
-        match self {
-            Self::NoTool { program } => Some(program.clone()),
-            Self::Failed { source, .. } => source.missing(),
-            _ => None,
         }
     }
 }

@@ -2,6 +2,10 @@
 //! why, and a crash told in two columns, as the change that explained the bug
 //! told it. Judges nothing.
 
+mod sequence;
+
+pub(super) use sequence::sequence;
+
 use std::collections::BTreeMap;
 
 use super::metadata::Rows;
@@ -341,70 +345,6 @@ pub(super) fn failure_markdown(
     out
 }
 
-/// The sequence of a failure as a drawing: a line of life for each side, a box
-/// where it is at work.
-pub(super) fn sequence(failure: &ProofFailure) -> String {
-    const HALF: usize = 330;
-    const LINE: usize = 16;
-    const CHARACTERS: usize = 42;
-    let mut boxes = String::new();
-    let mut y = 40;
-    for step in &failure.steps {
-        let lines: Vec<String> = step_lines(step)
-            .iter()
-            .flat_map(|text| {
-                textwrap::wrap(text.trim(), CHARACTERS)
-                    .into_iter()
-                    .map(std::borrow::Cow::into_owned)
-                    .collect::<Vec<_>>()
-            })
-            .collect();
-        let height = lines.len() * LINE + 12;
-        let (x, class) = match step.side {
-            Who::Loader => (10, "one"),
-            Who::Reader => (10 + HALF, "two"),
-        };
-        boxes.push_str(&format!(
-            "<rect x=\"{x}\" y=\"{y}\" width=\"{}\" height=\"{height}\" rx=\"4\" class=\"{class} \
-             mark\"/>",
-            HALF - 20
-        ));
-        for (index, line) in lines.iter().enumerate() {
-            boxes.push_str(&format!(
-                "<text x=\"{}\" y=\"{}\">{}</text>",
-                x + 8,
-                y + 18 + index * LINE,
-                escape(line)
-            ));
-        }
-        y += height + 10;
-    }
-    let mut lives = String::new();
-    for (x, who, class) in [
-        (HALF / 2, Who::Loader, "one"),
-        (HALF + HALF / 2, Who::Reader, "two"),
-    ] {
-        lives.push_str(&format!(
-            "<line x1=\"{x}\" y1=\"34\" x2=\"{x}\" y2=\"{y}\" class=\"grid\"/><text x=\"{x}\" \
-             y=\"22\" text-anchor=\"middle\" class=\"{class}\">{}</text>",
-            escape(&heading(failure, who))
-        ));
-    }
-    format!(
-        "<svg class=\"plot\" viewBox=\"0 0 {} {y}\" role=\"img\" aria-label=\"what each side did, \
-         in order\" xmlns=\"http://www.w3.org/2000/svg\"><style>{} .plot rect {{ fill: var(--panel, \
-         #f6f8fa); }}</style>{lives}{boxes}</svg>",
-        2 * HALF,
-        include_str!("plot.css")
-    )
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-}
-
 /// What a schedule came to, in a line.
 pub(super) fn schedule_line(schedule: &Schedule) -> String {
     let (one, other) = match schedule.first {
@@ -421,58 +361,4 @@ pub(super) fn schedule_line(schedule: &Schedule) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn failure() -> ProofFailure {
-        let step = |side, text: &str, state: &str| ProofStep {
-            side,
-            cpu: u32::from(side == Who::Reader),
-            text: text.to_owned(),
-            place: Some("free_module+0xd".to_owned()),
-            source: Some("kernel/module/main.c:1180".to_owned()),
-            state: Some(state.to_owned()),
-            holder: Some("the reader".to_owned()),
-        };
-        ProofFailure {
-            schedule: "L22,R18".to_owned(),
-            stops: 2,
-            found_at: 3,
-            found_after_s: 0.1,
-            repeated: true,
-            crash: None,
-            steps: vec![
-                step(Who::Loader, "calls delete_module(), stands before", "GOING"),
-                step(Who::Reader, "reads /proc/modules, stands before", "GOING"),
-                step(
-                    Who::Loader,
-                    "goes on; its call comes back, after",
-                    "UNFORMED",
-                ),
-            ],
-        }
-    }
-
-    #[test]
-    fn each_step_stands_in_the_column_of_its_side_within_a_mails_width() {
-        let lines = two_columns(&failure());
-        assert!(lines.iter().all(|line| line.len() <= WIDTH), "{lines:#?}");
-        let reader: Vec<&String> = lines.iter().filter(|line| line.contains("reads")).collect();
-        assert!(reader[0].starts_with(&" ".repeat(38)), "{reader:?}");
-    }
-
-    #[test]
-    fn the_drawing_is_well_formed_and_escapes_what_it_quotes() {
-        let mut strange = failure();
-        strange.steps[0].text = "a <b> & c".to_owned();
-        let svg = sequence(&strange);
-        let mut reader = quick_xml::Reader::from_str(&svg);
-        loop {
-            let event = reader.read_event().expect("well-formed");
-            if event == quick_xml::events::Event::Eof {
-                break;
-            }
-        }
-        assert!(svg.contains("a &lt;b&gt; &amp; c"));
-    }
-}
+mod tests;

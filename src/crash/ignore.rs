@@ -1,6 +1,10 @@
 //! Lines that look like a crash and are none. Each row says why. Applied
 //! before any signature.
 
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
+
 /// A text that makes a line harmless, and why it does.
 const HARMLESS: &[(&str, &str)] = &[
     ("Command line: ", "the kernel echoes its command line"),
@@ -52,13 +56,30 @@ const HARMLESS: &[(&str, &str)] = &[
     ),
 ];
 
+/// Finds all of them in one pass.
+static PARTS: LazyLock<AhoCorasick> = LazyLock::new(|| {
+    #[expect(clippy::expect_used, reason = "a list of constants")]
+    AhoCorasick::new(HARMLESS.iter().map(|(part, _)| part)).expect("the parts build")
+});
+
+/// Bytes of the longest.
+static LONGEST: LazyLock<usize> = LazyLock::new(|| {
+    HARMLESS
+        .iter()
+        .map(|(part, _)| part.len())
+        .max()
+        .unwrap_or(0)
+});
+
 /// Whether what a marker at `at` begins is harmless: the words stand before it
 /// or begin with it. Behind it they belong to another message, which got into
 /// the same line.
 pub(super) fn harmless(text: &str, at: usize) -> bool {
-    HARMLESS
-        .iter()
-        .any(|(part, _)| text.find(part).is_some_and(|found| found <= at))
+    // Only so far can a part reach that begins at the marker.
+    let end = text.len().min(at + *LONGEST);
+    PARTS
+        .find_overlapping_iter(&text.as_bytes()[..end])
+        .any(|found| found.start() <= at)
         || from_a_program(&text[..at])
 }
 

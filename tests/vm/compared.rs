@@ -5,7 +5,7 @@ use std::fs;
 
 use modrace::model::{Conclusion, Outcome, Verdict};
 
-use crate::support::{Bench, modrace};
+use crate::support::{Bench, bogus, modrace};
 
 /// `modrace ab` with settings that need a minute, not an hour.
 fn ab(bench: &Bench, baseline: &str, candidate: &str, more: &[&str]) -> crate::support::Ended {
@@ -148,4 +148,25 @@ fn near_misses_tell_two_kernels_apart_where_nothing_crashes() {
     assert!(found.baseline >= 3 && found.candidate == 0, "{found:?}");
     assert!(found.candidate_cycles as f64 >= found.needed_cycles.unwrap());
     assert_eq!(ended.report().stats.crashes, 0);
+}
+
+/// A fix that forgets its lock once in 2000 unloads of one boot: no clone of a
+/// young kernel ever meets it.
+#[test]
+#[ignore = "builds a kernel and races it for minutes"]
+fn a_store_that_is_wrong_once_in_2000_unloads_is_found() {
+    let bench = Bench::new();
+    let candidate = bogus("once-in-2000");
+    let report = bench.path("report.json");
+    let mut command = modrace();
+    command.args(["ab", "--baseline", "lab:vulnerable", "--candidate"]);
+    command.args([&candidate, "--no-states", "--budget", "5m", "--report"]);
+    let ended = bench.ended(&command.arg(report).output().unwrap());
+    assert_eq!(ended.code, Some(1), "{} {}", ended.stdout, ended.stderr);
+    let report = ended.report();
+    assert_eq!(report.verdict, Verdict::Fail);
+    let (last, clean) = report.trials.split_last().unwrap();
+    assert_eq!(last.outcome, Outcome::Crashed);
+    assert!(last.cycles > 1500, "{}", last.cycles);
+    assert!(clean.iter().all(|trial| trial.outcome == Outcome::Survived));
 }

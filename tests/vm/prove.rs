@@ -10,7 +10,7 @@ use modrace::model::{ProofFailure, Report, ScheduleOutcome, Verdict, Who};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{Bench, Ended, guests_of, modrace, wait_for};
+use crate::support::{Bench, Ended, bogus, guests_of, modrace, wait_for};
 
 fn command(bench: &Bench, arguments: &[&str]) -> Command {
     let mut command = modrace();
@@ -24,21 +24,6 @@ fn command(bench: &Bench, arguments: &[&str]) -> Command {
 
 fn prove(bench: &Bench, arguments: &[&str]) -> Ended {
     bench.ended(&command(bench, arguments).output().unwrap())
-}
-
-/// A kernel with a patch of fixtures/kernel/patches/bogus, built if need be.
-fn bogus(name: &str) -> String {
-    let patch = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fixtures/kernel/patches/bogus")
-        .join(format!("{name}.patch"));
-    let kernel = format!("bogus-{name}");
-    let built = modrace()
-        .args(["lab", "build", "--quiet", "--name", &kernel, "--patch"])
-        .arg(patch)
-        .output()
-        .unwrap();
-    assert!(built.status.success(), "{built:?}");
-    format!("lab:{kernel}")
 }
 
 fn failure(report: &Report) -> &ProofFailure {

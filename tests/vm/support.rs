@@ -171,3 +171,18 @@ pub(crate) fn fixture_module(name: &str, into: &Path) -> PathBuf {
     );
     into.join(format!("{}.ko", name.replace('-', "_")))
 }
+
+/// A kernel with a patch of fixtures/kernel/patches/bogus, built if need be.
+pub(crate) fn bogus(name: &str) -> String {
+    let patch = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures/kernel/patches/bogus")
+        .join(format!("{name}.patch"));
+    let kernel = format!("bogus-{name}");
+    let built = modrace()
+        .args(["lab", "build", "--quiet", "--name", &kernel, "--patch"])
+        .arg(patch)
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{built:?}");
+    format!("lab:{kernel}")
+}

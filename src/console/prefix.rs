@@ -43,6 +43,24 @@ static CLOCK: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
+/// Android's `logcat -v threadtime`: `01-02 03:04:05.123  PID  TID W tag: `. The
+/// kernel's lines come from process 0.
+static LOGCAT: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"^\d\d-\d\d \d\d:\d\d:\d\d\.\d{3,6} +(\d+) +\d+ [VDIWEFA] (\[[^\]]*\]|[^:]*?) *: ?")
+});
+
+/// What a syslog server writes of a sender that it knows by address only. With
+/// netconsole's packets no name of a program follows, so a word with a colon is
+/// one only if it says so.
+static SENDER: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"^(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT\S+) (?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7}) (kernel: ?|[A-Za-z_][\w./@-]*\[\d+\]: ?)?",
+    )
+});
+
+/// The marks of a mail that quotes.
+static QUOTE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(?:>+ )+|^>+$"));
+
 /// Takes a logger's prefix off the front.
 pub(super) fn strip<'a>(text: &'a str, line: &mut Line<'_>) -> &'a str {
     let begins = text.as_bytes().first().copied().unwrap_or_default();
@@ -52,11 +70,36 @@ pub(super) fn strip<'a>(text: &'a str, line: &mut Line<'_>) -> &'a str {
             .as_bytes()
             .get(1)
             .is_some_and(u8::is_ascii_alphanumeric),
-        b'<' => true,
+        b'<' | b'>' => true,
         b => b.is_ascii_alphanumeric(),
     };
     if !worth_it {
         return text;
+    }
+    if begins == b'>' {
+        // A quoted line has its own prefix.
+        return QUOTE
+            .find(text)
+            .map_or(text, |marks| strip(&text[marks.end()..], line));
+    }
+    if begins.is_ascii_digit()
+        && let Some(found) = LOGCAT.captures(text)
+    {
+        line.origin = origin(&found[1] == "0");
+        let tag = found.get(2).map_or("", |tag| tag.as_str());
+        let task = super::tag::strip(tag);
+        if let Some((tag, "")) = task {
+            line.caller = tag.caller();
+            line.tag = Some(tag);
+        }
+        return &text[found[0].len()..];
+    }
+    if let Some(found) = SENDER.captures(text) {
+        line.logged = true;
+        if let Some(program) = found.get(1) {
+            line.origin = origin(program.as_str().starts_with("kernel"));
+        }
+        return &text[found[0].len()..];
     }
     if let Some(found) = SYSLOG.captures(text) {
         line.logged = true;
@@ -118,7 +161,16 @@ mod tests {
 
     #[test]
     fn every_pattern_compiles() {
-        for re in [&SYSLOG, &SYSLOG_5424, &FACILITY, &AFTER_TIME, &CLOCK] {
+        for re in [
+            &SYSLOG,
+            &SYSLOG_5424,
+            &FACILITY,
+            &AFTER_TIME,
+            &CLOCK,
+            &LOGCAT,
+            &SENDER,
+            &QUOTE,
+        ] {
             assert!(!re.as_str().is_empty());
         }
     }

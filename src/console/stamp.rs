@@ -23,7 +23,15 @@ pub(super) fn strip<'a>(text: &'a str, line: &mut Line<'_>) -> &'a str {
         };
         rest = after;
     }
-    if let Some((time, after)) = time(rest) {
+    if let Some((time, after)) = memory_image(rest) {
+        line.time_s = Some(time);
+        rest = after;
+        if let Some((code, after)) = level(rest) {
+            line.level = Some(code & 7);
+            line.origin = Origin::Kernel;
+            rest = wall_clock(after.trim_start_matches(' '));
+        }
+    } else if let Some((time, after)) = time(rest) {
         line.time_s = Some(time);
         if line.origin == Origin::Unknown && by_printk(rest) {
             line.origin = Origin::Kernel;
@@ -77,6 +85,39 @@ fn time(text: &str) -> Option<(f64, &str)> {
         return None;
     }
     Some((number.parse().ok()?, rest))
+}
+
+/// `   12.345678: `, as tools write it that read the log out of an image of the
+/// memory (Qualcomm's parser of RAM dumps); a level follows, `  <6> `.
+fn memory_image(text: &str) -> Option<(f64, &str)> {
+    let inner = text.trim_start_matches(' ');
+    if !inner.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    let (number, rest) = inner.split_once(": ")?;
+    let (whole, fraction) = number.split_once('.')?;
+    let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
+    if whole.len() > 11 || fraction.len() != 6 || !digits(whole) || !digits(fraction) {
+        return None;
+    }
+    Some((number.parse().ok()?, rest.trim_start_matches(' ')))
+}
+
+/// The text behind `(01-28 07:22:33.304698634) `.
+fn wall_clock(text: &str) -> &str {
+    let inside = text
+        .strip_prefix('(')
+        .and_then(|rest| rest.split_once(") "));
+    match inside {
+        Some((clock, rest))
+            if clock
+                .bytes()
+                .all(|b| b.is_ascii_digit() || b"-:. ".contains(&b)) =>
+        {
+            rest
+        }
+        _ => text,
+    }
 }
 
 /// `[   T57]` or `[    C1]`

@@ -11,8 +11,8 @@ mod common;
 
 use common::{TIMES, clean, comparison, crashes, report};
 use modrace::model::{
-    Assurance, Conclusion, Held, Oracle, Outcome, Report, Source, StateCheck, StateSource, Tool,
-    Trial, Verdict, Warning, trial_seed,
+    Assurance, Conclusion, Domain, Held, Oracle, Outcome, Report, Source, StateCheck, StateSource,
+    Tool, Trial, Verdict, Warning, derive,
 };
 use modrace::report::{Format, merge, read, schema, validate, with_control};
 use modrace::verdict::settle;
@@ -391,7 +391,7 @@ fn a_thousand_million_near_misses_are_validated_at_once() {
 fn reseeded(mut report: Report, seed: u64) -> Report {
     report.seed = seed;
     for trial in &mut report.trials {
-        trial.seed = trial_seed(seed, trial.index);
+        trial.seed = derive(seed, Domain::Trial, trial.index.into());
     }
     report
 }

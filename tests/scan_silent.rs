@@ -188,7 +188,9 @@ fn a_programs_line_is_silent_among_the_kernels() {
         silent(&format!("[   13.000000] host demo[812]: {line}\n"));
         silent(&format!("Nov 22 18:01:02 10.0.0.5 demo[812]: {line}\n"));
         silent(&format!("> Nov 22 18:01:02 host demo[812]: {line}\n"));
-        silent(&format!("01-02 03:04:05.123  1234  1250 E Demo    : {line}\n"));
+        silent(&format!(
+            "01-02 03:04:05.123  1234  1250 E Demo    : {line}\n"
+        ));
     }
 }
 

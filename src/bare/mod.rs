@@ -40,7 +40,7 @@ use crate::kernel::kmsg::Kmsg;
 use crate::kernel::preflight::taint;
 use crate::kernel::pstore::{self, Pstore};
 use crate::kernel::uname::boot_id;
-use crate::model::{Trial, trial_seed};
+use crate::model::{Domain, Trial, derive};
 use crate::trial::Event;
 use crate::vm::protocol::{Task, TrialPlan};
 
@@ -95,7 +95,7 @@ impl BareTrials<'_> {
         tell: &mut dyn FnMut(Event),
     ) -> Result<Done, BareError> {
         let start = Instant::now();
-        let seed = trial_seed(self.begin.report.seed, index);
+        let seed = derive(self.begin.report.seed, Domain::Trial, index.into());
         // Opened first: what the kernel says from here on is this trial's.
         let mut kmsg = Kmsg::open().map_err(BareError::Kmsg)?;
         let old_logs = pstore::inventory();

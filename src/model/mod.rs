@@ -32,7 +32,7 @@ pub use record::{
     AimRecord, Counters, ErrorCounts, Interval, Origin, Report, RunStats, SCHEMA, Sightings,
     Summary, Termination, Tool, Trial, Warning,
 };
-pub use seed::{MAX_SEED, trial_seed};
+pub use seed::{Domain, MAX_SEED, derive};
 pub use settings::{
     Accel, ChaosChoice, DEFAULT_RACE, DEFAULT_TARGET, DriverSettings, Oracle, Settings, Strategy,
 };

@@ -2,7 +2,6 @@
 //! everybody in bounded time. A worker killed by an oops never ends, so nobody
 //! is ever waited for without a deadline.
 
-use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -10,17 +9,13 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use super::action::{Actions, Rounds};
-use super::auto::Schedule;
-use super::auto::TargetedReads;
-use super::auto::UnloadClock;
+use super::action::Actions;
 use super::chaos::{self, ChaosContext, Technique, TechniqueGuard};
+use super::crew::{Crew, TargetedReaders};
 use super::gate::{Gate, Gates, RaceSeed};
-use super::line_check::{Examples, Watched};
-use super::placement::{Placement, Role};
-use super::processes::Programs;
+use super::line_check::Examples;
+use super::placement::Placement;
 use super::targets::Target;
-use super::worker::Worker;
 use crate::kernel::module::ModuleFile;
 use crate::kernel::{affinity, clock};
 use crate::model::{BadLine, ChaosChoice, Strategy, Tunable};
@@ -104,89 +99,20 @@ impl Race {
         recorder: &'static Recorder,
         starting: &mut dyn Starting,
     ) -> Result<Self, RaceError> {
-        if spec.modules.is_empty() {
-            return Err(RaceError::NoModule);
-        }
-        let programs = match spec.strategy {
-            Strategy::AsReported => Some(Programs::find().map_err(RaceError::NoProgram)?),
-            _ => None,
-        };
-        let actions = spec.actions.take().map(Arc::new);
-        let rounds = Arc::new(Rounds::default());
-        let aims =
-            spec.strategy == Strategy::Auto && spec.target.is_targeted() && actions.is_none();
-        let stop = Arc::new(AtomicBool::new(false));
-        let gates = Arc::new(Gates::default());
-        let modules: Vec<Arc<ModuleFile>> = mem::take(&mut spec.modules)
-            .into_iter()
-            .map(Arc::new)
-            .collect();
-        let names: Vec<String> = modules
-            .iter()
-            .map(|module| module.name().to_owned())
-            .collect();
-        let watched = watched(&names, &spec.taints, &spec.placement, recorder);
-        let examples = Arc::new(Examples::default());
-        let unload_clock: Vec<Arc<UnloadClock>> = modules.iter().map(|_| Arc::default()).collect();
+        let crew = Crew::new(&mut spec, recorder)?;
+        // On an early return, dropping it ends those who wait.
         let race = Self {
             recorder,
-            examples: Arc::clone(&examples),
-            stop: Arc::clone(&stop),
-            gates: Arc::clone(&gates),
+            examples: Arc::clone(&crew.examples),
+            stop: Arc::clone(&crew.stop),
+            gates: Arc::clone(&crew.gates),
             workers: spec.placement.seats.len(),
             armed: Vec::new(),
             skipped: Vec::new(),
             techniques: Vec::new(),
         };
-        // For the readers to warm up on: a module that stays is no race.
-        let to_show = if programs.is_some() || actions.is_some() {
-            Vec::new()
-        } else {
-            modules.clone()
-        };
-        let shown = Shown::load(&to_show);
-        let mut targeted_readers = Vec::new();
-        for (index, seat) in spec.placement.seats.iter().enumerate() {
-            let targeted_reads = Arc::new(TargetedReads::default());
-            if let (Role::Reader, Some(cpu)) = (seat.role, seat.cpu) {
-                targeted_readers.push((cpu, Arc::clone(&targeted_reads)));
-            }
-            let shares_cpu = aims && spec.placement.shares_cpu(seat);
-            let worker = Worker {
-                recorder,
-                index,
-                seat: *seat,
-                module: Arc::clone(&modules[index % modules.len()]),
-                programs: programs.clone(),
-                actions: actions.clone(),
-                rounds: Arc::clone(&rounds),
-                number: spec.placement.number(index),
-                unload_clock: Arc::clone(&unload_clock[index % modules.len()]),
-                targeted_reads,
-                shares_cpu,
-                target: spec.target,
-                strategy: spec.strategy,
-                schedule: Schedule::new(&spec.arms, shares_cpu),
-                names: names.clone(),
-                rehearsal_seed: spec.seed,
-                watched: watched.clone(),
-                examples: Arc::clone(&examples),
-                aims,
-                gates: Arc::clone(&gates),
-                stop: Arc::clone(&stop),
-            };
-            let role = if seat.role == Role::Loader {
-                "loader"
-            } else {
-                "reader"
-            };
-            // On an early return, dropping `race` ends those who wait.
-            thread::Builder::new()
-                .name(format!("{role}/{index}"))
-                .spawn(move || worker.run())
-                .map_err(RaceError::Spawn)?;
-        }
-        let targeted_readers = aims.then_some(targeted_readers);
+        let shown = Shown::load(&crew.shown_beforehand());
+        let targeted_readers = crew.start(&spec)?;
         race.begin(&spec, shown, targeted_readers, starting)
     }
 
@@ -196,7 +122,7 @@ impl Race {
         mut self,
         spec: &RaceSpec,
         shown: Shown,
-        targeted_readers: Option<Vec<(usize, Arc<TargetedReads>)>>,
+        targeted_readers: Option<TargetedReaders>,
         starting: &mut dyn Starting,
     ) -> Result<Self, RaceError> {
         let gates = Arc::clone(&self.gates);
@@ -303,7 +229,7 @@ impl Race {
 fn context(
     spec: &RaceSpec,
     seed: RaceSeed,
-    targeted_readers: Option<Vec<(usize, Arc<TargetedReads>)>>,
+    targeted_readers: Option<TargetedReaders>,
 ) -> ChaosContext {
     let seats = &spec.placement.seats;
     let mut idle_cpus = affinity::allowed_cpus().unwrap_or_default();
@@ -334,34 +260,6 @@ impl Drop for Shown {
             let _ = module.unload();
         }
     }
-}
-
-/// The modules with what is needed to check their lines.
-fn watched(
-    names: &[String],
-    taints: &str,
-    placement: &Placement,
-    recorder: &'static Recorder,
-) -> Vec<Watched> {
-    let loaders_of = |module: usize| {
-        let seats = placement.seats.iter().enumerate();
-        seats
-            .filter(move |(index, seat)| seat.role == Role::Loader && index % names.len() == module)
-            .map(|(index, _)| index)
-    };
-    names
-        .iter()
-        .enumerate()
-        .map(|(module, name)| Watched {
-            name: name.clone(),
-            taints: taints.to_owned(),
-            loads: match loaders_of(module).collect::<Vec<_>>()[..] {
-                [only] => Some(&recorder.slots[only].loads),
-                // Of two loaders' loads, nobody can tell which is shown.
-                _ => None,
-            },
-        })
-        .collect()
 }
 
 impl Drop for Race {

@@ -6,6 +6,7 @@ pub mod action;
 pub mod auto;
 pub mod chaos;
 pub mod crash_rule;
+mod crew;
 mod engine;
 mod gate;
 mod line_check;

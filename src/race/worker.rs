@@ -21,7 +21,7 @@ use super::target_reader::{self, TargetReader};
 use super::targets::Target;
 use crate::kernel::module::ModuleFile;
 use crate::kernel::{affinity, sys};
-use crate::model::{Strategy, trial_seed};
+use crate::model::{Domain, Strategy, derive};
 use crate::recorder::{Recorder, Slot, Stage};
 
 /// Reads of each reader before the gate.
@@ -151,7 +151,7 @@ impl Worker {
     }
 
     fn own_seed(&self, race_seed: u64) -> u64 {
-        trial_seed(race_seed, u32::try_from(self.index).unwrap_or(u32::MAX))
+        derive(race_seed, Domain::Worker, self.index as u64)
     }
 
     /// Does what another race than the default asks for.

@@ -9,7 +9,7 @@ mod trial;
 
 use serde_json::Value;
 
-use crate::model::{Report, Trial, trial_seed};
+use crate::model::{Domain, Report, Trial, derive};
 use crate::verdict::settle;
 
 /// Two numbers closer than this share are the same: the last digits of a sum
@@ -133,7 +133,7 @@ fn check_seeds(report: &Report, found: &mut Vec<Mismatch>) {
                     known.map(|(_, seed)| (*seed, origin.index))
                 }
             };
-            let expected = of_run.map(|(seed, index)| trial_seed(seed, index));
+            let expected = of_run.map(|(seed, index)| derive(seed, Domain::Trial, index.into()));
             if let Some(expected) = expected.filter(|&expected| expected != trial.seed) {
                 let field = format!("{at}trials[{i}].seed");
                 found.push(Mismatch::new(field, trial.seed, expected));

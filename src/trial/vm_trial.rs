@@ -17,8 +17,8 @@ use super::start::{Made, Maker, Proof, Saved, Templates};
 use super::watch::Watch;
 use crate::judge::record;
 use crate::model::{
-    DEFAULT_RENEW, Environment, Outcome, Settings, Start, StartChoice, StartedBy, Trial, Tunable,
-    trial_seed,
+    DEFAULT_RENEW, Domain, Environment, Outcome, Settings, Start, StartChoice, StartedBy, Trial,
+    Tunable, derive,
 };
 use crate::recorder::Go;
 use crate::vm::contents::{self, PackError};
@@ -124,7 +124,7 @@ impl VmTrials {
         let run = Run {
             trials: self,
             index: trial.index,
-            seed: trial_seed(self.seed, trial.index),
+            seed: derive(self.seed, Domain::Trial, trial.index.into()),
             duration_s: trial.duration_s.unwrap_or(self.settings.duration_s),
             stop,
             tell,

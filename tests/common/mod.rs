@@ -9,9 +9,9 @@
 use std::sync::LazyLock;
 
 use modrace::model::{
-    Accel, Assurance, ChaosChoice, Comparison, Counters, Crash, CrashClass, DEFAULT_TARGET,
+    Accel, Assurance, ChaosChoice, Comparison, Counters, Crash, CrashClass, DEFAULT_TARGET, Domain,
     Environment, KernelRecord, ModuleRecord, Oracle, Outcome, Report, Run, RunStats, SCHEMA,
-    Settings, Strategy, Terms, Tool, Trial, Verdict, trial_seed,
+    Settings, Strategy, Terms, Tool, Trial, Verdict, derive,
 };
 use modrace::verdict::{Question, compare, settle};
 
@@ -39,7 +39,12 @@ pub(crate) fn trial(index: u32, outcome: Outcome, seconds: f64, cycles: u64) -> 
         counters,
         signals: vec!["console".to_owned()],
         wall_s: seconds + 2.5,
-        ..Trial::new(index, trial_seed(SEED, index), outcome, reason)
+        ..Trial::new(
+            index,
+            derive(SEED, Domain::Trial, index.into()),
+            outcome,
+            reason,
+        )
     }
 }
 

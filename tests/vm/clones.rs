@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
-use modrace::model::{CrashClass, Outcome, Start, StartedBy, Trial, trial_seed};
+use modrace::model::{CrashClass, Domain, Outcome, Start, StartedBy, Trial, derive};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -47,7 +47,7 @@ fn clones_of_a_vulnerable_kernel_crash_each_in_its_own_way() {
         assert_eq!(trial.crash.as_ref().unwrap().class, CrashClass::Target);
         assert_eq!(start(trial).how, StartedBy::Clone);
         assert_eq!(start(trial).template, Some(trial.index / 3));
-        assert_eq!(trial.seed, trial_seed(7, trial.index));
+        assert_eq!(trial.seed, derive(7, Domain::Trial, trial.index.into()));
         assert!(trial.signals.len() >= 2, "{:?}", trial.signals);
         assert!(trial.prepared_s.unwrap() > 0.0);
         // The console is that of the whole machine: its template's boot, too.

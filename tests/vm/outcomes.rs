@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use modrace::model::{CrashClass, Outcome, Verdict, trial_seed};
+use modrace::model::{CrashClass, Domain, Outcome, Verdict, derive};
 
 use crate::support::{Bench, contains, dummy_module, fixture_module};
 
@@ -27,7 +27,7 @@ fn the_vulnerable_kernel_crashes_in_every_trial_and_the_report_says_how() {
     assert_eq!(report.trials.len(), 3);
     for trial in &report.trials {
         assert_eq!(trial.outcome, Outcome::Crashed, "{}", trial.reason);
-        assert_eq!(trial.seed, trial_seed(7, trial.index));
+        assert_eq!(trial.seed, derive(7, Domain::Trial, trial.index.into()));
         let crash = trial.crash.as_ref().unwrap();
         assert_eq!(crash.function.as_deref(), Some("module_flags"));
         assert_eq!(crash.class, CrashClass::Target);

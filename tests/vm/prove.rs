@@ -3,7 +3,6 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use modrace::model::{ProofFailure, Report, ScheduleOutcome, Verdict, Who};

@@ -10,6 +10,8 @@
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
+use crate::model::{Domain, derive};
+
 /// When a reader starts to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::race) enum Start {
@@ -97,7 +99,7 @@ impl Schedule {
 
     /// The index in [`READ_POLICIES`] of the arm for unload `number`.
     pub(in crate::race) fn arm(&self, seed: u64, number: u64) -> usize {
-        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed ^ number);
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(derive(seed, Domain::Unload, number));
         self.turns[rng.random_range(0..self.turns.len())]
     }
 }

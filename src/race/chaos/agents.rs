@@ -14,7 +14,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::TechniqueGuard;
 use crate::kernel::{affinity, sys};
-use crate::model::Tunable;
+use crate::model::{Domain, Tunable, derive};
 use crate::race::gate::RaceSeed;
 
 /// Longest wait for agents to end: longer than any of them sleeps.
@@ -37,7 +37,7 @@ impl Agent {
     /// anything random.
     pub(super) fn rng(&mut self) -> &mut Xoshiro256PlusPlus {
         self.rng.get_or_insert_with(|| {
-            let seed = self.seed.wait().wrapping_add(self.index as u64);
+            let seed = derive(self.seed.wait(), Domain::Agent, self.index as u64);
             Xoshiro256PlusPlus::seed_from_u64(seed)
         })
     }

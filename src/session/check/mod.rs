@@ -15,7 +15,7 @@ use super::request::check_confidence;
 use super::{kernel_arg, record};
 use crate::build::cache::Cache;
 use crate::model::{
-    CHECK_SCHEMA, CheckReport, ExitCode, RaceResult, Report, Tool, Verdict, trial_seed,
+    CHECK_SCHEMA, CheckReport, Domain, ExitCode, RaceResult, Report, Tool, Verdict, derive,
 };
 use crate::race::races::RaceRow;
 use crate::report::write::save_as_json;
@@ -108,7 +108,7 @@ pub fn run(asked: &CheckRequest, events: Events<'_>) -> Result<(CheckReport, Exi
             asked,
             row,
             events,
-            seed: trial_seed(asked.seed, u32::try_from(check.races.len()).unwrap_or(0)),
+            seed: derive(asked.seed, Domain::Race, check.races.len() as u64),
         };
         let (result, interrupted) = one.run()?;
         let release = |report: &Report| report.environment.kernel.release.clone();

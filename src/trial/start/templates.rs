@@ -8,14 +8,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::kernel::priority;
-use crate::model::{Settings, Trial, trial_seed};
+use crate::model::{Domain, Settings, Trial, derive};
 use crate::trial::listener::{Ended, Heard, Listener, Log, with_causes};
 use crate::vm::contents;
 use crate::vm::protocol::{Task, TrialPlan};
 use crate::vm::{Qemu, SaveError, Template, VmSpec};
 
-/// Added to the run's seed for what is random in templates.
-const SEEDS: u64 = 0x7465_6d70_6c61_7465;
 /// Longest time that a signal goes unnoticed by who waits for a template.
 const TURN: Duration = Duration::from_millis(50);
 /// Longest wait for a template in the making that is no longer wanted.
@@ -64,7 +62,7 @@ impl Maker {
     fn make(&self, number: u32, stop: &AtomicBool) -> Result<Made, Ended> {
         let plan = contents::plan(&TrialPlan {
             settings: self.settings.clone(),
-            seed: trial_seed(self.seed ^ SEEDS, number),
+            seed: derive(self.seed, Domain::Template, number.into()),
             probe: false,
             hold: true,
             task: Task::Race,

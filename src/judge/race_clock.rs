@@ -3,7 +3,8 @@
 //! A log line carries printk's clock (`local_clock()`), the race counts on
 //! `CLOCK_MONOTONIC`. At the start of the race the guest prints the second on
 //! the first, so a crash line's own time stamp tells the time to crash, however
-//! late the line reached us.
+//! late the line reached us. The second is read before the first is, so every
+//! mark bounds their difference from above, and the least is the nearest.
 
 use memchr::memmem;
 
@@ -12,8 +13,10 @@ use crate::model::Crash;
 use crate::recorder::Snapshot;
 use crate::vm::protocol::RACE_MARK;
 
-/// Bytes kept while the mark has not been seen: a line may come in pieces.
+/// Bytes kept of a line that comes in pieces.
 const LONGEST_LINE: usize = 1024;
+/// Bytes of the log, from its first mark, in which a further one counts.
+const MARKS_WITHIN: u64 = 16 * 1024;
 
 /// Disagreement of two clocks, seconds, above which the log's is not believed.
 pub(crate) const CLOCK_TOLERANCE_S: f64 = 1.0;
@@ -21,9 +24,9 @@ pub(crate) const CLOCK_TOLERANCE_S: f64 = 1.0;
 /// Both clocks at the start of the race.
 #[derive(Debug, Default)]
 pub(crate) struct RaceClock {
-    /// printk's clock less the monotonic clock, seconds.
+    /// printk's clock less the monotonic clock, seconds, at most.
     ahead_s: Option<f64>,
-    /// Where the mark stands in the log, bytes.
+    /// Where the first mark stands in the log, bytes.
     marked_at: Option<u64>,
     /// Bytes of the log so far.
     fed: u64,
@@ -31,33 +34,28 @@ pub(crate) struct RaceClock {
 }
 
 impl RaceClock {
-    /// Looks for the mark in the console's bytes.
+    /// Looks for marks in the console's bytes.
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
-        if self.marked_at.is_some() {
+        if self.marked_at.is_some_and(|at| self.fed > at + MARKS_WITHIN) {
             return;
         }
         self.fed += bytes.len() as u64;
         self.tail.extend_from_slice(bytes);
-        if let Some(at) = memmem::find(&self.tail, RACE_MARK.as_bytes()) {
-            let start = memchr::memrchr(b'\n', &self.tail[..at]).map_or(0, |end| end + 1);
+        while let Some(at) = memmem::find(&self.tail, RACE_MARK.as_bytes()) {
             let Some(length) = memchr::memchr(b'\n', &self.tail[at..]) else {
-                return;
+                break;
             };
-            let monotonic = &self.tail[at + RACE_MARK.len()..at + length];
-            let monotonic_ns = std::str::from_utf8(monotonic.trim_ascii())
-                .ok()
-                .and_then(|text| text.parse::<u64>().ok());
-            let log_s = parse_line(&self.tail[start..at + length]).time_s;
-            self.marked_at = Some(self.fed - (self.tail.len() - at) as u64);
-            self.ahead_s = log_s
-                .zip(monotonic_ns)
-                .map(|(log_s, ns)| log_s - ns as f64 / 1e9);
+            let place = self.fed - (self.tail.len() - at) as u64;
+            self.marked_at.get_or_insert(place);
+            let ahead_s = ahead_s(&self.tail, at, length);
+            self.ahead_s = [self.ahead_s, ahead_s].into_iter().flatten().reduce(f64::min);
+            self.tail.drain(..at + length);
         }
         let surplus = self.tail.len().saturating_sub(LONGEST_LINE);
         self.tail.drain(..surplus);
     }
 
-    /// Where the mark stands in the log, bytes from its beginning.
+    /// Where the first mark stands in the log, bytes from its beginning.
     pub(crate) fn marked_at(&self) -> Option<u64> {
         self.marked_at
     }
@@ -104,6 +102,16 @@ impl RaceClock {
     }
 }
 
+/// How much the stamp of the line around the mark at `at` is ahead of the clock
+/// behind the mark, seconds; the line ends `length` bytes from there.
+fn ahead_s(log: &[u8], at: usize, length: usize) -> Option<f64> {
+    let start = memchr::memrchr(b'\n', &log[..at]).map_or(0, |end| end + 1);
+    let told = &log[at + RACE_MARK.len()..at + length];
+    let monotonic_ns: u64 = std::str::from_utf8(told.trim_ascii()).ok()?.parse().ok()?;
+    let log_s = parse_line(&log[start..at + length]).time_s?;
+    Some(log_s - monotonic_ns as f64 / 1e9)
+}
+
 /// The log's time of the last mark in a whole log, seconds.
 pub(crate) fn last_mark_s(log: &[u8]) -> Option<f64> {
     let at = memmem::rfind(log, RACE_MARK.as_bytes())?;
@@ -128,6 +136,20 @@ mod tests {
             // Race start 3.201 on the monotonic clock is 3.251 in the log.
             let time_s = clock.since_start_s(3.9, 3_201_000_000).unwrap();
             assert!((time_s - 0.649).abs() < 1e-9, "cut at {cut}: {time_s}");
+        }
+    }
+
+    #[test]
+    fn of_several_marks_the_one_that_was_printed_at_once_counts() {
+        // The first waited 1.9 s for a CPU before it was printed.
+        let twice = format!("[    3.100000] modrace: the race starts at 1200000000\n{LOG}");
+        for cut in 0..twice.len() {
+            let mut clock = RaceClock::default();
+            clock.feed(&twice.as_bytes()[..cut]);
+            clock.feed(&twice.as_bytes()[cut..]);
+            let time_s = clock.since_start_s(3.9, 3_201_000_000).unwrap();
+            assert!((time_s - 0.649).abs() < 1e-9, "cut at {cut}: {time_s}");
+            assert_eq!(clock.marked_at(), Some(15), "cut at {cut}");
         }
     }
 

@@ -36,7 +36,10 @@ pub(crate) struct RaceClock {
 impl RaceClock {
     /// Looks for marks in the console's bytes.
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
-        if self.marked_at.is_some_and(|at| self.fed > at + MARKS_WITHIN) {
+        if self
+            .marked_at
+            .is_some_and(|at| self.fed > at + MARKS_WITHIN)
+        {
             return;
         }
         self.fed += bytes.len() as u64;
@@ -48,7 +51,10 @@ impl RaceClock {
             let place = self.fed - (self.tail.len() - at) as u64;
             self.marked_at.get_or_insert(place);
             let ahead_s = ahead_s(&self.tail, at, length);
-            self.ahead_s = [self.ahead_s, ahead_s].into_iter().flatten().reduce(f64::min);
+            self.ahead_s = [self.ahead_s, ahead_s]
+                .into_iter()
+                .flatten()
+                .reduce(f64::min);
             self.tail.drain(..at + length);
         }
         let surplus = self.tail.len().saturating_sub(LONGEST_LINE);

@@ -319,7 +319,7 @@ pub const RACES: &[RaceRow] = &[
         help: "driver: a debugfs file made by the _unsafe call is read after its module has gone",
         raced: Some(&DEBUGFS_UNSAFE),
         reader: ReaderAction::HoldRead,
-        targets: &["/sys/kernel/debug/{module}"],
+        targets: &["/sys/kernel/debug/{module}/text"],
         reader_pause_us: 5000,
         crashes: OPEN_FILE,
         needs: &[&["DEBUG_FS"]],

@@ -136,12 +136,7 @@ fn rarest(comparison: &Comparison) -> Option<String> {
             format!("once in {once_in} with {}", percent(found.probability))
         })
         .collect();
-    (!told.is_empty()).then(|| {
-        format!(
-            "a store that is wrong in some unloads only: {}",
-            told.join(", ")
-        )
-    })
+    (!told.is_empty()).then(|| format!("a fault in some cycles only: {}", told.join(", ")))
 }
 
 /// What the run did not show, so that nobody reads more into it.

@@ -144,7 +144,7 @@ fn wait(
             &mut leaks,
             looks.next_if(|&at| start.elapsed() >= at).is_some(),
         ) {
-            leaks.look(recorder.cycles());
+            leaks.look(|| recorder.cycles());
         }
     }
     quit_early
@@ -242,7 +242,7 @@ fn run(
         });
     }
     if let Some(mut leaks) = leaks {
-        leaks.look(recorder.cycles());
+        leaks.look(|| recorder.cycles());
         found.leaks = leaks.left(image.name());
     }
     drop(background);

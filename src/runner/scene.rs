@@ -15,7 +15,7 @@ use crate::build::module_image::ModuleImage;
 use crate::kernel::kmsg::{Entry, Kmsg};
 use crate::kernel::module::ModuleFile;
 use crate::model::{DriverSettings, Settings};
-use crate::race::action::{Actions, LoaderAction, ReaderAction, files, open_error};
+use crate::race::action::{Actions, LoaderAction, ReaderAction, files, refusal};
 use crate::race::races::{self, Node, RaceRow};
 
 /// Lines of the kernel's that a refused module's reason quotes.
@@ -102,7 +102,7 @@ impl Scene {
             let listed = self.plan.discovers().then(files::listing);
             load(module, &actions.parameters)?;
             taints = module.taint().unwrap_or_default();
-            let found = self.plan.files(name, actions.reader, listed.as_ref());
+            let found = self.plan.files(name, &actions, listed.as_ref());
             unload(module)?;
             actions.files.extend(found?);
         }
@@ -175,9 +175,10 @@ impl Plan {
     fn files(
         &self,
         module: &str,
-        action: ReaderAction,
+        actions: &Actions,
         listed: Option<&std::collections::BTreeSet<PathBuf>>,
     ) -> Result<Vec<PathBuf>, Unfit> {
+        let action = actions.reader;
         if action == ReaderAction::Nothing {
             return Ok(Vec::new());
         }
@@ -185,7 +186,7 @@ impl Plan {
         for pattern in self.targets() {
             let matched = files::expand(pattern, module)
                 .map_err(|error| unsupported(format!("--target {pattern}: {error}")))?;
-            let usable = usable(action, &matched);
+            let usable = usable(action, &actions.text, &matched);
             if let Err(error) = usable.as_ref().map(Vec::len) {
                 return Err(unsupported(no_such_target(pattern, module, action, error)));
             }
@@ -193,7 +194,7 @@ impl Plan {
         }
         if let Some(listed) = listed {
             let appeared = files::appeared(listed, &files::listing());
-            found.extend(usable(action, &appeared).unwrap_or_default());
+            found.extend(usable(action, &actions.text, &appeared).unwrap_or_default());
         }
         found.sort();
         found.dedup();
@@ -217,11 +218,15 @@ impl Plan {
 
 /// Of these files, those that the action can be done to; an error where there is
 /// none.
-fn usable(action: ReaderAction, found: &[PathBuf]) -> Result<Vec<PathBuf>, std::io::Error> {
+fn usable(
+    action: ReaderAction,
+    text: &str,
+    found: &[PathBuf],
+) -> Result<Vec<PathBuf>, std::io::Error> {
     let mut usable = Vec::new();
     let mut refused = None;
     for path in found {
-        match open_error(action, path) {
+        match refusal(action, path, text) {
             None => usable.push(path.clone()),
             Some(error) => {
                 refused.get_or_insert(error);
@@ -372,10 +377,10 @@ mod tests {
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
         let both = [folder.path().to_owned(), file.clone()];
-        assert_eq!(usable(ReaderAction::OpenRead, &both).unwrap(), [file]);
-        assert!(usable(ReaderAction::OpenRead, &both[..1]).is_err());
+        assert_eq!(usable(ReaderAction::OpenRead, "", &both).unwrap(), [file]);
+        assert!(usable(ReaderAction::OpenRead, "", &both[..1]).is_err());
         assert_eq!(
-            usable(ReaderAction::Stat, &[]).unwrap_err().kind(),
+            usable(ReaderAction::Stat, "", &[]).unwrap_err().kind(),
             ErrorKind::NotFound
         );
     }

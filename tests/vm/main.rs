@@ -11,6 +11,7 @@
 mod accelerator;
 mod clones;
 mod compared;
+mod drivers;
 mod misbehaves;
 mod near_miss;
 mod outcomes;

@@ -18,7 +18,7 @@ use crate::kernel::module::ModuleFile;
 use crate::recorder::{Slot, Stage};
 
 pub(in crate::race) use loading::Rounds;
-pub use reading::open_error;
+pub use reading::refusal;
 
 /// What loaders do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -111,19 +111,24 @@ fn open(action: ReaderAction, path: &Path) -> io::Result<File> {
 
 /// Why this action cannot be done to a file that is there; none if it can. A
 /// device that finds no hardware, or is busy, was opened well enough.
-pub fn open_error(action: ReaderAction, path: &Path) -> Option<io::Error> {
+pub fn refusal(action: ReaderAction, path: &Path, text: &str) -> Option<io::Error> {
+    let refused = |done: io::Result<usize>| match done {
+        Err(error) if is_a_refusal(&error, path) => Err(error),
+        _ => Ok(()),
+    };
     let done = match action {
         ReaderAction::Nothing => return None,
         ReaderAction::Stat => fs::metadata(path).map(drop),
         ReaderAction::BindUnbind => ["unbind", "bind"]
             .iter()
             .try_for_each(|name| open(action, &path.join(name)).map(drop)),
-        ReaderAction::Write | ReaderAction::OpenClose => open(action, path).map(drop),
+        ReaderAction::OpenClose => open(action, path).map(drop),
+        // root may open what has no method to write.
+        ReaderAction::Write => {
+            open(action, path).and_then(|mut file| refused(file.write(text.as_bytes())))
+        }
         ReaderAction::OpenRead | ReaderAction::ReadHead | ReaderAction::HoldRead => {
-            open(action, path).and_then(|mut file| match file.read(&mut [0; 1]) {
-                Err(error) if is_a_refusal(&error) => Err(error),
-                _ => Ok(()),
-            })
+            open(action, path).and_then(|mut file| refused(file.read(&mut [0; 1])))
         }
     };
     let fine = [Errno::ENODEV, Errno::EBUSY, Errno::EAGAIN].map(|errno| errno as i32);
@@ -131,17 +136,20 @@ pub fn open_error(action: ReaderAction, path: &Path) -> Option<io::Error> {
         .filter(|error| !error.raw_os_error().is_some_and(|raw| fine.contains(&raw)))
 }
 
-/// Whether reads of this file can never do anything.
-fn is_a_refusal(error: &io::Error) -> bool {
+/// Whether reads or writes of this file can never do anything. In /proc, `EIO`
+/// says that there is no method (`pde_read()`, `pde_write()` in
+/// fs/proc/inode.c); elsewhere it may be a device's.
+fn is_a_refusal(error: &io::Error, path: &Path) -> bool {
     let refusals = [
         Errno::EINVAL,
         Errno::EISDIR,
         Errno::EBADF,
         Errno::EOPNOTSUPP,
     ];
-    error
-        .raw_os_error()
-        .is_some_and(|raw| refusals.map(|errno| errno as i32).contains(&raw))
+    error.raw_os_error().is_some_and(|raw| {
+        refusals.map(|errno| errno as i32).contains(&raw)
+            || (raw == Errno::EIO as i32 && path.starts_with("/proc"))
+    })
 }
 
 /// Whether the file, or what stands behind it, was not there. A module's device
@@ -188,11 +196,18 @@ mod tests {
     #[test]
     fn a_target_that_the_action_cannot_open_says_why() {
         let folder = tempfile::tempdir().unwrap();
-        let error = open_error(ReaderAction::OpenRead, folder.path()).unwrap();
+        let error = refusal(ReaderAction::OpenRead, folder.path(), "").unwrap();
         assert_eq!(error.raw_os_error(), Some(Errno::EISDIR as i32));
-        assert!(open_error(ReaderAction::Stat, folder.path()).is_none());
-        let error = open_error(ReaderAction::BindUnbind, folder.path()).unwrap();
+        assert!(refusal(ReaderAction::Stat, folder.path(), "").is_none());
+        let error = refusal(ReaderAction::BindUnbind, folder.path(), "").unwrap();
         assert_eq!(error.kind(), ErrorKind::NotFound);
-        assert!(open_error(ReaderAction::Write, folder.path()).is_some());
+        assert!(refusal(ReaderAction::Write, folder.path(), "1").is_some());
+        // No method to write, whoever opens it.
+        let no_method = Path::new("/proc/version");
+        assert!(refusal(ReaderAction::Write, no_method, "1").is_some());
+        assert!(refusal(ReaderAction::OpenRead, no_method, "1").is_none());
+        let no_device = io::Error::from(Errno::EIO);
+        assert!(is_a_refusal(&no_device, no_method));
+        assert!(!is_a_refusal(&no_device, Path::new("/dev/sensor")));
     }
 }

@@ -344,7 +344,9 @@ impl<'a> Case<'a> {
             let asked = number(asked as usize, "trial");
             return inconclusive(format!("only {survived}; {asked} asked for"));
         }
-        if stats.exposure_s <= 0.0 || stats.cycles == 0 || stats.reads == 0 {
+        // Some races have loaders only.
+        let unread = self.settings.readers > 0 && stats.reads == 0;
+        if stats.exposure_s <= 0.0 || stats.cycles == 0 || unread {
             return inconclusive(format!(
                 "{survived} with {} cycles and {} reads: nothing was raced",
                 stats.cycles, stats.reads

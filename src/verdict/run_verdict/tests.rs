@@ -199,6 +199,10 @@ fn a_comparison_mends_nothing() {
         assert_eq!(decided.verdict, Verdict::Inconclusive, "{name}");
         assert_eq!(decided.assurance, Assurance::None, "{name}");
     }
+    // Nobody is asked to read in a race of loaders alone.
+    let (_, no_reads) = &mut cases[4];
+    no_reads.settings.readers = 0;
+    assert_eq!(no_reads.decided().verdict, Verdict::Pass);
     for (outcome, verdict) in [
         (Outcome::Broken, Verdict::Broken),
         (Outcome::Hung, Verdict::Fail),

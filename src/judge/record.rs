@@ -109,10 +109,14 @@ fn warned(trial: &mut Trial) {
 }
 
 /// A hang that is the race's own: nothing is printed, so the record is made of
-/// what the flight recorder shows. It happened after the last cycle.
+/// what the flight recorder shows. It happened after the last cycle; where there
+/// was none, in the time that was raced: its end is the safe bound.
 fn hung(trial: &mut Trial, call: Stage, counts: &Snapshot) {
-    let since_ns = counts.last_cycle_ns.max(counts.race_start_ns);
-    let raced_s = since_ns.saturating_sub(counts.race_start_ns) as f64 / 1e9;
+    let cycled_ns = counts.last_cycle_ns.saturating_sub(counts.race_start_ns);
+    let raced_s = match cycled_ns {
+        0 => trial.exposure_s,
+        _ => cycled_ns as f64 / 1e9,
+    };
     trial.outcome = Outcome::Crashed;
     trial.time_to_crash_s = Some(raced_s);
     trial.exposure_s = raced_s;
@@ -178,6 +182,25 @@ fn aim(crash: Option<&Crash>, aims: &[(usize, [u64; 3])]) -> Option<AimRecord> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hang_in_the_first_cycle_took_the_time_that_was_raced() {
+        let hang = |last_cycle_ns| {
+            let mut trial = Trial {
+                exposure_s: 3.0,
+                ..Trial::new(1, 1, Outcome::Hung, String::new())
+            };
+            let counts = Snapshot {
+                race_start_ns: 1_000_000_000,
+                last_cycle_ns,
+                ..crate::recorder::Recorder::new().snapshot()
+            };
+            hung(&mut trial, Stage::Loading, &counts);
+            (trial.time_to_crash_s, trial.exposure_s)
+        };
+        assert_eq!(hang(0), (Some(3.0), 3.0));
+        assert_eq!(hang(1_500_000_000), (Some(0.5), 0.5));
+    }
 
     #[test]
     fn the_aim_is_that_of_the_reader_that_died() {

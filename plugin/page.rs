@@ -9,7 +9,7 @@
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
 /// `modrace`, `p`, and the layout's version.
-pub const MAGIC: u64 = 0x6d6f_6472_6163_7001;
+pub const MAGIC: u64 = 0x6d6f_6472_6163_7002;
 /// Calls that are told apart at one time.
 pub const SIDES: usize = 2;
 /// Addresses at which a side's call may begin.
@@ -17,13 +17,13 @@ pub const BEGINS: usize = 4;
 /// Virtual CPUs.
 pub const CPUS: usize = 64;
 /// Ranges of addresses that are watched.
-pub const RANGES: usize = 1024;
+pub const RANGES: usize = 1 << 17;
 /// Addresses kept of those that a side touched in its last lock function.
 pub const RECENT: usize = 64;
 /// Events kept of a side's call.
-pub const EVENTS: usize = 1 << 15;
+pub const EVENTS: usize = 1 << 19;
 /// Bytes of the file that holds the page.
-pub const PAGE_BYTES: usize = 4 << 20;
+pub const PAGE_BYTES: usize = 40 << 20;
 
 /// What is done in a range of addresses; bits of [`Range::kind`].
 pub mod kind {

@@ -2,6 +2,8 @@
 //! the kernel lies, and how its page tables read. Nothing else of the
 //! interleavings is of one architecture.
 
+use std::ops::Range;
+
 /// How a side can be kept from going on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitKind {
@@ -41,6 +43,16 @@ pub struct Arch {
     pub waiting: &'static [Waiting],
     /// Functions that take a lock, or try to: the start of their names.
     pub takes_lock: &'static [&'static str],
+    /// Before the name of a system call, the names that its function has had.
+    pub system_call: &'static [&'static str],
+    /// Where modules lie.
+    pub modules: Range<u64>,
+    /// Where interrupts and exceptions begin: the start of the names.
+    pub interrupts: &'static [&'static str],
+    /// Where one returns to the kernel.
+    pub resumes: &'static [&'static str],
+    /// Bytes of the longest instruction.
+    pub longest_instruction: usize,
 }
 
 const fn lock(prefix: &'static str) -> Waiting {
@@ -113,4 +125,21 @@ pub const X86_64: Arch = Arch {
         "__rcu_read_lock",
         "__srcu_read_lock",
     ],
+    system_call: &["__x64_sys_", "__se_sys_", "SyS_", "sys_"],
+    modules: 0xffff_ffff_a000_0000..0xffff_ffff_ff00_0000,
+    // arch/x86/entry/entry_64.S; the second lines are of before 5.8.
+    interrupts: &[
+        "asm_sysvec_",
+        "asm_common_interrupt",
+        "asm_spurious_interrupt",
+        "asm_exc_",
+        "apic_timer_interrupt",
+        "common_interrupt",
+        "reschedule_interrupt",
+        "call_function_interrupt",
+        "call_function_single_interrupt",
+        "page_fault",
+    ],
+    resumes: &["restore_regs_and_return_to_kernel", "restore_regs_and_iret"],
+    longest_instruction: 15,
 };

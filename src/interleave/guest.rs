@@ -1,26 +1,31 @@
-//! The guest's part of the lock-step: loads the module anew when the page asks
-//! for a round, and has each side make its one call when the page says so. No
-//! loop runs freely, so nothing crashes but the schedule that is on.
+//! The guest's part of the lock-step: prepares a round as the page asks for it,
+//! and has each side make its one call when the page says so. No loop runs
+//! freely, so nothing crashes but the schedule that is on.
 
 use std::ffi::{CStr, CString};
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::kmod::{DeleteModuleFlags, delete_module};
+use nix::sys::uio::pread;
+use nix::unistd::write;
 use serde::{Deserialize, Serialize};
 
+use super::calls::Call;
 use crate::kernel::affinity;
 use crate::kernel::module::{ModuleFile, unload_by_name};
-use crate::vm::instrument::lock_step::{LOCK_STEP_MAGIC, LockStep, NAMES_NOTHING};
+use crate::vm::instrument::lock_step::{FILE_OPEN, LOCK_STEP_MAGIC, LockStep, MODULE_LOADED};
 
-/// The reader's file: one record of it is one call of `m_show()`.
-const READ: &str = "/proc/modules";
+/// Before the name of each of the reader's files, in the text that the guest
+/// hands over.
+pub const FILE_LINE: &str = "file ";
+
 /// A name that no module has.
 const NOTHING: &CStr = c"modrace_not_loaded";
 
@@ -38,92 +43,204 @@ pub struct LockStepPlan {
     pub forms: Vec<PathBuf>,
     /// The name of all of them.
     pub name: String,
-    /// Hand over `/proc/kallsyms` first.
+    /// Hand over the names of the reader's files and `/proc/kallsyms` first.
     pub symbols: bool,
+    /// Bytes of a read, which is at offset 0.
+    pub read_bytes: usize,
+}
+
+/// What the reader's calls are done to.
+pub struct Reads {
+    /// Its files, as the page numbers them.
+    pub files: Vec<PathBuf>,
+    /// How it opens one.
+    pub open: Box<dyn Fn(&Path) -> io::Result<File> + Send + Sync>,
+    /// What a write writes.
+    pub text: String,
+}
+
+/// What both sides share.
+struct Stage {
+    page: &'static LockStep,
+    forms: Vec<ModuleFile>,
+    parameters: CString,
+    name: CString,
+    reads: Reads,
+    read_bytes: usize,
+    /// The reader's file, where it is open.
+    open: Mutex<Option<File>>,
 }
 
 /// Serves rounds until the host ends the machine.
-pub fn serve(plan: &LockStepPlan, page: &'static LockStep) -> io::Result<()> {
+pub fn serve(
+    plan: &LockStepPlan,
+    page: &'static LockStep,
+    parameters: CString,
+    reads: Reads,
+) -> io::Result<()> {
     let forms: Vec<ModuleFile> = plan
         .forms
         .iter()
         .map(|path| ModuleFile::open(path, &plan.name))
         .collect::<io::Result<_>>()?;
+    let stage: &'static Stage = Box::leak(Box::new(Stage {
+        page,
+        forms,
+        parameters,
+        name: CString::new(plan.name.as_str())?,
+        reads,
+        read_bytes: plan.read_bytes,
+        open: Mutex::new(None),
+    }));
     if plan.symbols {
-        page.put_text(&fs::read("/proc/kallsyms")?);
+        stage.tell_symbols()?;
     }
-    let name = CString::new(plan.name.as_str())?;
     let (loader_cpu, reader_cpu) = (plan.loader_cpu, plan.reader_cpu);
     let start = |side: &str| thread::Builder::new().name(side.to_owned());
-    start("loader").spawn(move || unload_on(loader_cpu, page, &name))?;
-    start("reader").spawn(move || read_on(reader_cpu, page))?;
+    start("loader").spawn(move || stage.side(0, loader_cpu))?;
+    start("reader").spawn(move || stage.side(1, reader_cpu))?;
     affinity::pin_to(plan.setup_cpu)?;
     page.magic.store(LOCK_STEP_MAGIC, Ordering::Release);
     let mut round = 0;
     loop {
         round = wait_for(&page.round, round + 1);
-        set_up(page, round, &forms);
+        stage.set_up(round);
     }
 }
 
-/// Loads the module for a round, and unloads it afterwards if need be.
-fn set_up(page: &LockStep, round: u64, forms: &[ModuleFile]) {
-    let form = usize::try_from(page.form.load(Ordering::Acquire)).unwrap_or(0);
-    let Some(module) = forms.get(form) else {
-        return;
-    };
-    let error = module.load().err().map_or(0, |errno| errno as u64);
-    page.load_error.store(error, Ordering::Relaxed);
-    let address = address_of(module.name()).unwrap_or(0);
-    page.module.store(address, Ordering::Relaxed);
-    page.loaded.store(round, Ordering::Release);
-    for ended in &page.ended {
-        wait_for(ended, round);
-    }
-    while unload_by_name(module.name()).is_err() {
-        thread::sleep(Duration::from_millis(1));
-    }
-    page.clean.store(round, Ordering::Release);
+/// Says why no round can be served.
+pub fn refuse(page: &LockStep, reason: &str) {
+    page.put_text(reason.as_bytes());
+    page.refused.store(1, Ordering::Release);
 }
 
-/// All rounds of the side that unloads.
-fn unload_on(cpu: usize, page: &LockStep, name: &CStr) {
-    let _best_effort = affinity::pin_to(cpu);
-    let mut round = 0;
-    loop {
-        round = wait_for(&page.loaded, round + 1);
-        page.ready[0].store(round, Ordering::Release);
-        wait_for(&page.begin[0], round);
-        let name = if page.names.load(Ordering::Acquire) == NAMES_NOTHING {
-            NOTHING
-        } else {
-            name
+impl Stage {
+    /// Hands over the names of the reader's files, a line each, and
+    /// `/proc/kallsyms` with the module in it.
+    fn tell_symbols(&self) -> io::Result<()> {
+        let mut text = String::new();
+        for file in &self.reads.files {
+            text.push_str(&format!("{FILE_LINE}{}\n", file.display()));
+        }
+        let loaded = self.forms[0].load_with(&self.parameters).is_ok();
+        let symbols = fs::read_to_string("/proc/kallsyms");
+        if loaded {
+            self.unload_patiently();
+        }
+        text.push_str(&symbols?);
+        self.page.put_text(text.as_bytes());
+        Ok(())
+    }
+
+    /// Prepares a round, and tidies up after it if need be.
+    fn set_up(&self, round: u64) {
+        let page = self.page;
+        let form = usize::try_from(page.form.load(Ordering::Acquire)).unwrap_or(0);
+        let Some(module) = self.forms.get(form) else {
+            return;
         };
-        let unloaded = delete_module(name, DeleteModuleFlags::O_NONBLOCK);
-        page.result[0].store(word(unloaded.map(|()| 0)), Ordering::Relaxed);
-        page.ended[0].store(round, Ordering::Release);
+        let prepared = page.prepared.load(Ordering::Relaxed);
+        let mut error = 0;
+        if prepared & MODULE_LOADED != 0 {
+            let loaded = module.load_with(&self.parameters);
+            error = loaded.err().map_or(0, |errno| errno as u64);
+        }
+        page.load_error.store(error, Ordering::Relaxed);
+        let address = |section: &str| section_of(module.name(), section).unwrap_or(0);
+        page.module
+            .store(address(".gnu.linkonce.this_module"), Ordering::Relaxed);
+        page.code.store(address(".text"), Ordering::Relaxed);
+        page.loaded.store(round, Ordering::Release);
+        for ended in &page.ended {
+            wait_for(ended, round);
+        }
+        if page.tidies.load(Ordering::Relaxed) != 0 {
+            drop(self.file().take());
+            self.unload_patiently();
+        }
+        page.clean.store(round, Ordering::Release);
+    }
+
+    fn unload_patiently(&self) {
+        let name = self.name.to_string_lossy();
+        while unload_by_name(&name).is_err() {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// All rounds of a side.
+    fn side(&self, side: usize, cpu: usize) {
+        // A guest whose CPU is gone is seen by the host: its rounds never end.
+        let _ = affinity::pin_to(cpu);
+        let page = self.page;
+        let mut round = 0;
+        loop {
+            round = wait_for(&page.loaded, round + 1);
+            let call = Call::from_word(page.calls[side].load(Ordering::Relaxed));
+            if side == 1 && page.prepared.load(Ordering::Relaxed) & FILE_OPEN != 0 {
+                let opened = self.open_file();
+                *self.file() = opened.ok();
+            }
+            page.ready[side].store(round, Ordering::Release);
+            wait_for(&page.begin[side], round);
+            let result = self.make(call);
+            page.result[side].store(word(result), Ordering::Relaxed);
+            page.ended[side].store(round, Ordering::Release);
+        }
+    }
+
+    fn make(&self, call: Call) -> Result<i64, Errno> {
+        let with_file = |act: &dyn Fn(&File) -> Result<usize, Errno>| {
+            let held = self.file();
+            let file = held.as_ref().ok_or(Errno::EBADF)?;
+            act(file).map(|bytes| i64::try_from(bytes).unwrap_or(0))
+        };
+        match call {
+            Call::Nothing => Ok(0),
+            Call::Load => self.form()?.load_with(&self.parameters).map(|()| 0),
+            Call::Unload => delete_module(&self.name, DeleteModuleFlags::O_NONBLOCK).map(|()| 0),
+            Call::UnloadNothing => {
+                delete_module(NOTHING, DeleteModuleFlags::O_NONBLOCK).map(|()| 0)
+            }
+            Call::Open => {
+                let file = self.open_file()?;
+                *self.file() = Some(file);
+                Ok(0)
+            }
+            Call::Close => {
+                drop(self.file().take());
+                Ok(0)
+            }
+            Call::Read => with_file(&|file| pread(file, &mut vec![0; self.read_bytes], 0)),
+            Call::Write => with_file(&|file| write(file, self.reads.text.as_bytes())),
+            Call::LookUp => fs::metadata(self.path()?)
+                .map(|_| 0)
+                .map_err(|error| errno_of(&error)),
+        }
+    }
+
+    fn form(&self) -> Result<&ModuleFile, Errno> {
+        let form = usize::try_from(self.page.form.load(Ordering::Relaxed)).unwrap_or(0);
+        self.forms.get(form).ok_or(Errno::EINVAL)
+    }
+
+    fn path(&self) -> Result<&Path, Errno> {
+        let file = usize::try_from(self.page.file.load(Ordering::Relaxed)).unwrap_or(0);
+        let path = self.reads.files.get(file).ok_or(Errno::ENOENT)?;
+        Ok(path)
+    }
+
+    fn open_file(&self) -> Result<File, Errno> {
+        (self.reads.open)(self.path()?).map_err(|error| errno_of(&error))
+    }
+
+    fn file(&self) -> MutexGuard<'_, Option<File>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// All rounds of the side that reads.
-fn read_on(cpu: usize, page: &LockStep) {
-    let _best_effort = affinity::pin_to(cpu);
-    let mut round = 0;
-    loop {
-        round = wait_for(&page.loaded, round + 1);
-        let file = File::open(READ);
-        page.ready[1].store(round, Ordering::Release);
-        wait_for(&page.begin[1], round);
-        let mut byte = [0];
-        // One byte at offset 0: seq_file shows the first record, no other.
-        let read = file.and_then(|file| file.read_at(&mut byte, 0));
-        let read = read.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)));
-        page.result[1].store(
-            word(read.map(|bytes| i64::try_from(bytes).unwrap_or(0))),
-            Ordering::Relaxed,
-        );
-        page.ended[1].store(round, Ordering::Release);
-    }
+fn errno_of(error: &io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(0))
 }
 
 /// Waits for a round, asleep between two looks: the host decides the order, so
@@ -146,12 +263,10 @@ fn word(result: Result<i64, Errno>) -> u64 {
         .cast_unsigned()
 }
 
-/// The address of a loaded module's `struct module`, which is a section of its
-/// own (`kernel/module/sysfs.c`, `add_sect_attrs()`).
-fn address_of(name: &str) -> Option<u64> {
-    let path = Path::new("/sys/module")
-        .join(name)
-        .join("sections/.gnu.linkonce.this_module");
-    let text = fs::read_to_string(path).ok()?;
+/// The address of a section of a loaded module (`kernel/module/sysfs.c`,
+/// `add_sect_attrs()`). Its `struct module` is a section of its own.
+fn section_of(name: &str, section: &str) -> Option<u64> {
+    let path = Path::new("/sys/module").join(name).join("sections");
+    let text = fs::read_to_string(path.join(section)).ok()?;
     u64::from_str_radix(text.trim().trim_start_matches("0x"), 16).ok()
 }

@@ -2,6 +2,7 @@
 //! by a QEMU plugin. The plugin stops and lets go; all deciding is here.
 
 pub mod arch;
+pub mod calls;
 pub mod coverage;
 pub mod decode;
 pub mod guest;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::arch::Arch;
-use super::machine::{LOADER, Layout, Look, Machine, MachineError, READER, Ran};
-use super::standing::{Seen, Standing, owner_of, standing, waits_for_every_cpu};
+use super::machine::{LOADER, Layout, Look, Machine, MachineError, READER, Ran, Setting};
+use super::standing::{EVERY_CPU_QUIET_S, Seen, Standing, owner_of, standing, waits_for_every_cpu};
 
 /// Longest wait for a side, where nothing shows that it stands still.
 pub const WAIT: Duration = Duration::from_secs(5);
@@ -34,10 +34,8 @@ pub struct Order {
     pub first: usize,
     /// Where each side is stopped; none: nowhere.
     pub stops: [Option<At>; 2],
-    /// The module's form.
-    pub form: u64,
-    /// What the unload names.
-    pub names: u64,
+    /// What is prepared, and which calls are made.
+    pub setting: Setting,
 }
 
 /// How a wait for a side ended.
@@ -49,6 +47,9 @@ pub enum Wait {
     Ended,
     /// It is shown to stand still.
     Standing(Standing),
+    /// It sleeps, for longer than the driver is patient with that; where. For
+    /// what it waits is not shown.
+    Asleep(String),
     /// Its CPU is taken by another task that waits for the stopped CPU; where.
     /// Says nothing of the side: by chance, another time it is not so.
     HeldUp(String),
@@ -137,6 +138,31 @@ impl Round {
     }
 }
 
+/// How long a side must have been quiet for what is concluded from it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Patience {
+    /// In a wait for every CPU, until that counts as standing still, seconds.
+    pub every_cpu_s: f64,
+    /// Asleep for whatever reason, until it is no longer waited for. None: to
+    /// the limit of the wait.
+    pub asleep: Option<Duration>,
+}
+
+impl Patience {
+    /// Where nothing may be concluded that is not shown.
+    pub const PROOF: Self = Self {
+        every_cpu_s: EVERY_CPU_QUIET_S,
+        asleep: None,
+    };
+    /// Where much is to be tried, and nothing is concluded from a side that
+    /// does not come. A grace period or an interprocessor call that began after
+    /// a CPU was stopped cannot end before it goes on.
+    pub const SEARCH: Self = Self {
+        every_cpu_s: 0.008,
+        asleep: Some(Duration::from_millis(15)),
+    };
+}
+
 /// Forces orders on a machine.
 #[derive(Debug)]
 pub struct Driver<'a> {
@@ -150,6 +176,8 @@ pub struct Driver<'a> {
     pub cpus: [u32; 2],
     /// Offset of a module's state.
     pub state_offset: i64,
+    /// When it gives up waiting.
+    pub patience: Patience,
     /// Set by signals.
     pub cancel: &'a AtomicBool,
 }
@@ -165,7 +193,7 @@ impl Driver<'_> {
 
     /// One round as far as it goes before the last stop is let go.
     pub fn stand(&mut self, order: &Order) -> Result<Round, MachineError> {
-        self.machine.prepare(order.form, order.names, self.cpus);
+        self.machine.prepare(&order.setting, self.cpus);
         self.until(PREPARE, Machine::prepared)?;
         if let Some(error) = self.machine.load_error() {
             let errno = i32::try_from(error).unwrap_or(0);
@@ -334,6 +362,13 @@ impl Driver<'_> {
                         return Ok(Wait::HeldUp(self.place(side)));
                     }
                 }
+                let asleep = stopped.is_some() && !look.running && look.task != 0;
+                if let Some(longest) = self.patience.asleep
+                    && asleep
+                    && changed.elapsed() >= longest
+                {
+                    return Ok(Wait::Asleep(self.place(side)));
+                }
                 if Instant::now() > deadline {
                     return Ok(Wait::Limit(self.place(side)));
                 }
@@ -364,6 +399,7 @@ impl Driver<'_> {
             lock_words: self.machine.lock_words(side),
             stopped_task: self.machine.task_pointer(other),
             quiet_s: changed.elapsed().as_secs_f64(),
+            every_cpu_s: self.patience.every_cpu_s,
         }
     }
 

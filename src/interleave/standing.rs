@@ -32,6 +32,8 @@ pub struct Seen {
     pub stopped_task: u64,
     /// How long nothing was seen to change, seconds.
     pub quiet_s: f64,
+    /// How long that must be in a wait for every CPU, seconds.
+    pub every_cpu_s: f64,
 }
 
 /// Why a side stands still.
@@ -103,7 +105,7 @@ pub fn standing(seen: &Seen, arch: &Arch, symbols: &Symbols) -> Option<Standing>
                 lock: Some(symbols.show(*address)),
             })
         }
-        WaitKind::EveryCpu => (seen.quiet_s >= EVERY_CPU_QUIET_S).then(|| Standing {
+        WaitKind::EveryCpu => (seen.quiet_s >= seen.every_cpu_s).then(|| Standing {
             kind: WaitKind::EveryCpu,
             caller: places
                 .get(depth + 1)
@@ -142,6 +144,7 @@ mod tests {
             lock_words: vec![(0xffff_ffff_8200_0000, READER | 1)],
             stopped_task: READER,
             quiet_s: 0.0,
+            every_cpu_s: EVERY_CPU_QUIET_S,
         }
     }
 

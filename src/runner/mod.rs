@@ -27,8 +27,9 @@ use crate::build::module_image::ModuleImage;
 use crate::kernel::module::{BACKGROUND, ModuleFile};
 use crate::kernel::preflight::taint;
 use crate::kernel::{affinity, clock};
-use crate::model::{Accel, BadLine, Tunable};
+use crate::model::{Accel, BadLine, Settings, Tunable};
 use crate::procfs::cpus::CpuList;
+use crate::race::action::Actions;
 use crate::race::targets;
 use crate::race::{Placement, Race, RaceError, RaceSpec};
 use crate::recorder::{Phase, RECORDER_MAGIC, Recorder, Stage};
@@ -251,6 +252,24 @@ fn run(
     fs::read("/proc/modules").map_err(|error| broken(format!("/proc/modules: {error}")))?;
     aftermath();
     Ok(())
+}
+
+/// What the calls of a race are made with, once its scene is set and its module
+/// was tried; the scene stays. An error says why it cannot be raced.
+pub fn rehearsed(settings: &Settings, module: &Path) -> Result<Actions, String> {
+    let name = |error: &dyn std::fmt::Display| error.to_string();
+    let image = ModuleImage::open(module).map_err(|error| name(&error))?;
+    let file = ModuleFile::open(module, image.name()).map_err(|error| name(&error))?;
+    let scene = Scene::set(settings, Path::new(BEFORE_PATH)).map_err(|unfit| unfit.reason)?;
+    let Some(scene) = scene else {
+        let target = targets::named(&settings.target)
+            .ok_or_else(|| format!("no target {} is known here", settings.target))?;
+        return Ok(Actions::of_target(target, image.name()));
+    };
+    let rehearsed = scene.rehearse(&[file]);
+    let (_, actions) = rehearsed.map_err(|unfit| unfit.reason)?;
+    std::mem::forget(scene);
+    Ok(actions)
 }
 
 /// The CPUs that workers sit on: those asked for, or all that there are. The

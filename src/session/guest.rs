@@ -14,10 +14,11 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::reboot::{RebootMode, reboot};
 
 use crate::interleave;
+use crate::interleave::guest::Reads;
 use crate::kernel::{clock, uname};
 use crate::recorder;
 use crate::recorder::Recorder;
-use crate::runner::perform;
+use crate::runner::{perform, rehearsed};
 use crate::states;
 use crate::vm::instrument::lock_step;
 use crate::vm::protocol::{
@@ -76,9 +77,23 @@ fn serve() -> io::Result<()> {
         return Ok(());
     }
     if plan.task == Task::LockStep {
-        let plan = serde_json::from_slice(&fs::read(LOCK_STEP_PATH)?)?;
+        let rounds = serde_json::from_slice(&fs::read(LOCK_STEP_PATH)?)?;
         let page = Box::leak(Box::new(lock_step::open_in_guest()?));
-        return interleave::guest::serve(&plan, page);
+        return match rehearsed(&plan.settings, Path::new(MODULE_PATH)) {
+            Ok(actions) => {
+                let action = actions.reader;
+                let reads = Reads {
+                    files: actions.files,
+                    open: Box::new(move |path| action.open(path)),
+                    text: actions.text,
+                };
+                interleave::guest::serve(&rounds, page, actions.parameters, reads)
+            }
+            Err(reason) => {
+                interleave::guest::refuse(page, &reason);
+                Ok(())
+            }
+        };
     }
     // The page is never given back: a dead worker may still point to it.
     let page: &'static Recorder = if let Ok(page) = page {

@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{LINGER, LOADER, Machine, READER};
+use crate::interleave::calls::Call;
 use crate::kernel::sys;
 use crate::vm::instrument::page::{call, stop};
 use crate::vm::{QmpEvent, RunState, VmEvent};
@@ -12,10 +13,25 @@ use crate::vm::{QmpEvent, RunState, VmEvent};
 /// For QEMU to act on a command.
 const FREEZE: Duration = Duration::from_millis(100);
 
+/// What a round is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Setting {
+    /// The module's form.
+    pub form: u64,
+    /// What the round finds prepared: bits such as
+    /// [`MODULE_LOADED`](crate::vm::instrument::lock_step::MODULE_LOADED).
+    pub prepared: u64,
+    /// Each side's call.
+    pub calls: [Call; 2],
+    /// Which of the files is the reader's.
+    pub file: u64,
+    /// Whether the file is closed and the module unloaded after it.
+    pub tidies: bool,
+}
+
 impl Machine {
-    /// Asks the guest to prepare a round: the module's form is loaded, both
-    /// sides stand at their gates. True once they do.
-    pub fn prepare(&mut self, form: u64, names: u64, cpus: [u32; 2]) {
+    /// Asks the guest to prepare a round; then both sides stand at their gates.
+    pub fn prepare(&mut self, setting: &Setting, cpus: [u32; 2]) {
         self.round += 1;
         let page = &self.ends.page;
         for (side, cpu) in page.sides.iter().zip(cpus) {
@@ -40,14 +56,30 @@ impl Machine {
         }
         page.order.store(0, Ordering::Relaxed);
         let lock_step = &self.ends.lock_step;
-        lock_step.form.store(form, Ordering::Relaxed);
-        lock_step.names.store(names, Ordering::Relaxed);
+        lock_step.form.store(setting.form, Ordering::Relaxed);
+        lock_step
+            .prepared
+            .store(setting.prepared, Ordering::Relaxed);
+        for (word, call) in lock_step.calls.iter().zip(setting.calls) {
+            word.store(call.to_word(), Ordering::Relaxed);
+        }
+        lock_step.file.store(setting.file, Ordering::Relaxed);
+        lock_step
+            .tidies
+            .store(u64::from(setting.tidies), Ordering::Relaxed);
         lock_step.round.store(self.round, Ordering::Release);
     }
 
     /// Whether both sides stand at their gates.
     pub fn prepared(&self) -> bool {
         self.is_this_round(&self.ends.lock_step.ready)
+    }
+
+    /// What a side's call of this round returned: negative for an error number.
+    pub fn result(&self, side: usize) -> i64 {
+        self.ends.lock_step.result[side]
+            .load(Ordering::Acquire)
+            .cast_signed()
     }
 
     /// Whether both calls came back and the guest has tidied up.
@@ -70,6 +102,12 @@ impl Machine {
     /// The address of the module that is loaded.
     pub fn module(&self) -> Option<u64> {
         let address = self.ends.lock_step.module.load(Ordering::Acquire);
+        (address != 0).then_some(address)
+    }
+
+    /// The address of its code.
+    pub fn module_code(&self) -> Option<u64> {
+        let address = self.ends.lock_step.code.load(Ordering::Acquire);
         (address != 0).then_some(address)
     }
 

@@ -29,6 +29,8 @@ pub struct Layout {
     pub(super) page_table: u64,
     /// The owner's word of the lock that readers hold, where it has a symbol.
     pub lock: Option<u64>,
+    /// What is watched besides.
+    watched: Vec<Watched>,
 }
 
 /// A function in which a side is stopped.
@@ -77,6 +79,7 @@ impl Layout {
             switch,
             page_table,
             lock: symbols.address(row.lock),
+            watched: Vec::new(),
             symbols,
         })
     }
@@ -88,17 +91,44 @@ impl Layout {
             .find(|function| function.range.contains(&address))
     }
 
+    /// Without sides' functions: each side's call begins at one of these system
+    /// calls, and what is watched is said by `watched`.
+    pub fn of_calls(
+        arch: &Arch,
+        symbols: Symbols,
+        switch: TaskSwitch,
+        system_calls: [&[&str]; 2],
+        watched: Vec<Watched>,
+    ) -> Result<Self, MachineError> {
+        let begins = |names: &[&str]| -> Result<Vec<u64>, MachineError> {
+            let entry = |name: &&str| {
+                let mut known = arch.system_call.iter();
+                known.find_map(|prefix| symbols.address(&format!("{prefix}{name}")))
+            };
+            let found: Vec<u64> = names.iter().filter_map(entry).collect();
+            if found.is_empty() {
+                return Err(MachineError::NoSymbol(names.join(" or ")));
+            }
+            Ok(found)
+        };
+        Ok(Self {
+            functions: [Vec::new(), Vec::new()],
+            begins: [begins(system_calls[0])?, begins(system_calls[1])?],
+            switch,
+            page_table: page_table(arch, &symbols)?,
+            lock: None,
+            watched,
+            symbols,
+        })
+    }
+
     /// What the plugin watches: sorted, not overlapping.
-    fn ranges(&self, arch: &Arch) -> Vec<(u64, u64, u64)> {
-        let mut all: Vec<(u64, u64, u64)> = self
-            .functions
-            .iter()
-            .flatten()
-            .map(|function| {
-                let range = &function.range;
-                (range.start, range.end, kind::RUN | kind::TOUCH)
-            })
-            .collect();
+    fn ranges(&self, arch: &Arch) -> Vec<Watched> {
+        let of_sides = self.functions.iter().flatten().map(|function| {
+            let range = &function.range;
+            (range.start, range.end, kind::RUN | kind::TOUCH)
+        });
+        let mut all: Vec<Watched> = of_sides.chain(self.watched.iter().copied()).collect();
         for row in arch.waiting.iter().filter(|row| row.kind == WaitKind::Lock) {
             let kinds = kind::LOCK | if row.entry { kind::ENTRY } else { 0 };
             all.extend(
@@ -108,11 +138,63 @@ impl Layout {
                     .map(|(_, range)| (range.start, range.end, kinds)),
             );
         }
-        all.sort_unstable();
-        all.dedup_by_key(|(start, ..)| *start);
-        all.truncate(RANGES);
-        all
+        flatten(&all)
     }
+}
+
+/// A range of addresses, first and the one after the last, with bits of
+/// [`kind`].
+pub type Watched = (u64, u64, u64);
+
+/// Kinds that hold for the first address of a range alone.
+const AT_FIRST: u64 = kind::ENTRY | kind::INTERRUPT | kind::RESUME;
+
+/// Ranges that may overlap, as ranges that do not: each with all kinds of those
+/// that it lies in.
+fn flatten(all: &[Watched]) -> Vec<Watched> {
+    let mut edges: Vec<(u64, bool, u64)> = all
+        .iter()
+        .flat_map(|&(first, end, kinds)| [(first, true, kinds), (end, false, kinds)])
+        .collect();
+    edges.sort_unstable_by_key(|&(at, ..)| at);
+    // How many open ranges have each kind.
+    let mut open = [0_u32; 64];
+    let mut flat: Vec<Watched> = Vec::new();
+    let mut at = 0;
+    while at < edges.len() {
+        let here = edges[at].0;
+        let mut first_only = 0;
+        while let Some(&(_, begins, kinds)) = edges.get(at).filter(|(edge, ..)| *edge == here) {
+            if begins {
+                first_only |= kinds & AT_FIRST;
+            }
+            for bit in (0..64).filter(|bit| kinds & !AT_FIRST & 1 << bit != 0) {
+                let count = &mut open[bit];
+                *count = if begins {
+                    *count + 1
+                } else {
+                    count.saturating_sub(1)
+                };
+            }
+            at += 1;
+        }
+        let kinds = (0..64)
+            .filter(|&bit| open[bit] > 0)
+            .fold(first_only, |kinds, bit| kinds | 1 << bit);
+        let end = edges.get(at).map_or(here, |(edge, ..)| *edge);
+        if kinds == 0 || end == here {
+            continue;
+        }
+        match flat.last_mut() {
+            // Nothing begins here that was not so before.
+            Some(last) if last.1 == here && first_only == 0 && last.2 & !AT_FIRST == kinds => {
+                last.1 = end;
+            }
+            _ => flat.push((here, end, kinds)),
+        }
+    }
+    flat.truncate(RANGES);
+    flat
 }
 
 pub(super) fn page_table(arch: &Arch, symbols: &Symbols) -> Result<u64, MachineError> {
@@ -149,4 +231,35 @@ pub(super) fn configure(page: &Page, arch: &Arch, layout: Option<&Layout>) {
     }
     page.ranges_used
         .store(ranges.len() as u64, Ordering::Release);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_that_overlap_become_ranges_that_do_not() {
+        let text = (10, 100, kind::RUN);
+        let lock = (20, 30, kind::LOCK | kind::ENTRY);
+        let next = (30, 40, kind::LOCK);
+        let point = (25, 26, kind::TOUCH);
+        assert_eq!(
+            flatten(&[text, lock, next, point]),
+            [
+                (10, 20, kind::RUN),
+                (20, 25, kind::RUN | kind::LOCK | kind::ENTRY),
+                (25, 26, kind::RUN | kind::LOCK | kind::TOUCH),
+                (26, 40, kind::RUN | kind::LOCK),
+                (40, 100, kind::RUN),
+            ]
+        );
+    }
+
+    #[test]
+    fn two_entries_in_a_row_stay_two() {
+        let one = (10, 20, kind::LOCK | kind::ENTRY);
+        let other = (20, 30, kind::LOCK | kind::ENTRY);
+        assert_eq!(flatten(&[other, one]), [one, other]);
+        assert_eq!(flatten(&[]), []);
+    }
 }

@@ -6,7 +6,8 @@ mod drive;
 mod layout;
 mod look;
 
-pub use layout::{Function, Layout, switch_in};
+pub use drive::Setting;
+pub use layout::{Function, Layout, Watched, switch_in};
 pub use look::{Look, Ran, Touch};
 
 use std::io;
@@ -69,6 +70,9 @@ pub enum MachineError {
     /// The guest's memory does not read as this kernel's.
     #[error("the guest's memory cannot be read: {0}")]
     Memory(#[source] io::Error),
+    /// The guest cannot serve what is asked for.
+    #[error("{0}")]
+    Refused(String),
     /// A module could not be loaded in the guest.
     #[error("the module does not load in the guest: {0}")]
     Load(String),
@@ -155,6 +159,10 @@ impl Machine {
         let deadline = self.started + BOOT;
         while self.ends.lock_step.magic.load(Ordering::Acquire) != LOCK_STEP_MAGIC {
             self.listen();
+            if self.ends.lock_step.refused.load(Ordering::Acquire) != 0 {
+                let reason = String::from_utf8_lossy(&self.text()).into_owned();
+                return Err(MachineError::Refused(reason));
+            }
             self.alive()?;
             if self.crashed() {
                 return Err(self.undisturbed(None));

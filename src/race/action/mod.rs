@@ -7,7 +7,9 @@ mod loading;
 mod reading;
 
 use std::ffi::CString;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use rand::{RngExt, SeedableRng};
@@ -15,6 +17,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 
 use crate::kernel::clock;
 use crate::kernel::module::ModuleFile;
+use crate::race::targets::Target;
 use crate::recorder::{Slot, Stage};
 
 pub(in crate::race) use loading::Rounds;
@@ -91,6 +94,12 @@ impl ReaderAction {
         Some(row.0)
     }
 
+    /// Opens a file as it does. Never waits for whoever is on the other side of
+    /// a device or FIFO.
+    pub fn open(self, path: &Path) -> io::Result<File> {
+        reading::open(self, path)
+    }
+
     /// Its name.
     pub fn as_str(self) -> &'static str {
         let row = Self::TABLE.iter().find(|(action, ..)| *action == self);
@@ -118,6 +127,19 @@ pub struct Actions {
 }
 
 impl Actions {
+    /// Those of readers of a target of the table.
+    pub fn of_target(target: &Target, module: &str) -> Self {
+        Self {
+            loader: LoaderAction::Cycle,
+            reader: ReaderAction::ReadHead,
+            files: vec![target.path(module).into()],
+            text: String::new(),
+            parameters: CString::default(),
+            loader_pause_us: 0,
+            reader_pause_us: 0,
+        }
+    }
+
     /// The files of reader `reader` of `readers`; never none if there are any.
     fn share(&self, reader: usize, readers: usize) -> Vec<PathBuf> {
         let own = self.files.iter().skip(reader).step_by(readers.max(1));

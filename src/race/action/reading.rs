@@ -91,7 +91,7 @@ fn turn(
 }
 
 /// Never waits for whoever is on the other side of a device or FIFO.
-fn open(action: ReaderAction, path: &Path) -> io::Result<File> {
+pub(super) fn open(action: ReaderAction, path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.custom_flags(O_NONBLOCK);
     match action {

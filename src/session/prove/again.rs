@@ -4,15 +4,15 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::bench::{Bench, ProveError};
+use super::bench::{Bench, ProveError, of_race};
 use super::record;
 use super::undisturbed::{Found, Item, queue, undisturbed};
+use crate::interleave::calls::Call;
 use crate::interleave::coverage::Coverage;
 use crate::interleave::machine::{LOADER, MachineError, READER};
 use crate::interleave::round::{At, Order, Round};
 use crate::model::Crash;
 use crate::session::events::Events;
-use crate::vm::instrument::lock_step::NAMES_MODULE;
 
 /// Times that fewer stops are tried.
 const TRIES: u32 = 3;
@@ -37,8 +37,7 @@ pub(super) fn hold(bench: &Bench<'_>, events: Events<'_>, port: u16) -> Result<(
     let round = driver.stand(&Order {
         first: item.pair.first,
         stops: [at(LOADER), at(READER)],
-        form: item.form as u64,
-        names: NAMES_MODULE,
+        setting: of_race(item.form, Call::Unload),
     })?;
     for text in record::moments(bench, &found, &round) {
         events.note(text);
@@ -89,8 +88,7 @@ pub(super) fn reduce(bench: &Bench<'_>, found: &Found, item: Item) -> Result<Red
             let order = Order {
                 first,
                 stops: [at(LOADER), at(READER)],
-                form: item.form as u64,
-                names: NAMES_MODULE,
+                setting: of_race(item.form, Call::Unload),
             };
             let round = match driver.force(&order) {
                 Err(MachineError::Interrupted) => {

@@ -8,13 +8,15 @@ use thiserror::Error;
 use super::kernel::{self, Known};
 use crate::build::module_image::{ModuleImage, ModuleImageError};
 use crate::interleave::arch::{Arch, X86_64};
+use crate::interleave::calls::Call;
 use crate::interleave::guest::LockStepPlan;
-use crate::interleave::machine::{Machine, MachineError};
-use crate::interleave::round::Driver;
+use crate::interleave::machine::{Machine, MachineError, Setting};
+use crate::interleave::round::{Driver, Patience};
 use crate::interleave::sides::{SIDES, SidesRow};
 use crate::model::{Crash, Environment, Proof, Settings, Who};
 use crate::session::events::Events;
 use crate::vm::contents::{self, PackError};
+use crate::vm::instrument::lock_step::{FILE_OPEN, MODULE_LOADED};
 use crate::vm::protocol::{LOCK_STEP_PATH, MODULE_PATH, Task, TrialPlan};
 use crate::vm::{Qemu, VmSpec};
 
@@ -89,6 +91,17 @@ pub(super) struct Proved {
     pub before: Vec<Crash>,
 }
 
+/// A round of the race: one unload and one read of an open file.
+pub(super) fn of_race(form: usize, unload: Call) -> Setting {
+    Setting {
+        form: form as u64,
+        prepared: MODULE_LOADED | FILE_OPEN,
+        calls: [unload, Call::Read],
+        file: 0,
+        tidies: true,
+    }
+}
+
 /// All that it takes to boot guests in lock-step, again and again.
 pub(super) struct Bench<'a> {
     pub(super) subject: &'a Subject<'a>,
@@ -129,6 +142,8 @@ impl<'a> Bench<'a> {
             forms: paths.clone(),
             name: subject.module.name().to_owned(),
             symbols,
+            // seq_file shows the first record, no other.
+            read_bytes: 1,
         };
         let pack = |plan: &LockStepPlan| -> Result<Vec<Vec<u8>>, ProveError> {
             let trial = contents::plan(&TrialPlan {
@@ -182,6 +197,7 @@ impl<'a> Bench<'a> {
             layout: &self.known.layout,
             cpus: [0, 1],
             state_offset: self.row.state_offset,
+            patience: Patience::PROOF,
             cancel: self.subject.cancel,
         })
     }

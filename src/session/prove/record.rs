@@ -299,7 +299,9 @@ fn step(
             standing.lock.as_deref().unwrap_or("every CPU")
         ),
         Wait::Crash => format!("{begun} and crashes, after"),
-        Wait::Limit(_) | Wait::HeldUp(_) => format!("{begun}, is seen last after"),
+        Wait::Limit(_) | Wait::HeldUp(_) | Wait::Asleep(_) => {
+            format!("{begun}, is seen last after")
+        }
     };
     let holder = match (moment.holder, moment.held) {
         (Some(side), _) => Some(format!("the {}", who(side).as_str())),

@@ -4,10 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::again::{first_crash, reduce};
-use super::bench::{Bench, ProveError, Proved};
+use super::bench::{Bench, ProveError, Proved, of_race};
 use super::record::{self, Seen};
 use super::undisturbed::{Found, Item, queue, undisturbed, who};
 use crate::interleave::arch::WaitKind;
+use crate::interleave::calls::Call;
 use crate::interleave::coverage::Coverage;
 use crate::interleave::machine::{LOADER, MachineError, READER};
 use crate::interleave::points::Point;
@@ -15,7 +16,6 @@ use crate::interleave::round::{At, Driver, Order, Round, Wait};
 use crate::interleave::standing::Standing;
 use crate::model::{Blocked, Schedule, ScheduleOutcome};
 use crate::session::events::Events;
-use crate::vm::instrument::lock_step::NAMES_MODULE;
 
 /// Times that a schedule is forced until it is decided.
 const TRIES: u32 = 3;
@@ -198,8 +198,7 @@ impl Sweep<'_> {
         let order = Order {
             first: item.pair.first,
             stops: [at(LOADER), at(READER)],
-            form: item.form as u64,
-            names: NAMES_MODULE,
+            setting: of_race(item.form, Call::Unload),
         };
         let mut tries = 0;
         let mut held_up = 0;

@@ -1,8 +1,9 @@
 //! The rounds before any schedule: what they run are the points, and the points
 //! of both sides make the schedules.
 
-use super::bench::{Bench, ProveError};
+use super::bench::{Bench, ProveError, of_race};
 use super::record;
+use crate::interleave::calls::Call;
 use crate::interleave::coverage::Coverage;
 use crate::interleave::decode::Instruction;
 use crate::interleave::machine::{LOADER, MachineError, READER};
@@ -10,7 +11,6 @@ use crate::interleave::points::{Point, points};
 use crate::interleave::round::{Driver, Order, Round};
 use crate::interleave::schedule::{Pair, pairs};
 use crate::model::Who;
-use crate::vm::instrument::lock_step::{NAMES_MODULE, NAMES_NOTHING};
 
 /// Undisturbed rounds of each form: what one of them ran is a point.
 const UNDISTURBED: u32 = 2;
@@ -49,8 +49,7 @@ pub(super) fn undisturbed(
         let order = Order {
             first: READER,
             stops: [None, None],
-            form: form as u64,
-            names: NAMES_MODULE,
+            setting: of_race(form, Call::Unload),
         };
         let mut seen: [Vec<Point>; 2] = [Vec::new(), Vec::new()];
         for _ in 0..UNDISTURBED {
@@ -69,8 +68,7 @@ pub(super) fn undisturbed(
     let nothing = Order {
         first: LOADER,
         stops: [None, None],
-        form: 0,
-        names: NAMES_NOTHING,
+        setting: of_race(0, Call::UnloadNothing),
     };
     let round = force(driver, &nothing)?;
     for side in [LOADER, READER] {

@@ -1,6 +1,6 @@
-//! The page of the lock-step: by it the host tells the guest when to load the
-//! module, when each side begins its call, and learns what came of it. Layout
-//! and meaning only, as in `recorder`.
+//! The page of the lock-step: by it the host tells the guest what to prepare,
+//! which call each side makes and when it begins, and learns what came of it.
+//! Layout and meaning only, as in `recorder`.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -14,14 +14,14 @@ use crate::recorder;
 /// Bytes of the shared page: a power of two, as a PCI BAR must be.
 pub const LOCK_STEP_BYTES: usize = 16 << 20;
 /// `modrace`, `l`, and the layout's version.
-pub const LOCK_STEP_MAGIC: u64 = 0x6d6f_6472_6163_6c01;
+pub const LOCK_STEP_MAGIC: u64 = 0x6d6f_6472_6163_6c02;
 /// Words of text that the guest can hand over.
 const TEXT_WORDS: usize = (LOCK_STEP_BYTES - 4096) / 8;
 
-/// What the loader's call of a round names.
-pub const NAMES_MODULE: u64 = 0;
-/// The loader's call names a module that is not loaded.
-pub const NAMES_NOTHING: u64 = 1;
+/// Of what a round is to find prepared: the module is loaded.
+pub const MODULE_LOADED: u64 = 1;
+/// The reader has opened its file.
+pub const FILE_OPEN: u64 = 2;
 
 /// The page. Rounds are counted from 1; side 0 unloads, side 1 reads.
 #[repr(C, align(4096))]
@@ -33,8 +33,16 @@ pub struct LockStep {
     pub round: AtomicU64,
     /// Written by the host before `round`: which form of the module is loaded.
     pub form: AtomicU64,
-    /// Written by the host before `round`: what the unload names.
-    pub names: AtomicU64,
+    /// Written by the host before `round`: what it is to find prepared, bits
+    /// such as [`MODULE_LOADED`].
+    pub prepared: AtomicU64,
+    /// Written by the host before `round`: the call of each side.
+    pub calls: [AtomicU64; 2],
+    /// Written by the host before `round`: which of the files is the reader's.
+    pub file: AtomicU64,
+    /// Written by the host before `round`: 1 where the file is closed and the
+    /// module unloaded after it.
+    pub tidies: AtomicU64,
     /// Written by the host: the round whose call the side may begin.
     pub begin: [AtomicU64; 2],
     /// Written by the guest: the round for which the module is loaded.
@@ -46,16 +54,20 @@ pub struct LockStep {
     /// Written by the guest: what the side's last call returned, negative for
     /// an error number.
     pub result: [AtomicU64; 2],
-    /// Written by the guest: the round after which all is unloaded again.
+    /// Written by the guest: the round that is over, tidied up if it was to be.
     pub clean: AtomicU64,
     /// Written by the guest: error number of the last load; 0: it was loaded.
     pub load_error: AtomicU64,
     /// Written by the guest: address of the loaded module's `struct module`;
     /// 0 where sysfs does not tell.
     pub module: AtomicU64,
+    /// Written by the guest: address of its code; 0 where sysfs does not tell.
+    pub code: AtomicU64,
+    /// Written by the guest: 1 where it cannot serve, for the reason in `text`.
+    pub refused: AtomicU64,
     /// Written by the guest: bytes of `text`.
     pub text_bytes: AtomicU64,
-    reserved: [AtomicU64; 495],
+    reserved: [AtomicU64; 489],
     /// Text that the guest hands over, packed in words of native byte order.
     text: [AtomicU64; TEXT_WORDS],
 }

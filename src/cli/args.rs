@@ -55,32 +55,8 @@ pub(super) struct RaceArgs {
     /// this machine's [default: all]
     #[arg(long, value_name = "LIST")]
     pub(super) cpus: Option<CpuList>,
-    /// What the readers read: a name from `modrace list targets`, of which only
-    /// /proc/modules shows the race of the bug report; or, with --action, any
-    /// path of your driver's, with {module} for its name and wildcards *, ? and
-    /// **, as often as you like [default: /proc/modules]
-    #[arg(long, value_name = "NAME|PATH")]
-    pub(super) target: Vec<String>,
-    /// What the readers do to your driver's files, from `modrace list actions`
-    #[arg(long, value_name = "NAME", value_parser = action)]
-    pub(super) action: Option<ReaderAction>,
-    /// What --action write and bind-unbind write
-    #[arg(long, value_name = "TEXT", requires = "action")]
-    pub(super) text: Option<String>,
-    /// Race what appears in /proc, /sys and /dev when your driver is loaded
-    #[arg(long, requires = "module")]
-    pub(super) discover: bool,
-    /// Parameters for your driver, as for insmod
-    #[arg(
-        long,
-        value_name = "WORDS",
-        requires = "module",
-        allow_hyphen_values = true
-    )]
-    pub(super) params: Option<String>,
-    /// Load this module before your driver; as often as it needs, in this order
-    #[arg(long, value_name = "FILE", requires = "module")]
-    pub(super) with: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(super) read: ReadArgs,
     /// How the readers read: auto, head, full or as-reported
     #[arg(long, value_name = "NAME", default_value = "auto", value_parser = strategy)]
     pub(super) strategy: Strategy,
@@ -113,6 +89,51 @@ pub(super) struct RaceArgs {
     /// Say nothing on the way
     #[arg(short, long)]
     pub(super) quiet: bool,
+}
+
+/// What readers do, and to which files.
+#[derive(Debug, clap::Args)]
+pub(super) struct ReadArgs {
+    /// What the readers read: a name from `modrace list targets`, of which only
+    /// /proc/modules shows the race of the bug report; or, with --action, any
+    /// path of your driver's, with {module} for its name and wildcards *, ? and
+    /// **, as often as you like [default: /proc/modules]
+    #[arg(long, value_name = "NAME|PATH")]
+    target: Vec<String>,
+    /// What the readers do to your driver's files, from `modrace list actions`
+    #[arg(long, value_name = "NAME", value_parser = action)]
+    action: Option<ReaderAction>,
+    /// What --action write and bind-unbind write
+    #[arg(long, value_name = "TEXT", requires = "action")]
+    text: Option<String>,
+    /// Race what appears in /proc, /sys and /dev when your driver is loaded
+    #[arg(long, requires = "module")]
+    discover: bool,
+    /// Parameters for your driver, as for insmod
+    #[arg(
+        long,
+        value_name = "WORDS",
+        requires = "module",
+        allow_hyphen_values = true
+    )]
+    params: Option<String>,
+    /// Load this module before your driver; as often as it needs, in this order
+    #[arg(long, value_name = "FILE", requires = "module")]
+    with: Vec<PathBuf>,
+}
+
+impl ReadArgs {
+    /// What is asked for.
+    pub(super) fn request(&self) -> ReadRequest {
+        ReadRequest {
+            targets: self.target.clone(),
+            action: self.action,
+            text: self.text.clone(),
+            parameters: self.params.clone(),
+            with: self.with.clone(),
+            discover: self.discover,
+        }
+    }
 }
 
 /// What a PASS may take.
@@ -169,11 +190,7 @@ impl RaceArgs {
         let mut request = Request {
             seed: self.seed.map_or_else(request::new_seed, Ok)?,
             module: self.module.clone(),
-            report: match &self.report {
-                None => Destination::Named,
-                Some(path) if path.as_os_str() == "-" => Destination::Stdout,
-                Some(path) => Destination::File(path.clone()),
-            },
+            report: Destination::typed(self.report.as_deref()),
             mended: self.mended,
             terms: Terms {
                 allow_warnings: self.allow_warnings,
@@ -182,14 +199,7 @@ impl RaceArgs {
             },
             ..Request::of_race(self.race)
         };
-        request.read(ReadRequest {
-            targets: self.target.clone(),
-            action: self.action,
-            text: self.text.clone(),
-            parameters: self.params.clone(),
-            with: self.with.clone(),
-            discover: self.discover,
-        })?;
+        request.read(self.read.request())?;
         let settings = &mut request.settings;
         settings.trials = self.trials.unwrap_or(DEFAULT_TRIALS);
         if let Some(duration) = self.duration {

@@ -5,6 +5,7 @@ mod ab;
 mod args;
 mod check;
 mod doctor;
+mod explore;
 mod generate;
 mod lab;
 mod list;
@@ -40,6 +41,7 @@ enum Command {
     Check(check::Args),
     Ab(ab::Args),
     Prove(prove::Args),
+    Explore(explore::Args),
     Recover(recover::Args),
     Doctor(doctor::Args),
     Lab(lab::Args),
@@ -83,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args, &ui),
         Command::Ab(args) => ab::run(args, &ui),
         Command::Prove(args) => prove::run(args, &ui),
+        Command::Explore(args) => explore::run(args, &ui),
         Command::Recover(args) => recover::run(args, &ui),
         Command::Doctor(args) => doctor::run(args, &ui),
         Command::Lab(args) => lab::run(args, &ui),

@@ -67,11 +67,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
     let ui = &ui.quiet(args.quiet);
     let mut request = Request {
         module: args.module.clone(),
-        report: match &args.report {
-            Some(path) if path.as_os_str() == "-" => Destination::Stdout,
-            Some(path) => Destination::File(path.clone()),
-            None => Destination::Named,
-        },
+        report: Destination::typed(args.report.as_deref()),
         ..Request::default()
     };
     args.machine.add_to(&mut request);

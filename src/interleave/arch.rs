@@ -41,14 +41,18 @@ pub struct Arch {
     pub switch: &'static str,
     /// Functions that wait.
     pub waiting: &'static [Waiting],
+    /// Functions that turn in a loop until a lock is free that names no owner:
+    /// the start of their names.
+    pub spins: &'static [&'static str],
     /// Functions that take a lock, or try to: the start of their names.
     pub takes_lock: &'static [&'static str],
     /// Before the name of a system call, the names that its function has had.
     pub system_call: &'static [&'static str],
     /// Where modules lie.
     pub modules: Range<u64>,
-    /// Where interrupts and exceptions begin: the start of the names.
-    pub interrupts: &'static [&'static str],
+    /// Where interrupts and exceptions begin: the start of the names, of which a
+    /// kernel has those of one group.
+    pub interrupts: &'static [&'static [&'static str]],
     /// Where one returns to the kernel.
     pub resumes: &'static [&'static str],
     /// Bytes of the longest instruction.
@@ -112,6 +116,12 @@ pub const X86_64: Arch = Arch {
         every_cpu("text_poke"),
         every_cpu("on_each_cpu"),
     ],
+    spins: &[
+        "queued_spin_lock_slowpath",
+        "native_queued_spin_lock_slowpath",
+        "queued_read_lock_slowpath",
+        "queued_write_lock_slowpath",
+    ],
     takes_lock: &[
         "mutex_lock",
         "mutex_trylock",
@@ -127,18 +137,22 @@ pub const X86_64: Arch = Arch {
     ],
     system_call: &["__x64_sys_", "__se_sys_", "SyS_", "sys_"],
     modules: 0xffff_ffff_a000_0000..0xffff_ffff_ff00_0000,
-    // arch/x86/entry/entry_64.S; the second lines are of before 5.8.
+    // arch/x86/entry/entry_64.S, since 5.8 and before.
     interrupts: &[
-        "asm_sysvec_",
-        "asm_common_interrupt",
-        "asm_spurious_interrupt",
-        "asm_exc_",
-        "apic_timer_interrupt",
-        "common_interrupt",
-        "reschedule_interrupt",
-        "call_function_interrupt",
-        "call_function_single_interrupt",
-        "page_fault",
+        &[
+            "asm_sysvec_",
+            "asm_common_interrupt",
+            "asm_spurious_interrupt",
+            "asm_exc_",
+        ],
+        &[
+            "apic_timer_interrupt",
+            "common_interrupt",
+            "reschedule_interrupt",
+            "call_function_interrupt",
+            "call_function_single_interrupt",
+            "page_fault",
+        ],
     ],
     resumes: &["restore_regs_and_return_to_kernel", "restore_regs_and_iret"],
     longest_instruction: 15,

@@ -25,6 +25,8 @@ use crate::vm::instrument::lock_step::{FILE_OPEN, LOCK_STEP_MAGIC, LockStep, MOD
 /// Before the name of each of the reader's files, in the text that the guest
 /// hands over.
 pub const FILE_LINE: &str = "file ";
+/// Before the address of the module's code and the bytes of the module.
+pub const CODE_LINE: &str = "code ";
 
 /// A name that no module has.
 const NOTHING: &CStr = c"modrace_not_loaded";
@@ -124,6 +126,11 @@ impl Stage {
         }
         let loaded = self.forms[0].load_with(&self.parameters).is_ok();
         let symbols = fs::read_to_string("/proc/kallsyms");
+        let module = &self.forms[0];
+        let code = section_of(module.name(), ".text").unwrap_or(0);
+        // Before 6.4 the size of the parts that stay; since then of all.
+        let bytes = module.attribute("coresize").unwrap_or_default();
+        text.push_str(&format!("{CODE_LINE}{code} {bytes}\n"));
         if loaded {
             self.unload_patiently();
         }

@@ -49,6 +49,24 @@ impl GuestMemory {
         Ok(())
     }
 
+    /// Bytes from a virtual address of the kernel on, to the first page that is
+    /// not mapped.
+    pub fn as_far_as_mapped(&self, address: u64, bytes: u64) -> Vec<u8> {
+        let mut all = Vec::new();
+        let end = address.saturating_add(bytes);
+        let mut at = address;
+        while at < end {
+            let length = (PAGE - at % PAGE).min(end - at);
+            let mut page = vec![0; usize::try_from(length).unwrap_or(0)];
+            if self.read(at, &mut page).is_err() {
+                break;
+            }
+            all.append(&mut page);
+            at += length;
+        }
+        all
+    }
+
     /// The word at a virtual address of the kernel.
     pub fn word(&self, address: u64) -> io::Result<u64> {
         let mut bytes = [0; 8];

@@ -30,9 +30,14 @@ pub struct Point {
 }
 
 /// The points of one side, in the order in which it first ran them: each
-/// instruction that touched memory other than its own stack, and each call.
-/// `state` is the address of the module's state.
-pub fn points(trace: &[Ran], code: &[Instruction], state: Option<u64>) -> Vec<Point> {
+/// instruction that touched memory other than its own stack, each call, and
+/// whatever `always` is one. `state` is the address of the module's state.
+pub fn points(
+    trace: &[Ran],
+    code: &[Instruction],
+    state: Option<u64>,
+    always: &dyn Fn(u64) -> bool,
+) -> Vec<Point> {
     let stacks = stacks(trace, code);
     let mut order: Vec<u64> = Vec::new();
     let mut touches: BTreeMap<u64, Vec<Touch>> = BTreeMap::new();
@@ -54,7 +59,7 @@ pub fn points(trace: &[Ran], code: &[Instruction], state: Option<u64>) -> Vec<Po
             Flow::Call(target) => (true, target),
             _ => (false, None),
         };
-        if touched.is_empty() && !is_call {
+        if touched.is_empty() && !is_call && !always(address) {
             return None;
         }
         let of_state: Vec<&Touch> = touched
@@ -132,7 +137,7 @@ mod tests {
             ran(0x106, &[(module, true)]),
             ran(0x10c, &[(stack, false)]),
         ];
-        let points = points(&trace, &code, Some(module));
+        let points = points(&trace, &code, Some(module), &|_| false);
         let told: Vec<(u64, bool, Option<bool>)> = points
             .iter()
             .map(|point| (point.address, point.is_call, point.state))

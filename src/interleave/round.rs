@@ -7,7 +7,11 @@ use std::time::{Duration, Instant};
 
 use super::arch::Arch;
 use super::machine::{LOADER, Layout, Look, Machine, MachineError, READER, Ran, Setting};
-use super::standing::{EVERY_CPU_QUIET_S, Seen, Standing, owner_of, standing, waits_for_every_cpu};
+use super::noise::is_noise;
+use super::search::Home;
+use super::standing::{
+    EVERY_CPU_QUIET_S, Seen, Standing, owner_of, spins, standing, waits_for_every_cpu,
+};
 
 /// Longest wait for a side, where nothing shows that it stands still.
 pub const WAIT: Duration = Duration::from_secs(5);
@@ -15,6 +19,10 @@ pub const WAIT: Duration = Duration::from_secs(5);
 const PREPARE: Duration = Duration::from_secs(40);
 /// How long a side's CPU must have been with another task before that counts.
 const HELD_UP: Duration = Duration::from_millis(20);
+/// How many times as long a call is waited for that has not begun.
+const NOT_BEGUN: u32 = 10;
+/// Functions that are named of a wait.
+const NAMED: usize = 3;
 /// Between two looks at a side that does not come.
 const LOOK_EVERY: Duration = Duration::from_micros(500);
 
@@ -47,9 +55,10 @@ pub enum Wait {
     Ended,
     /// It is shown to stand still.
     Standing(Standing),
-    /// It sleeps, for longer than the driver is patient with that; where. For
-    /// what it waits is not shown.
-    Asleep(String),
+    /// It sleeps, or turns in a loop for a lock that names no owner, for longer
+    /// than the driver is patient with that; where. Who keeps it waiting is not
+    /// shown.
+    Waits(String),
     /// Its CPU is taken by another task that waits for the stopped CPU; where.
     /// Says nothing of the side: by chance, another time it is not so.
     HeldUp(String),
@@ -95,6 +104,8 @@ pub struct Round {
     pub traces: [Vec<Ran>; 2],
     /// Address of the module that was loaded.
     pub module: Option<u64>,
+    /// The module's bytes from its code on, where the driver keeps addresses.
+    pub code: Vec<u8>,
     /// After each side's turn.
     pub moments: Vec<Moment>,
 }
@@ -109,6 +120,7 @@ impl Round {
             hung: None,
             traces: [Vec::new(), Vec::new()],
             module,
+            code: Vec::new(),
             moments: Vec::new(),
         }
     }
@@ -133,6 +145,7 @@ impl Round {
         self.waits().find_map(|wait| match wait {
             Wait::Limit(place) => Some(format!("no progress shown within {WAIT:?}: {place}")),
             Wait::HeldUp(place) => Some(format!("its CPU was kept by another task: {place}")),
+            Wait::Waits(place) => Some(place.clone()),
             _ => None,
         })
     }
@@ -143,23 +156,23 @@ impl Round {
 pub struct Patience {
     /// In a wait for every CPU, until that counts as standing still, seconds.
     pub every_cpu_s: f64,
-    /// Asleep for whatever reason, until it is no longer waited for. None: to
-    /// the limit of the wait.
-    pub asleep: Option<Duration>,
+    /// In a wait of which it is not shown who could end it, until it is left.
+    /// None: the limit of all waits.
+    pub waits: Option<Duration>,
 }
 
 impl Patience {
     /// Where nothing may be concluded that is not shown.
     pub const PROOF: Self = Self {
         every_cpu_s: EVERY_CPU_QUIET_S,
-        asleep: None,
+        waits: None,
     };
     /// Where much is to be tried, and nothing is concluded from a side that
     /// does not come. A grace period or an interprocessor call that began after
     /// a CPU was stopped cannot end before it goes on.
     pub const SEARCH: Self = Self {
         every_cpu_s: 0.008,
-        asleep: Some(Duration::from_millis(15)),
+        waits: Some(Duration::from_millis(15)),
     };
 }
 
@@ -178,6 +191,8 @@ pub struct Driver<'a> {
     pub state_offset: i64,
     /// When it gives up waiting.
     pub patience: Patience,
+    /// Where the module's addresses are kept; none: as they are.
+    pub home: Option<&'a Home>,
     /// Set by signals.
     pub cancel: &'a AtomicBool,
 }
@@ -187,8 +202,25 @@ impl Driver<'_> {
     pub fn force(&mut self, order: &Order) -> Result<Round, MachineError> {
         let mut round = self.stand(order)?;
         self.let_go(&mut round)?;
-        round.traces = [self.machine.trace(LOADER), self.machine.trace(READER)];
+        round.traces = [self.trace(LOADER), self.trace(READER)];
         Ok(round)
+    }
+
+    fn trace(&self, side: usize) -> Vec<Ran> {
+        let mut trace = self.machine.trace(side);
+        if self.home.is_some() {
+            for ran in &mut trace {
+                ran.address = self.kept(ran.address);
+            }
+        }
+        trace
+    }
+
+    /// An address of the module as it is kept.
+    fn kept(&self, address: u64) -> u64 {
+        let code_now = self.machine.module_code().unwrap_or(0);
+        self.home
+            .map_or(address, |home| home.kept(address, code_now))
     }
 
     /// One round as far as it goes before the last stop is let go.
@@ -202,11 +234,17 @@ impl Driver<'_> {
         }
         for (side, stop) in order.stops.iter().enumerate() {
             if let Some(at) = stop {
-                self.machine.arm(side, at.address, at.pass);
+                let code_now = self.machine.module_code().unwrap_or(0);
+                let home = self.home;
+                let address = home.map_or(at.address, |home| home.now(at.address, code_now));
+                self.machine.arm(side, address, at.pass);
             }
         }
         let (first, second) = (order.first, 1 - order.first);
         let mut round = Round::new(self.machine.module());
+        if let (Some(home), Some(code)) = (self.home, self.machine.module_code()) {
+            round.code = self.machine.memory().as_far_as_mapped(code, home.bytes);
+        }
         self.machine.begin(first);
         round.first = self.turn(first, None, order, &mut round.moments, round.module)?;
         if round.first == Wait::Stopped {
@@ -246,7 +284,7 @@ impl Driver<'_> {
         });
         let at = match (&wait, order.stops[side]) {
             (Wait::Stopped, Some(stop)) => stop.address,
-            _ => self.machine.look(side).last_run,
+            _ => self.kept(self.machine.look(side).last_run),
         };
         moments.push(Moment {
             side,
@@ -362,12 +400,15 @@ impl Driver<'_> {
                         return Ok(Wait::HeldUp(self.place(side)));
                     }
                 }
-                let asleep = stopped.is_some() && !look.running && look.task != 0;
-                if let Some(longest) = self.patience.asleep
-                    && asleep
-                    && changed.elapsed() >= longest
+                let longest = self.patience.waits.map(|waits| match look.task {
+                    0 => waits * NOT_BEGUN,
+                    _ => waits,
+                });
+                if longest.is_some_and(|longest| changed.elapsed() >= longest)
+                    && stopped.is_some()
+                    && let Some(place) = self.wait_of(side, &look)
                 {
-                    return Ok(Wait::Asleep(self.place(side)));
+                    return Ok(Wait::Waits(place));
                 }
                 if Instant::now() > deadline {
                     return Ok(Wait::Limit(self.place(side)));
@@ -380,7 +421,10 @@ impl Driver<'_> {
     /// A look at a side in which turns of a loop that waits are no change.
     fn same_wait(&self, look: &Look) -> Look {
         let mut same = look.clone();
-        if look.running && waits_for_every_cpu(look.block, self.arch, &self.layout.symbols) {
+        let symbols = &self.layout.symbols;
+        let turns = waits_for_every_cpu(look.block, self.arch, symbols)
+            || spins(look.block, self.arch, symbols);
+        if look.running && turns {
             (same.block, same.progress) = (0, 0);
         }
         same
@@ -401,6 +445,26 @@ impl Driver<'_> {
             quiet_s: changed.elapsed().as_secs_f64(),
             every_cpu_s: self.patience.every_cpu_s,
         }
+    }
+
+    /// In which functions a side waits, if it does.
+    fn wait_of(&self, side: usize, look: &Look) -> Option<String> {
+        let symbols = &self.layout.symbols;
+        let name = |address: u64| symbols.at(address).map(|(name, _)| name);
+        if look.running {
+            let spins = spins(look.block, self.arch, symbols);
+            return spins.then(|| name(look.block).unwrap_or_default().to_owned());
+        }
+        if look.task == 0 {
+            let block = self.machine.cpu_block(side);
+            let kept = name(block).unwrap_or_default();
+            return Some(format!("user space, its CPU kept by {kept}"));
+        }
+        let stack = self.machine.sleeper_stack(side);
+        let own = stack.iter().filter_map(|&address| name(address));
+        let own = own.filter(|name| !is_noise(name) && *name != "__sched_text_start");
+        let told: Vec<&str> = own.take(NAMED).collect();
+        (!told.is_empty()).then(|| told.join(" < "))
     }
 
     /// Where a side is, in words.

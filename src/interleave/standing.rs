@@ -4,7 +4,8 @@
 //! progress alone shows nothing: a side that sleeps and tries again makes none
 //! either for a while. Pure.
 
-use super::arch::{Arch, WaitKind};
+use super::arch::{Arch, WaitKind, Waiting};
+use super::noise::is_noise;
 use super::symbols::Symbols;
 
 /// Bits of a lock's owner word that are no part of the pointer: three in
@@ -63,6 +64,13 @@ pub fn waits_for_every_cpu(place: u64, arch: &Arch, symbols: &Symbols) -> bool {
     })
 }
 
+/// Whether code there turns in a loop until a lock is free.
+pub fn spins(place: u64, arch: &Arch, symbols: &Symbols) -> bool {
+    symbols
+        .at(place)
+        .is_some_and(|(name, _)| arch.spins.iter().any(|prefix| name.starts_with(prefix)))
+}
+
 /// The reason, if it is shown.
 pub fn standing(seen: &Seen, arch: &Arch, symbols: &Symbols) -> Option<Standing> {
     // Where the side is, innermost first.
@@ -71,46 +79,50 @@ pub fn standing(seen: &Seen, arch: &Arch, symbols: &Symbols) -> Option<Standing>
     } else {
         seen.stack.clone()
     };
-    let (depth, row, function) = places.iter().enumerate().find_map(|(depth, &place)| {
+    let (depth, kind, function) = places.iter().enumerate().find_map(|(depth, &place)| {
         let (name, _) = symbols.at(place)?;
         let row = arch
             .waiting
             .iter()
             .find(|row| name.starts_with(row.prefix))?;
-        Some((depth, row, name.to_owned()))
+        Some((depth, row.kind, name.to_owned()))
     })?;
+    // Stacks are looked through for whatever follows a call: what is left of
+    // earlier ones is the scheduler's.
     let in_a_wait = |place: u64| {
         symbols.at(place).is_some_and(|(name, _)| {
-            arch.waiting
-                .iter()
-                .any(|row| row.kind == WaitKind::Lock && name.starts_with(row.prefix))
+            let waits = |row: &Waiting| row.kind == kind && name.starts_with(row.prefix);
+            let locks = || {
+                arch.takes_lock
+                    .iter()
+                    .any(|prefix| name.starts_with(prefix))
+            };
+            is_noise(name) || arch.waiting.iter().any(waits) || locks()
         })
     };
-    match row.kind {
+    let caller = places[depth..]
+        .iter()
+        .find(|&&place| !in_a_wait(place))
+        .map(|&place| symbols.show(place))
+        .filter(|_| !seen.running);
+    match kind {
         WaitKind::Lock => {
             // The lock is the word, of those that this wait looked at, that
             // names the stopped task as its owner.
             let (address, _) = seen.lock_words.iter().find(|(_, value)| {
                 seen.stopped_task != 0 && owner_of(*value) == seen.stopped_task
             })?;
-            let caller = places[depth..]
-                .iter()
-                .find(|&&place| !in_a_wait(place))
-                .map(|&place| symbols.show(place));
             let entered = symbols.at(seen.lock_function).map(|(name, _)| name);
             Some(Standing {
                 kind: WaitKind::Lock,
                 function: entered.unwrap_or(&function).to_owned(),
-                caller: caller.filter(|_| !seen.running),
+                caller,
                 lock: Some(symbols.show(*address)),
             })
         }
         WaitKind::EveryCpu => (seen.quiet_s >= seen.every_cpu_s).then(|| Standing {
             kind: WaitKind::EveryCpu,
-            caller: places
-                .get(depth + 1)
-                .map(|&place| symbols.show(place))
-                .filter(|_| !seen.running),
+            caller,
             function,
             lock: None,
         }),

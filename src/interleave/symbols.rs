@@ -40,6 +40,22 @@ impl Symbols {
         }))
     }
 
+    /// Those of a module, from lines of /proc/kallsyms.
+    pub fn of_module(text: &str, module: &str) -> Self {
+        let named = format!("[{module}]");
+        Self::new(text.lines().filter_map(|line| {
+            let mut words = line.split_ascii_whitespace();
+            let address = u64::from_str_radix(words.next()?, 16).ok()?;
+            let name = words.nth(1)?;
+            (words.next() == Some(named.as_str())).then(|| (address, name.to_owned()))
+        }))
+    }
+
+    /// Every symbol with the addresses up to the next one.
+    pub fn all(&self) -> impl Iterator<Item = (&str, Range<u64>)> {
+        self.beginning("")
+    }
+
     fn new(symbols: impl Iterator<Item = (u64, String)>) -> Self {
         let mut sorted: Vec<(u64, String)> = symbols
             .filter(|(_, name)| !name.is_empty() && !name.starts_with(['$', '.']))
@@ -162,5 +178,8 @@ mod tests {
         assert_eq!(symbols.show(0xffff_ffff_8100_2010), "free_module+0x10");
         assert_eq!(symbols.show(0xffff_ffff_8100_2140), "module_flags");
         assert_eq!(symbols.address("dummy_exit"), None);
+        let module = Symbols::of_module(MAP, "dummy_module");
+        assert_eq!(module.address("dummy_exit"), Some(0xffff_ffff_a000_0000));
+        assert_eq!(module.address("m_show"), None);
     }
 }

@@ -6,6 +6,7 @@ mod check;
 mod comparison;
 mod crash;
 mod environment;
+mod exploration;
 mod lines;
 mod outcome;
 mod proof;
@@ -22,6 +23,9 @@ pub use comparison::{
 };
 pub use crash::{Crash, CrashClass, CrashKind, FollowOn, Frame, LinkedModule, Severity};
 pub use environment::{Environment, KernelRecord, ModuleRecord, Tunable};
+pub use exploration::{
+    BlockedCount, Exploration, ExploredLevel, LevelKind, OutcomeCount, PlaceCount,
+};
 pub use lines::{BadLine, LineCounts, LineFault};
 pub use outcome::{Assurance, ExitCode, Outcome, Terms, TrialPhase, Verdict};
 pub use proof::{

@@ -240,6 +240,9 @@ pub struct ProofFailure {
     /// The crash, if the kernel reported one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crash: Option<Crash>,
+    /// The file that the reader's calls were done to; none: `/proc/modules`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// What each side did, in order.
     pub steps: Vec<ProofStep>,
 }

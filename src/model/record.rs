@@ -4,8 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Assurance, BadLine, Comparison, Crash, Environment, LineCounts, ModuleRecord, Outcome, Proof,
-    Run, Settings, Source, Start, StartStats, StateCheck, Terms, TrialPhase, Verdict,
+    Assurance, BadLine, Comparison, Crash, Environment, Exploration, LineCounts, ModuleRecord,
+    Outcome, Proof, Run, Settings, Source, Start, StartStats, StateCheck, Terms, TrialPhase,
+    Verdict,
 };
 
 /// The schema that this version writes.
@@ -55,6 +56,9 @@ pub struct Report {
     /// Every interleaving of the race's two sides, where they were forced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prove: Option<Proof>,
+    /// What was searched for races that nobody has named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explore: Option<Exploration>,
     /// The trials, in order of their index.
     pub trials: Vec<Trial>,
     /// What the trials add up to.

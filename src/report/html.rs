@@ -4,6 +4,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::evidence;
+use super::forced::{Forced, List, forced};
 use super::metadata::{self, Rows, Side};
 use super::{Format, RenderError, excerpt, plot, proof};
 use crate::model::{Outcome, Proof, Report, ScheduleOutcome};
@@ -41,8 +42,8 @@ fn render(report: &Report) -> Result<String, RenderError> {
                     b { (metadata::headline(report)) }
                     p { (report.verdict_reason) }
                 }
-                @if let Some(proved) = &report.prove {
-                    (proof_sections(report, proved))
+                @if let Some(forced) = forced(report) {
+                    (forced_sections(report, &forced))
                 } @else {
                     h2 { "Time to crash" }
                     figure { (plot::figure(report, &html! {})) }
@@ -80,13 +81,13 @@ fn render(report: &Report) -> Result<String, RenderError> {
 }
 
 fn not_shown(report: &Report) -> Vec<String> {
-    let limits = report.prove.as_ref().map(|proved| proved.limits.clone());
+    let limits = forced(report).map(|forced| forced.limits.to_vec());
     limits.unwrap_or_else(|| evidence::not_shown(report))
 }
 
-/// What `prove` forced and found.
-fn proof_sections(report: &Report, proved: &Proof) -> Markup {
-    let list = |title: &str, lines: &[String]| {
+/// What was forced, and what was found.
+fn forced_sections(report: &Report, forced: &Forced<'_>) -> Markup {
+    let list = |(title, lines): &List| {
         html! {
             @if !lines.is_empty() {
                 h2 { (title) }
@@ -95,7 +96,7 @@ fn proof_sections(report: &Report, proved: &Proof) -> Markup {
         }
     };
     html! {
-        @if let Some(failure) = &proved.failure {
+        @if let Some(failure) = forced.failure {
             h2 { "What crashed" }
             @for line in proof::failure_head(report, failure) { p { (line) } }
             figure { (PreEscaped(proof::sequence(failure))) }
@@ -104,8 +105,15 @@ fn proof_sections(report: &Report, proved: &Proof) -> Markup {
             }
         }
         h2 { "Result" }
-        (table(&proof::rows(proved)))
-        (list("Schedules that could not exist", &proof::impossible(proved)))
+        (table(&forced.rows))
+        (list(&forced.waits))
+        @if let Some(proved) = &report.prove { (schedules(proved)) }
+        @for one in &forced.rest { (list(one)) }
+    }
+}
+
+fn schedules(proved: &Proof) -> Markup {
+    html! {
         h2 { "Schedules in order" }
         div.faint { "C crashed, H hung, P passed by, N not decided or not reached, empty: ran through or impossible" }
         div.strip {
@@ -115,8 +123,6 @@ fn proof_sections(report: &Report, proved: &Proof) -> Markup {
                 }
             }
         }
-        (list("Never ran", &proof::never_ran(proved)))
-        (list("Points", &proof::points(proved)))
     }
 }
 

@@ -2,11 +2,12 @@
 
 use super::evidence;
 use super::excerpt;
+use super::forced::{Forced, forced};
 use super::metadata::{self, Rows};
 use super::proof;
 use super::states::states_markdown;
 use super::{Format, RenderError};
-use crate::model::{Proof, Report};
+use crate::model::Report;
 
 /// The row of the format table.
 pub(super) const FORMAT: Format = Format {
@@ -33,8 +34,9 @@ pub(super) fn page(report: &Report) -> String {
         cell(&report.verdict_reason)
     );
     out.push_str("\n## Result\n\n");
-    match &report.prove {
-        Some(proved) => out.push_str(&proof_page(report, proved)),
+    let forced = forced(report);
+    match &forced {
+        Some(forced) => out.push_str(&forced_page(report, forced)),
         None => out.push_str(&results(report)),
     }
     if let Some(comparison) = &report.comparison {
@@ -53,7 +55,7 @@ pub(super) fn page(report: &Report) -> String {
         out.push_str(&format!("- {}\n", cell(&line)));
     }
     out.push_str("\n## Not shown\n\n");
-    let limits = report.prove.as_ref().map(|proved| proved.limits.clone());
+    let limits = forced.map(|forced| forced.limits.to_vec());
     for line in limits.unwrap_or_else(|| evidence::not_shown(report)) {
         out.push_str(&format!("- {}\n", cell(&line)));
     }
@@ -84,22 +86,19 @@ pub(super) fn page(report: &Report) -> String {
     out
 }
 
-/// What `prove` forced and found.
-fn proof_page(report: &Report, proved: &Proof) -> String {
+/// What was forced, and what was found.
+fn forced_page(report: &Report, forced: &Forced<'_>) -> String {
     let mut out = String::new();
-    table(&mut out, &proof::rows(proved));
-    let mut list = |title: &str, lines: Vec<String>| {
+    table(&mut out, &forced.rows);
+    for (title, lines) in std::iter::once(&forced.waits).chain(&forced.rest) {
         if !lines.is_empty() {
             out.push_str(&format!("\n### {title}\n\n"));
-            for line in lines {
-                out.push_str(&format!("- {}\n", cell(&line)));
-            }
         }
-    };
-    list("Could not exist", proof::impossible(proved));
-    list("Never ran", proof::never_ran(proved));
-    list("Points", proof::points(proved));
-    if let Some(failure) = &proved.failure {
+        for line in lines {
+            out.push_str(&format!("- {}\n", cell(line)));
+        }
+    }
+    if let Some(failure) = forced.failure {
         out.push_str("\n## What crashed\n\n");
         out.push_str(&proof::failure_markdown(report, failure, cell));
         if let Some(crash) = &failure.crash {

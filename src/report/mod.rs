@@ -5,6 +5,8 @@
 mod check;
 mod evidence;
 mod excerpt;
+mod exploration;
+mod forced;
 mod github;
 mod html;
 mod json;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::exploration;
 use super::proof::proof_text;
 use crate::model::{Environment, Outcome, Report, Summary};
 use crate::verdict::format::seconds;
@@ -11,6 +12,9 @@ use crate::verdict::{starts_sentence, warnings};
 pub fn summary(report: &Report) -> String {
     if report.prove.is_some() {
         return proof_text(report);
+    }
+    if let Some(explored) = &report.explore {
+        return exploration::text(report, explored);
     }
     let mut out = String::new();
     let mut row = |name: &str, value: String| {

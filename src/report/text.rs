@@ -3,11 +3,12 @@
 
 use super::evidence;
 use super::excerpt;
+use super::forced::{Forced, List, forced};
 use super::metadata::{self, Rows, Side};
 use super::proof;
 use super::states::states_text;
 use super::{Format, RenderError};
-use crate::model::{Proof, Report};
+use crate::model::Report;
 
 /// What mail and `git log` show without wrapping.
 const WIDTH: usize = 75;
@@ -20,17 +21,11 @@ pub(super) const FORMAT: Format = Format {
     render,
 };
 
-/// What `prove` forced and found.
-fn proof_sections(out: &mut Page, report: &Report, proved: &Proof) {
-    out.rows(&proof::rows(proved));
-    let impossible = proof::impossible(proved);
-    if !impossible.is_empty() {
-        out.section("Schedules that could not exist");
-        for line in &impossible {
-            out.bullet(line);
-        }
-    }
-    if let Some(failure) = &proved.failure {
+/// What was forced, and what was found.
+fn forced_sections(out: &mut Page, report: &Report, forced: &Forced<'_>) {
+    out.rows(&forced.rows);
+    out.list(&forced.waits);
+    if let Some(failure) = forced.failure {
         out.section("What crashed");
         for line in proof::failure_head(report, failure) {
             out.wrapped("  ", &line);
@@ -46,16 +41,8 @@ fn proof_sections(out: &mut Page, report: &Report, proved: &Proof) {
             }
         }
     }
-    let never_ran = proof::never_ran(proved);
-    if !never_ran.is_empty() {
-        out.section("Never ran");
-        for line in &never_ran {
-            out.bullet(line);
-        }
-    }
-    out.section("Points");
-    for line in proof::points(proved) {
-        out.wrapped("  ", &line);
+    for list in &forced.rest {
+        out.list(list);
     }
 }
 
@@ -91,8 +78,9 @@ fn render(report: &Report) -> Result<String, RenderError> {
     out.rows(&metadata::method_rows(report));
 
     out.section("Result");
-    match &report.prove {
-        Some(proved) => proof_sections(&mut out, report, proved),
+    let forced = forced(report);
+    match &forced {
+        Some(forced) => forced_sections(&mut out, report, forced),
         None => out.table(&sides),
     }
     if let Some(comparison) = &report.comparison {
@@ -117,7 +105,7 @@ fn render(report: &Report) -> Result<String, RenderError> {
     }
 
     out.section("Not shown");
-    let limits = report.prove.as_ref().map(|proved| proved.limits.clone());
+    let limits = forced.map(|forced| forced.limits.to_vec());
     for line in limits.unwrap_or_else(|| evidence::not_shown(report)) {
         out.bullet(&line);
     }
@@ -189,6 +177,15 @@ impl Page {
     fn bullet(&mut self, text: &str) {
         for line in wrap(text, "  - ", "    ") {
             self.line(&line);
+        }
+    }
+
+    fn list(&mut self, (title, lines): &List) {
+        if !lines.is_empty() {
+            self.section(title);
+        }
+        for line in lines {
+            self.bullet(line);
         }
     }
 

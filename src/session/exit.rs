@@ -19,7 +19,9 @@ use crate::lab::{DEBIAN_TARBALL, LabError, package_of};
 use crate::model::ExitCode;
 use crate::report::write::WriteError;
 use crate::report::{Differs, ReadError, RenderError};
+use crate::session::explore::ExploreError;
 use crate::session::kernel_arg::KERNEL_HELP;
+use crate::session::lock_step::GuestFilesError;
 use crate::session::prove::ProveError;
 use crate::states::{HoldError, StatesError};
 use crate::stats::StatsError;
@@ -27,7 +29,7 @@ use crate::vm::VmError;
 use crate::vm::contents::PackError;
 
 /// The way out where QEMU cannot be instrumented.
-const PLUGINS: &str = "prove needs a QEMU built with plugins (configure --enable-plugins), as \
+const PLUGINS: &str = "prove and explore need a QEMU built with plugins (configure --enable-plugins), as \
      Debian's qemu-system-x86 is; name it with --qemu";
 
 /// Why a command ended without a result.
@@ -301,25 +303,49 @@ impl Exit for StatesError {
 impl Exit for ProveError {
     fn exit(&self) -> (ExitCode, Option<String>) {
         match self {
-            Self::Machine(error) => match error {
-                MachineError::Interrupted => (ExitCode::Interrupted, None),
-                MachineError::Vm(error) => error.exit(),
-                MachineError::NoPlugin(_) => hinted(ExitCode::Unsupported, PLUGINS),
-                MachineError::NoSymbol(_) | MachineError::Switch(_) => hinted(
-                    ExitCode::Unsupported,
-                    "this kernel was compiled in a way that prove does not know yet; `modrace vm` \
-                     races it all the same",
-                ),
-                MachineError::Load(_) => (ExitCode::Unsupported, None),
-                _ => (ExitCode::Broken, None),
-            },
+            Self::Machine(error) => of_machine(error),
             Self::NoPoint(..) => hinted(
                 ExitCode::Usage,
                 "a report of prove lists the points of its kernel",
             ),
-            Self::Pack(error) => error.exit(),
+            Self::Files(GuestFilesError::Pack(error)) => error.exit(),
             _ => (ExitCode::Broken, None),
         }
+    }
+}
+
+impl Exit for ExploreError {
+    fn exit(&self) -> (ExitCode, Option<String>) {
+        match self {
+            Self::Machine(error) => of_machine(error),
+            Self::NoPlace(_) => hinted(
+                ExitCode::Usage,
+                "a place is function+0xOFFSET, mod:function+0xOFFSET in the module, or an address",
+            ),
+            Self::NoReader(_) => hinted(
+                ExitCode::Usage,
+                "explore needs a file that is opened, read, written or looked up: name the \
+                 driver's with --target, or race it with `modrace vm`",
+            ),
+            Self::Files(GuestFilesError::Pack(error)) => error.exit(),
+            Self::Files(_) => (ExitCode::Broken, None),
+        }
+    }
+}
+
+/// A guest in lock-step that could not be driven.
+fn of_machine(error: &MachineError) -> (ExitCode, Option<String>) {
+    match error {
+        MachineError::Interrupted => (ExitCode::Interrupted, None),
+        MachineError::Vm(error) => error.exit(),
+        MachineError::NoPlugin(_) => hinted(ExitCode::Unsupported, PLUGINS),
+        MachineError::NoSymbol(_) | MachineError::Switch(_) => hinted(
+            ExitCode::Unsupported,
+            "this kernel was compiled in a way that is not known yet; `modrace vm` races it all \
+             the same",
+        ),
+        MachineError::Load(_) | MachineError::Refused(_) => (ExitCode::Unsupported, None),
+        _ => (ExitCode::Broken, None),
     }
 }
 

@@ -17,8 +17,9 @@
 //! - `kernel_arg`, `module`, `race_modules`, `prepared_kernel`: from KERNEL to a
 //!   kernel that waits for its trials
 //! - `check`: every race of the table against one kernel
-//! - `repeated` (`vm`), `paired` (`ab`), `states`, `prove`, `bare` (`run`), `recovery`
-//!   (`recover`): one for each command
+//! - `repeated` (`vm`), `paired` (`ab`), `states`, `prove`, `explore`, `bare` (`run`),
+//!   `recovery` (`recover`): one for each command; `lock_step`: guests of `prove`
+//!   and `explore`
 //! - `lab`, `doctor`: kernels built, the machine looked at
 //! - `record`, `control`, `saved_report`, `finished`: the report from blank to
 //!   final
@@ -31,10 +32,12 @@ mod control;
 pub mod doctor;
 mod events;
 mod exit;
+pub mod explore;
 mod finished;
 pub mod guest;
 pub mod kernel_arg;
 pub mod lab;
+mod lock_step;
 mod module;
 pub mod paired;
 mod prepared_kernel;

@@ -42,6 +42,7 @@ pub(super) fn blank(
         terms: request.terms.clone(),
         states: Vec::new(),
         prove: None,
+        explore: None,
         trials: Vec::new(),
         stats: RunStats::default(),
         baseline: None,

@@ -1,7 +1,7 @@
 //! What a command is asked to do: plain values with their defaults, whoever
 //! asks. Every limit is checked here, once, before anything is built or booted.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::exit::Failure;
 use super::random;
@@ -65,6 +65,17 @@ pub enum Destination {
     File(PathBuf),
     /// Standard output, as JSON.
     Stdout,
+}
+
+impl Destination {
+    /// From what was typed: a file, `-` for standard output, or nothing.
+    pub fn typed(path: Option<&Path>) -> Self {
+        match path {
+            None => Self::Named,
+            Some(path) if path.as_os_str() == "-" => Self::Stdout,
+            Some(path) => Self::File(path.to_owned()),
+        }
+    }
 }
 
 impl Default for Request {

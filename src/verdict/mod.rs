@@ -3,6 +3,7 @@
 //! verdict. Pure; the mathematics is in `stats`.
 
 mod comparison;
+mod exploration;
 pub mod format;
 mod likeness;
 mod near_misses;
@@ -16,6 +17,7 @@ mod visits;
 mod warnings;
 
 pub use comparison::{Question, compare};
+pub use exploration::verdict_of_exploration;
 pub use likeness::{Difference, Machine, SAME_IMAGE, forbids, may_matter, unlike};
 pub use proof::verdict_of_proof;
 pub use run_verdict::{Case, Decision, decide};

@@ -5,6 +5,7 @@
 use std::ops::RangeInclusive;
 
 use super::comparison::{Question, compare};
+use super::exploration::verdict_of_exploration;
 use super::proof::verdict_of_proof;
 use super::run_verdict::{Case, decide};
 use super::trials::run_stats;
@@ -55,6 +56,9 @@ pub fn settle(report: &mut Report) {
     if let Some(proof) = &report.prove {
         (report.verdict, report.verdict_reason) = verdict_of_proof(proof, report.complete);
     }
+    if let Some(explored) = &report.explore {
+        (report.verdict, report.verdict_reason) = verdict_of_exploration(explored, report.complete);
+    }
 }
 
 /// The confidence of a report's comparison; older reports say it there alone.
@@ -72,7 +76,8 @@ pub fn exit_code(report: &Report) -> ExitCode {
     if !report.complete {
         return ExitCode::Interrupted;
     }
-    if report.verdict == Verdict::Inconclusive && report.prove.is_none() && states_alone(report) {
+    let forced = report.prove.is_some() || report.explore.is_some();
+    if report.verdict == Verdict::Inconclusive && !forced && states_alone(report) {
         return ExitCode::Survived;
     }
     let unsupported = |trial: &Trial| trial.outcome == Outcome::Unsupported;

@@ -189,6 +189,7 @@ pub(crate) fn report(name: &str, trials: Vec<Trial>, duration_s: f64) -> Report 
         stats: RunStats::default(),
         states: Vec::new(),
         prove: None,
+        explore: None,
         trials,
         baseline: None,
         comparison: None,

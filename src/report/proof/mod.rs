@@ -108,7 +108,8 @@ pub(super) fn impossible(proof: &Proof) -> Vec<String> {
         .collect()
 }
 
-fn reason(blocked: &Blocked) -> String {
+/// What kept a side from going on.
+pub(super) fn reason(blocked: &Blocked) -> String {
     let other = match blocked.side {
         Who::Loader => Who::Reader,
         Who::Reader => Who::Loader,
@@ -196,6 +197,18 @@ pub(super) fn failure_head(report: &Report, failure: &ProofFailure) -> Vec<Strin
     if failure.schedule.is_empty() {
         return vec!["No schedule was forced.".to_owned()];
     }
+    let again = match &report.explore {
+        Some(_) => format!("this command with --schedule '{}'", failure.schedule),
+        None => format!(
+            "modrace prove --kernel {} --schedule {}",
+            report.environment.kernel.name, failure.schedule
+        ),
+    };
+    let fewer = match failure.stops {
+        0 => "no call is stopped on its way".to_owned(),
+        1 => "with fewer than 1 stop it does not".to_owned(),
+        stops => format!("with fewer than {stops} stops it does not"),
+    };
     let repeated = if failure.repeated {
         "It crashed again on a guest booted anew"
     } else {
@@ -203,17 +216,11 @@ pub(super) fn failure_head(report: &Report, failure: &ProofFailure) -> Vec<Strin
     };
     vec![
         format!(
-            "Schedule {} crashed, {} after the first one. {repeated}; with fewer than {} \
-             stop{} it does not.",
+            "Schedule {} crashed, {} after the first one. {repeated}; {fewer}.",
             failure.found_at,
             seconds(failure.found_after_s),
-            failure.stops,
-            if failure.stops == 1 { "" } else { "s" },
         ),
-        format!(
-            "To repeat it: modrace prove --kernel {} --schedule {}",
-            report.environment.kernel.name, failure.schedule
-        ),
+        format!("To repeat it: {again}"),
     ]
 }
 
@@ -247,9 +254,11 @@ fn heading(failure: &ProofFailure, who: Who) -> String {
         .iter()
         .find(|step| step.side == who)
         .map(|step| step.cpu);
-    let role = match who {
-        Who::Loader => "unloading the module",
-        Who::Reader => "/proc/modules reader",
+    let role = match (who, &failure.file) {
+        (Who::Loader, None) => "unloading the module",
+        (Who::Reader, None) => "/proc/modules reader",
+        (Who::Loader, Some(_)) => "loader",
+        (Who::Reader, Some(_)) => "reader",
     };
     match cpu {
         Some(cpu) => format!("CPU {cpu} ({role})"),
@@ -279,6 +288,19 @@ fn step_lines(step: &ProofStep) -> Vec<String> {
     lines
 }
 
+/// A failure, for a terminal.
+pub(super) fn failure_text(report: &Report, failure: &ProofFailure) -> String {
+    let mut out = String::new();
+    for line in failure_head(report, failure) {
+        out.push_str(&format!("{line}\n"));
+    }
+    out.push('\n');
+    for line in two_columns(failure) {
+        out.push_str(&format!("{line}\n"));
+    }
+    out
+}
+
 /// All of it, for a terminal.
 pub(super) fn proof_text(report: &Report) -> String {
     let Some(proof) = &report.prove else {
@@ -293,13 +315,7 @@ pub(super) fn proof_text(report: &Report) -> String {
     }
     if let Some(failure) = &proof.failure {
         out.push('\n');
-        for line in failure_head(report, failure) {
-            out.push_str(&format!("{line}\n"));
-        }
-        out.push('\n');
-        for line in two_columns(failure) {
-            out.push_str(&format!("{line}\n"));
-        }
+        out.push_str(&failure_text(report, failure));
     } else {
         for line in never_ran(proof) {
             out.push_str(&format!("{:<16} {line}\n", "never ran"));

@@ -18,6 +18,7 @@ fn failure() -> ProofFailure {
         found_at: 3,
         found_after_s: 0.1,
         repeated: true,
+        file: None,
         crash: None,
         steps: vec![
             step(Who::Loader, "calls delete_module(), stands before", "GOING"),

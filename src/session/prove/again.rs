@@ -53,7 +53,7 @@ pub(super) fn hold(bench: &Bench<'_>, events: Events<'_>, port: u16) -> Result<(
     events.note(format!(
         "attach with: gdb{vmlinux} -ex 'target remote 127.0.0.1:{port}'; Ctrl-C here ends the guest"
     ));
-    while !bench.subject.cancel.load(Ordering::Relaxed) && !driver.machine.gone() {
+    while !bench.subject.guests.cancel.load(Ordering::Relaxed) && !driver.machine.gone() {
         std::thread::sleep(Duration::from_millis(100));
     }
     Ok(())

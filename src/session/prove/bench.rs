@@ -1,51 +1,39 @@
 //! What is to be proved, on what, and the guests for it, booted again and again.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 use thiserror::Error;
 
 use super::kernel::{self, Known};
 use crate::build::module_image::{ModuleImage, ModuleImageError};
-use crate::interleave::arch::{Arch, X86_64};
+use crate::interleave::arch::Arch;
 use crate::interleave::calls::Call;
 use crate::interleave::guest::LockStepPlan;
-use crate::interleave::machine::{Machine, MachineError, Setting};
+use crate::interleave::machine::{MachineError, Setting};
 use crate::interleave::round::{Driver, Patience};
 use crate::interleave::sides::{SIDES, SidesRow};
-use crate::model::{Crash, Environment, Proof, Settings, Who};
+use crate::model::{Crash, Environment, Proof, Who};
 use crate::session::events::Events;
-use crate::vm::contents::{self, PackError};
+use crate::session::lock_step::{GuestFilesError, Guests};
 use crate::vm::instrument::lock_step::{FILE_OPEN, MODULE_LOADED};
-use crate::vm::protocol::{LOCK_STEP_PATH, MODULE_PATH, Task, TrialPlan};
-use crate::vm::{Qemu, VmSpec};
+use crate::vm::protocol::MODULE_PATH;
 
 /// Where the guest finds the module without its parameters.
 const WITHOUT_PARAMETERS: &str = "/modrace/without-parameters.ko";
-/// The fewest virtual CPUs: one for each side.
-pub(super) const FEWEST_CPUS: u32 = 2;
 
 /// What is to be proved, and with what.
 #[derive(Debug)]
 pub(super) struct Subject<'a> {
-    /// QEMU.
-    pub qemu: &'a Qemu,
-    /// The machine.
-    pub spec: &'a VmSpec,
-    /// The initramfs without a plan.
-    pub base: &'a [u8],
+    /// Its guests.
+    pub guests: Guests<'a>,
     /// The kernel's build tree: vmlinux or System.map of it are its symbols.
     pub kdir: Option<&'a Path>,
     /// The module.
     pub module: &'a ModuleImage,
-    /// Settings of the machine.
-    pub settings: &'a Settings,
     /// Only this schedule: who stops first, and both points, from 1.
     pub only: Option<(Who, usize, usize)>,
     /// The port at which a debugger may attach.
     pub debugger: Option<u16>,
-    /// Set by signals.
-    pub cancel: &'a AtomicBool,
 }
 
 /// Why nothing could be proved.
@@ -54,12 +42,9 @@ pub enum ProveError {
     /// The guest could not be driven.
     #[error(transparent)]
     Machine(#[from] MachineError),
-    /// The initramfs could not be packed.
-    #[error("packing the guest's files")]
-    Pack(#[from] PackError),
-    /// The plan could not be written.
-    #[error("writing the guest's plan")]
-    Plan(#[from] serde_json::Error),
+    /// The guest's files could not be packed.
+    #[error(transparent)]
+    Files(#[from] GuestFilesError),
     /// The module is not usable.
     #[error("the module's other form")]
     Module(#[from] ModuleImageError),
@@ -105,26 +90,16 @@ pub(super) fn of_race(form: usize, unload: Call) -> Setting {
 /// All that it takes to boot guests in lock-step, again and again.
 pub(super) struct Bench<'a> {
     pub(super) subject: &'a Subject<'a>,
-    pub(super) arch: &'static Arch,
     pub(super) row: &'static SidesRow,
     pub(super) known: Known,
-    pub(super) spec: VmSpec,
     pub(super) parts: Vec<Vec<u8>>,
     pub(super) forms: Vec<&'static str>,
 }
 
 impl<'a> Bench<'a> {
     pub(super) fn new(subject: &'a Subject<'a>, events: Events<'_>) -> Result<Self, ProveError> {
-        let arch = &X86_64;
+        let guests = &subject.guests;
         let row = &SIDES[0];
-        // Addresses must be the same in every boot; grace periods that are
-        // hurried make the rounds short and change no code of the two sides.
-        let spec = VmSpec {
-            append: format!("nokaslr rcupdate.rcu_expedited=1 {}", subject.spec.append)
-                .trim_end()
-                .to_owned(),
-            ..subject.spec.clone()
-        };
         let mut forms = vec!["as built"];
         let mut paths: Vec<PathBuf> = vec![MODULE_PATH.into()];
         let mut files: Vec<(&str, Vec<u8>)> = Vec::new();
@@ -136,69 +111,48 @@ impl<'a> Bench<'a> {
         let plan = |symbols| LockStepPlan {
             loader_cpu: 0,
             reader_cpu: 1,
-            // Work that the kernel leaves for after a load can keep its CPU
-            // busy: best a CPU of its own.
-            setup_cpu: if spec.smp > FEWEST_CPUS { 2 } else { 0 },
+            setup_cpu: guests.setup_cpu(),
             forms: paths.clone(),
             name: subject.module.name().to_owned(),
             symbols,
             // seq_file shows the first record, no other.
             read_bytes: 1,
         };
-        let pack = |plan: &LockStepPlan| -> Result<Vec<Vec<u8>>, ProveError> {
-            let trial = contents::plan(&TrialPlan {
-                settings: subject.settings.clone(),
-                seed: 0,
-                probe: false,
-                task: Task::LockStep,
-                hold: false,
-            })?;
-            let plan = serde_json::to_vec(plan)?;
-            let all = files
-                .iter()
-                .map(|(path, bytes)| (*path, bytes.as_slice()))
-                .chain([(LOCK_STEP_PATH, plan.as_slice())]);
-            Ok(vec![trial, contents::files(all)?])
-        };
-        let known = if let Some(known) = kernel::of_tree(arch, row, subject.kdir)? {
+        let known = if let Some(known) = kernel::of_tree(guests.arch, row, subject.kdir)? {
             known
         } else {
             events.note("no vmlinux: a first boot shows where the kernel's functions are");
-            let parts = pack(&plan(true))?;
-            kernel::of_first_boot(arch, row, subject, &spec, &parts)?
+            let parts = guests.pack(&plan(true), &files)?;
+            kernel::of_first_boot(guests, row, &parts)?
         };
         Ok(Self {
             subject,
-            arch,
             row,
             known,
-            parts: pack(&plan(false))?,
-            spec,
+            parts: guests.pack(&plan(false), &files)?,
             forms,
         })
     }
 
+    /// Its architecture.
+    pub(super) fn arch(&self) -> &'static Arch {
+        self.subject.guests.arch
+    }
+
     /// A guest that is ready for its first round.
     pub(super) fn boot(&self) -> Result<Driver<'_>, MachineError> {
-        let mut initramfs = vec![self.subject.base];
-        initramfs.extend(self.parts.iter().map(Vec::as_slice));
-        let machine = Machine::boot(
-            self.subject.qemu,
-            &self.spec,
-            &initramfs,
-            self.arch,
-            Some(&self.known.layout),
-            self.subject.debugger,
-            self.subject.cancel,
-        )?;
+        let guests = &self.subject.guests;
+        let layout = &self.known.layout;
+        let debugger = self.subject.debugger;
         Ok(Driver {
-            machine,
-            arch: self.arch,
-            layout: &self.known.layout,
+            machine: guests.boot(&self.parts, Some(layout), debugger)?,
+            arch: guests.arch,
+            layout,
             cpus: [0, 1],
             state_offset: self.row.state_offset,
             patience: Patience::PROOF,
-            cancel: self.subject.cancel,
+            home: None,
+            cancel: guests.cancel,
         })
     }
 }

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use object::{Object, ObjectSection};
 
-use super::bench::{ProveError, Subject};
+use super::bench::ProveError;
 use crate::interleave::arch::Arch;
-use crate::interleave::machine::{Layout, Machine, MachineError, switch_in};
+use crate::interleave::machine::{Layout, MachineError, switch_in};
 use crate::interleave::sides::SidesRow;
 use crate::interleave::symbols::Symbols;
-use crate::vm::VmSpec;
+use crate::session::lock_step::Guests;
 
 /// A kernel whose addresses are known.
 pub(super) struct Known {
@@ -61,23 +61,12 @@ pub(super) fn of_tree(
 /// From a boot that hands over /proc/kallsyms. Without KASLR the next boot has
 /// the same addresses.
 pub(super) fn of_first_boot(
-    arch: &Arch,
+    guests: &Guests<'_>,
     row: &SidesRow,
-    subject: &Subject<'_>,
-    spec: &VmSpec,
     parts: &[Vec<u8>],
 ) -> Result<Known, ProveError> {
-    let mut initramfs = vec![subject.base];
-    initramfs.extend(parts.iter().map(Vec::as_slice));
-    let machine = Machine::boot(
-        subject.qemu,
-        spec,
-        &initramfs,
-        arch,
-        None,
-        None,
-        subject.cancel,
-    )?;
+    let arch = guests.arch;
+    let machine = guests.boot(parts, None, None)?;
     let symbols = Symbols::of_text(&String::from_utf8_lossy(&machine.text()));
     let switch = machine.learn_switch(arch, &symbols)?;
     Ok(Known {

@@ -20,14 +20,14 @@ use super::exit::Failure;
 use super::finished::Finished;
 use super::kernel_arg;
 use super::kernel_arg::KernelUnderTest;
+use super::lock_step::{Guests, prepare};
 use super::prepared_kernel::{Preparation, PreparedKernel, adopt};
 use super::record as report_record;
 use super::request::Request;
-use crate::model::{Accel, Who};
+use crate::model::Who;
 use crate::report::write::ReportFile;
-use crate::vm::Qemu;
 pub use bench::ProveError;
-use bench::{Bench, FEWEST_CPUS, Proved, Subject};
+use bench::{Bench, Proved, Subject};
 
 /// A schedule by its points: the side that stops first, the loader's point and
 /// the reader's, both from 1.
@@ -93,25 +93,6 @@ pub fn debug(
     Ok(again::hold(&bench, events, port)?)
 }
 
-/// Checks what is asked for, and that QEMU can do it: before anything is built
-/// or booted.
-fn prepare(mut request: Request, events: Events<'_>) -> Result<Preparation<'_>, Failure> {
-    let settings = &mut request.settings;
-    if settings.smp < FEWEST_CPUS {
-        let error = format!("--smp {}: each side needs a virtual CPU", settings.smp);
-        return Err(Failure::usage(error).hint("--smp 2, or more"));
-    }
-    if settings.accel == Accel::Kvm {
-        let error = "--accel kvm: a virtual CPU can be stopped at an instruction under TCG alone";
-        return Err(Failure::usage(error));
-    }
-    settings.accel = Accel::Tcg;
-    let mut preparation = Preparation::new(request, events)?;
-    preparation.request.settings.trials = 0;
-    Qemu::find(preparation.request.qemu.as_deref())?.loads_plugins()?;
-    Ok(preparation)
-}
-
 fn subject<'a>(
     preparation: &'a Preparation<'_>,
     prepared: &'a PreparedKernel,
@@ -119,20 +100,20 @@ fn subject<'a>(
     only: Option<OneSchedule>,
 ) -> Subject<'a> {
     Subject {
-        qemu: &prepared.trials.qemu,
-        spec: &prepared.trials.spec,
-        base: &prepared.trials.base,
+        guests: Guests::of(preparation, prepared),
         kdir: kernel.kdir.as_deref(),
         module: &prepared.module,
-        settings: &preparation.request.settings,
         only,
         debugger: None,
-        cancel: &preparation.stop,
     }
 }
 
-fn keep_console(file: &ReportFile, console: &[u8]) -> Result<(), Failure> {
+/// Keeps the console of the guest that ended last beside the report.
+pub(super) fn keep_console(file: &ReportFile, console: &[u8]) -> Result<(), Failure> {
     let folder = file.logs();
     std::fs::create_dir_all(&folder)?;
-    Ok(std::fs::write(folder.join("prove.console.log"), console)?)
+    Ok(std::fs::write(
+        folder.join("lock-step.console.log"),
+        console,
+    )?)
 }

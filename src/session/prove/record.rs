@@ -14,6 +14,7 @@ use crate::model::{
     Crash, NeverRan, Proof, ProofFailure, ProofForm, ProofPoint, ProofSide, ProofStep, Schedule,
     StateTouch, Who,
 };
+use crate::session::lock_step::Lines;
 
 /// What a proof does not show.
 const LIMITS: [&str; 2] = [
@@ -44,34 +45,16 @@ pub(super) fn takes_lock(bench: &Bench<'_>, point: &Point) -> bool {
 fn lock_name(bench: &Bench<'_>, target: u64) -> Option<String> {
     let (name, offset) = bench.known.layout.symbols.at(target)?;
     let takes = bench
-        .arch
+        .arch()
         .takes_lock
         .iter()
         .any(|prefix| name.starts_with(prefix));
     (takes && offset == 0).then(|| name.to_owned())
 }
 
-/// File and line of addresses, where there is debug information.
-struct Lines(Option<addr2line::Loader>);
-
-impl Lines {
-    fn new(bench: &Bench<'_>) -> Self {
-        let path = bench.known.vmlinux.as_deref();
-        Self(path.and_then(|path| addr2line::Loader::new(path).ok()))
-    }
-
-    fn at(&self, address: u64) -> Option<String> {
-        let found = self.0.as_ref()?.find_location(address).ok()??;
-        let file = found.file?;
-        // Paths of a build begin where it was made.
-        let file = file.trim_start_matches("./");
-        Some(format!("{file}:{}", found.line?))
-    }
-}
-
 /// The whole record.
 pub(super) fn proof(bench: &Bench<'_>, found: &Found, seen: Seen) -> Proof {
-    let lines = Lines::new(bench);
+    let lines = Lines::new(bench.known.vmlinux.as_deref());
     Proof {
         loader: side(bench, found, LOADER, &lines),
         reader: side(bench, found, READER, &lines),
@@ -112,6 +95,7 @@ pub(super) fn without_schedules(bench: &Bench<'_>, title: &str, crash: Option<Cr
             found_after_s: 0.0,
             repeated: false,
             crash,
+            file: None,
             steps: vec![ProofStep {
                 side: Who::Loader,
                 cpu: 0,
@@ -234,7 +218,7 @@ pub(super) fn failure(
     crash: Option<Crash>,
     reduced: &Reduced,
 ) -> ProofFailure {
-    let lines = Lines::new(bench);
+    let lines = Lines::new(bench.known.vmlinux.as_deref());
     let repeated = reduced.round.is_some();
     let crash = reduced.crash.clone().or(crash);
     let moments = reduced
@@ -266,6 +250,7 @@ pub(super) fn failure(
         found_after_s,
         repeated,
         crash,
+        file: None,
         steps,
     }
 }
@@ -299,7 +284,7 @@ fn step(
             standing.lock.as_deref().unwrap_or("every CPU")
         ),
         Wait::Crash => format!("{begun} and crashes, after"),
-        Wait::Limit(_) | Wait::HeldUp(_) | Wait::Asleep(_) => {
+        Wait::Limit(_) | Wait::HeldUp(_) | Wait::Waits(_) => {
             format!("{begun}, is seen last after")
         }
     };
@@ -325,7 +310,7 @@ fn step(
 
 /// Where both sides stand, a line for each turn.
 pub(super) fn moments(bench: &Bench<'_>, found: &Found, round: &Round) -> Vec<String> {
-    let lines = Lines::new(bench);
+    let lines = Lines::new(bench.known.vmlinux.as_deref());
     let mut told: Vec<Who> = Vec::new();
     round
         .moments

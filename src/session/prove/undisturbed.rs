@@ -59,7 +59,7 @@ pub(super) fn undisturbed(
                 .map(|module| module.wrapping_add_signed(bench.row.state_offset));
             for side in [LOADER, READER] {
                 coverage[side].add(&round.traces[side]);
-                let now = points(&round.traces[side], &code[side], state);
+                let now = points(&round.traces[side], &code[side], state, &|_| false);
                 merge(&mut seen[side], now);
             }
         }

@@ -143,9 +143,9 @@ impl Round {
     /// Where a side was when its limit was hit.
     pub fn where_it_waited(&self) -> Option<String> {
         self.waits().find_map(|wait| match wait {
-            Wait::Limit(place) => Some(format!("no progress shown within {WAIT:?}: {place}")),
-            Wait::HeldUp(place) => Some(format!("its CPU was kept by another task: {place}")),
-            Wait::Waits(place) => Some(place.clone()),
+            Wait::Limit(place) => Some(format!("shows no progress within {WAIT:?}: {place}")),
+            Wait::HeldUp(place) => Some(format!("was kept from its CPU by another task: {place}")),
+            Wait::Waits(place) => Some(format!("waits in {place}")),
             _ => None,
         })
     }
@@ -458,7 +458,7 @@ impl Driver<'_> {
         if look.task == 0 {
             let block = self.machine.cpu_block(side);
             let kept = name(block).unwrap_or_default();
-            return Some(format!("user space, its CPU kept by {kept}"));
+            return Some(format!("user space, where {kept} keeps its CPU"));
         }
         let stack = self.machine.sleeper_stack(side);
         let own = stack.iter().filter_map(|&address| name(address));

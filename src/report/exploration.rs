@@ -1,6 +1,8 @@
 //! The record of `explore` for people: level by level, what was forced and what
 //! it came to. Judges nothing.
 
+use std::collections::BTreeMap;
+
 use super::metadata::Rows;
 use super::proof;
 use crate::model::{Exploration, ExploredLevel, LevelKind, Report};
@@ -47,23 +49,24 @@ fn figures(level: &ExploredLevel) -> String {
     )
 }
 
-/// Why sides could not go on, shown or only seen, with how many schedules.
+/// Why sides could not go on, shown or only seen, with how many schedules: the
+/// commonest first.
 pub(super) fn waits(explored: &Exploration) -> Vec<String> {
-    let mut lines = Vec::new();
+    let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
     for level in &explored.levels {
-        let kind = level.kind.as_str();
         for row in &level.blocked {
-            let reason = proof::reason(&row.blocked);
-            lines.push(format!("{kind}, {}: {reason}", row.schedules));
+            *reasons.entry(proof::reason(&row.blocked)).or_default() += row.schedules;
         }
         for row in &level.not_decided {
-            lines.push(format!(
-                "{kind}, {} not decided: waited in {}",
-                row.schedules, row.place
-            ));
+            let reason = format!("not decided, a side {}", row.place);
+            *reasons.entry(reason).or_default() += row.schedules;
         }
     }
-    lines
+    let mut sorted: Vec<(String, u64)> = reasons.into_iter().collect();
+    sorted.sort_by_key(|(_, schedules)| std::cmp::Reverse(*schedules));
+    let told = sorted.into_iter();
+    told.map(|(reason, schedules)| format!("{schedules}: {reason}"))
+        .collect()
 }
 
 /// All of it, for a terminal.

@@ -12,6 +12,7 @@ mod accelerator;
 mod clones;
 mod compared;
 mod drivers;
+mod explore;
 mod misbehaves;
 mod near_miss;
 mod outcomes;

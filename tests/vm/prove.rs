@@ -1,24 +1,18 @@
 //! `modrace prove` on real kernels: what crashes is found and told, what cannot
 //! is proved, what was not seen is neither, and trouble is none of them.
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 use modrace::model::{ProofFailure, Report, ScheduleOutcome, Verdict, Who};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{Bench, Ended, bogus, guests_of, modrace, wait_for};
+use crate::support::{Bench, Ended, bogus, guests_of};
 
 fn command(bench: &Bench, arguments: &[&str]) -> Command {
-    let mut command = modrace();
-    command
-        .arg("prove")
-        .arg("--report")
-        .arg(bench.path("report.json"))
-        .args(arguments);
-    command
+    bench.command_of("prove", arguments)
 }
 
 fn prove(bench: &Bench, arguments: &[&str]) -> Ended {
@@ -28,15 +22,6 @@ fn prove(bench: &Bench, arguments: &[&str]) -> Ended {
 fn failure(report: &Report) -> &ProofFailure {
     let proof = report.prove.as_ref().unwrap();
     proof.failure.as_ref().unwrap()
-}
-
-fn validates(bench: &Bench) -> bool {
-    let done = modrace()
-        .args(["report", "validate"])
-        .arg(bench.path("report.json"))
-        .output()
-        .unwrap();
-    done.status.success()
 }
 
 #[test]
@@ -59,7 +44,7 @@ fn the_vulnerable_kernel_fails_with_its_story_and_the_schedule_repeats_it() {
     assert_eq!(failed.steps[0].state.as_deref(), Some("GOING"));
     assert_eq!(failed.steps[1].holder.as_deref(), Some("the reader"));
     assert_eq!(failed.steps[2].state.as_deref(), Some("UNFORMED"));
-    assert!(validates(&bench));
+    assert!(bench.validates());
     assert!(
         ended.stdout.contains("CPU 1 (/proc/modules reader)"),
         "{}",
@@ -97,7 +82,7 @@ fn the_fixed_kernel_passes_with_every_schedule_decided() {
         .filter_map(|schedule| schedule.blocked.as_ref()?.lock.as_deref())
         .filter(|lock| *lock == "module_mutex");
     assert!(by_the_mutex.count() > 100);
-    assert!(validates(&bench));
+    assert!(bench.validates());
 
     let text = fs::read_to_string(bench.path("report.json")).unwrap();
     let edited = text.replacen(
@@ -107,7 +92,7 @@ fn the_fixed_kernel_passes_with_every_schedule_decided() {
     );
     assert_ne!(edited, text);
     fs::write(bench.path("report.json"), edited).unwrap();
-    assert!(!validates(&bench), "an edited schedule is found");
+    assert!(!bench.validates(), "an edited schedule is found");
 }
 
 #[test]
@@ -155,18 +140,10 @@ fn a_qemu_without_plugins_is_unsupported_by_name_before_anything_boots() {
     assert!(ended.report.is_none());
 }
 
-/// A run that forces schedules now, with the file of its words.
+/// A run that forces schedules now.
 fn under_way(bench: &Bench) -> Child {
-    let words = bench.path("words");
-    let child = command(bench, &["--kernel", "lab:fixed"])
-        .stdout(Stdio::null())
-        .stderr(File::create(&words).unwrap())
-        .spawn()
-        .unwrap();
-    wait_for("the first schedule", || {
-        fs::read_to_string(&words).is_ok_and(|text| text.contains("points of the unload"))
-    });
-    child
+    let command = command(bench, &["--kernel", "lab:fixed"]);
+    bench.under_way(command, "points of the unload")
 }
 
 fn signal(pid: i32, signal: Signal) {

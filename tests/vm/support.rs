@@ -1,6 +1,6 @@
 //! Running the real program on real kernels, one machine at a time.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -33,9 +33,14 @@ impl Bench {
 
     /// `modrace vm` with a report in the folder.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        self.command_of("vm", arguments)
+    }
+
+    /// Another command with a report there.
+    pub(crate) fn command_of(&self, name: &str, arguments: &[&str]) -> Command {
         let mut command = modrace();
         command
-            .arg("vm")
+            .arg(name)
             .arg("--report")
             .arg(self.path("report.json"))
             .args(arguments);
@@ -46,6 +51,31 @@ impl Bench {
     pub(crate) fn vm(&self, arguments: &[&str]) -> Ended {
         let output = self.command(arguments).output().unwrap();
         self.ended(&output)
+    }
+
+    /// Starts it, and waits until it has said these words; what it says goes to
+    /// the file `words`.
+    pub(crate) fn under_way(&self, mut command: Command, words: &str) -> Child {
+        let path = self.path("words");
+        let child = command
+            .stdout(Stdio::null())
+            .stderr(File::create(&path).unwrap())
+            .spawn()
+            .unwrap();
+        wait_for(words, || {
+            fs::read_to_string(&path).is_ok_and(|text| text.contains(words))
+        });
+        child
+    }
+
+    /// Whether `report validate` has nothing to say of the report.
+    pub(crate) fn validates(&self) -> bool {
+        let done = modrace()
+            .args(["report", "validate"])
+            .arg(self.path("report.json"))
+            .output()
+            .unwrap();
+        done.status.success()
     }
 
     pub(crate) fn ended(&self, output: &Output) -> Ended {

@@ -18,8 +18,8 @@ use nix::unistd::write;
 use serde::{Deserialize, Serialize};
 
 use super::calls::Call;
-use crate::kernel::affinity;
 use crate::kernel::module::{ModuleFile, unload_by_name};
+use crate::kernel::{affinity, sys};
 use crate::vm::instrument::lock_step::{FILE_OPEN, LOCK_STEP_MAGIC, LockStep, MODULE_LOADED};
 
 /// Before the name of each of the reader's files, in the text that the guest
@@ -28,6 +28,10 @@ pub const FILE_LINE: &str = "file ";
 /// Before the address of the module's code and the bytes of the module.
 pub const CODE_LINE: &str = "code ";
 
+/// Between two looks at the page.
+const LOOK_EVERY: Duration = Duration::from_micros(50);
+/// The highest priority of `SCHED_FIFO`.
+const HIGHEST: i32 = 99;
 /// A name that no module has.
 const NOTHING: &CStr = c"modrace_not_loaded";
 
@@ -99,8 +103,15 @@ pub fn serve(
     }
     let (loader_cpu, reader_cpu) = (plan.loader_cpu, plan.reader_cpu);
     let start = |side: &str| thread::Builder::new().name(side.to_owned());
-    start("loader").spawn(move || stage.side(0, loader_cpu))?;
-    start("reader").spawn(move || stage.side(1, reader_cpu))?;
+    // A keeper has its CPU for as long as it is told to.
+    let _ = fs::write("/proc/sys/kernel/sched_rt_runtime_us", "-1");
+    let keepers = [
+        start("keeper/0").spawn(move || stage.keep(0, loader_cpu))?,
+        start("keeper/1").spawn(move || stage.keep(1, reader_cpu))?,
+    ];
+    let [loaders, readers] = keepers.map(|keeper| keeper.thread().clone());
+    start("loader").spawn(move || stage.side(0, loader_cpu, &readers))?;
+    start("reader").spawn(move || stage.side(1, reader_cpu, &loaders))?;
     affinity::pin_to(plan.setup_cpu)?;
     page.magic.store(LOCK_STEP_MAGIC, Ordering::Release);
     let mut round = 0;
@@ -175,8 +186,27 @@ impl Stage {
         }
     }
 
-    /// All rounds of a side.
-    fn side(&self, side: usize, cpu: usize) {
+    /// Takes a side's CPU for as long as the host says so. The CPU lives on
+    /// meanwhile: it answers interrupts, and grace periods end.
+    fn keep(&self, side: usize, cpu: usize) {
+        // Without both the host sees that nobody was preempted.
+        let _ = affinity::pin_to(cpu);
+        let _ = sys::set_priority(0, Some(HIGHEST));
+        let keep = &self.page.keep[side];
+        loop {
+            thread::park();
+            let round = keep.load(Ordering::Acquire);
+            self.page.kept[side].store(round, Ordering::Release);
+            while round != 0 && keep.load(Ordering::Acquire) == round {
+                std::hint::spin_loop();
+            }
+            self.page.kept[side].store(0, Ordering::Release);
+        }
+    }
+
+    /// All rounds of a side. `keeper` is that of the other side's CPU, which
+    /// cannot wake it itself: it may be stopped.
+    fn side(&self, side: usize, cpu: usize, keeper: &thread::Thread) {
         // A guest whose CPU is gone is seen by the host: its rounds never end.
         let _ = affinity::pin_to(cpu);
         let page = self.page;
@@ -189,10 +219,22 @@ impl Stage {
                 *self.file() = opened.ok();
             }
             page.ready[side].store(round, Ordering::Release);
-            wait_for(&page.begin[side], round);
+            self.wait_for_begin(side, round, keeper);
             let result = self.make(call);
             page.result[side].store(word(result), Ordering::Relaxed);
             page.ended[side].store(round, Ordering::Release);
+        }
+    }
+
+    fn wait_for_begin(&self, side: usize, round: u64, keeper: &thread::Thread) {
+        let (page, other) = (self.page, 1 - side);
+        while page.begin[side].load(Ordering::Acquire) < round {
+            let asked = page.keep[other].load(Ordering::Acquire);
+            if asked == round && page.woken[other].load(Ordering::Relaxed) != round {
+                keeper.unpark();
+                page.woken[other].store(round, Ordering::Release);
+            }
+            thread::sleep(LOOK_EVERY);
         }
     }
 
@@ -259,7 +301,7 @@ fn wait_for(word: &AtomicU64, round: u64) -> u64 {
         if now >= round {
             return now;
         }
-        thread::sleep(Duration::from_micros(50));
+        thread::sleep(LOOK_EVERY);
     }
 }
 

@@ -88,6 +88,8 @@ const PREFIXES: &[&str] = &[
     "run_rebalance",
     // RCU's own work; what a call asks of it is a wait of its own.
     "rcu_",
+    "wait_rcu",
+    "sync_rcu",
     "__rcu_",
     "note_gp",
     "invoke_rcu",

@@ -23,6 +23,8 @@ const HELD_UP: Duration = Duration::from_millis(20);
 const NOT_BEGUN: u32 = 10;
 /// Functions that are named of a wait.
 const NAMED: usize = 3;
+/// Longest wait for a task of the highest priority to run.
+const WAKE: Duration = Duration::from_millis(100);
 /// Between two looks at a side that does not come.
 const LOOK_EVERY: Duration = Duration::from_micros(500);
 
@@ -42,6 +44,9 @@ pub struct Order {
     pub first: usize,
     /// Where each side is stopped; none: nowhere.
     pub stops: [Option<At>; 2],
+    /// The first side's task is preempted at its stop, and its CPU lives on;
+    /// else the CPU stands.
+    pub preempts: bool,
     /// What is prepared, and which calls are made.
     pub setting: Setting,
 }
@@ -51,6 +56,8 @@ pub struct Order {
 pub enum Wait {
     /// It stands at its stop.
     Stopped,
+    /// Its task was preempted, and another one has its CPU.
+    Preempted,
     /// Its call came back.
     Ended,
     /// It is shown to stand still.
@@ -191,6 +198,9 @@ pub struct Driver<'a> {
     pub state_offset: i64,
     /// When it gives up waiting.
     pub patience: Patience,
+    /// The side that is not on has its CPU alive: of a wait for every CPU
+    /// nothing follows before it was long.
+    pub others_cpu_lives: bool,
     /// Where the module's addresses are kept; none: as they are.
     pub home: Option<&'a Home>,
     /// Set by signals.
@@ -247,7 +257,12 @@ impl Driver<'_> {
         }
         self.machine.begin(first);
         round.first = self.turn(first, None, order, &mut round.moments, round.module)?;
-        if round.first == Wait::Stopped {
+        if round.first == Wait::Stopped && order.preempts {
+            round.first = self.preempt(first)?;
+            let moment = self.moment(first, &round.first, order, round.module);
+            round.moments.push(moment);
+        }
+        if matches!(round.first, Wait::Stopped | Wait::Preempted) {
             self.machine.begin(second);
             let other = self.turn(second, Some(first), order, &mut round.moments, round.module)?;
             if other == Wait::Stopped {
@@ -256,7 +271,7 @@ impl Driver<'_> {
                 round.resumed = Some(last?);
             }
             round.second = Some(other);
-        } else if round.first == Wait::Ended {
+        } else if round.first != Wait::Crash {
             self.machine.begin(second);
         }
         Ok(round)
@@ -271,7 +286,46 @@ impl Driver<'_> {
         moments: &mut Vec<Moment>,
         module: Option<u64>,
     ) -> Result<Wait, MachineError> {
+        self.others_cpu_lives = order.preempts;
         let wait = self.wait_for(side, stopped)?;
+        moments.push(self.moment(side, &wait, order, module));
+        Ok(wait)
+    }
+
+    /// Has the side's task preempted where it stands. It may get a little
+    /// further: interrupts are taken between two blocks of instructions, and
+    /// where the kernel can be preempted.
+    fn preempt(&mut self, side: usize) -> Result<Wait, MachineError> {
+        self.machine.keep(side);
+        let mut deadline = Instant::now() + WAKE;
+        let mut woken = false;
+        loop {
+            if !woken && self.machine.keeper_woken(side) {
+                woken = true;
+                deadline = Instant::now() + WAKE;
+                self.machine.release(side);
+            }
+            if self.machine.preempted(side) {
+                return Ok(Wait::Preempted);
+            }
+            if self.machine.ended(side) {
+                return Ok(Wait::Ended);
+            }
+            self.machine.listen();
+            if self.machine.crashed() {
+                return Ok(Wait::Crash);
+            }
+            self.check()?;
+            if Instant::now() > deadline {
+                let place = "a place where no other task gets its CPU";
+                return Ok(Wait::Waits(place.to_owned()));
+            }
+            Machine::nap();
+        }
+    }
+
+    /// What is so after a side's turn.
+    fn moment(&self, side: usize, wait: &Wait, order: &Order, module: Option<u64>) -> Moment {
         let owner = self
             .layout
             .lock
@@ -282,25 +336,25 @@ impl Driver<'_> {
                 .into_iter()
                 .find(|&side| self.machine.task_pointer(side) == owner)
         });
-        let at = match (&wait, order.stops[side]) {
+        let at = match (wait, order.stops[side]) {
             (Wait::Stopped, Some(stop)) => stop.address,
             _ => self.kept(self.machine.look(side).last_run),
         };
-        moments.push(Moment {
+        Moment {
             side,
             at,
             state: self.module_state(module),
             holder,
             held: owner.map(|owner| owner != 0),
             wait: wait.clone(),
-        });
-        Ok(wait)
+        }
     }
 
     /// Lets both sides go on to their ends.
     fn let_go(&mut self, round: &mut Round) -> Result<(), MachineError> {
         for side in [LOADER, READER] {
             self.machine.release(side);
+            self.machine.give_back(side);
         }
         let deadline = Instant::now() + PREPARE;
         loop {
@@ -443,7 +497,11 @@ impl Driver<'_> {
             lock_words: self.machine.lock_words(side),
             stopped_task: self.machine.task_pointer(other),
             quiet_s: changed.elapsed().as_secs_f64(),
-            every_cpu_s: self.patience.every_cpu_s,
+            every_cpu_s: if self.others_cpu_lives {
+                EVERY_CPU_QUIET_S
+            } else {
+                self.patience.every_cpu_s
+            },
         }
     }
 

@@ -192,6 +192,8 @@ pub struct Stops {
     pub first: usize,
     /// Where each side is stopped.
     pub at: [Option<u64>; 2],
+    /// The task is preempted there, and its CPU lives on; else its CPU stands.
+    pub preempts: bool,
 }
 
 impl Stops {
@@ -228,7 +230,7 @@ fn rank(point: &Point, scene: &Scene, side: usize, code: Code<'_>, takes_lock: b
     }
 }
 
-/// Every schedule of the scenes: each point alone, and pairs of those that
+/// Every schedule of the scenes: each point alone, both ways, and pairs of those that
 /// conflict or take locks.
 pub fn schedules(
     scenes: &[Scene],
@@ -243,13 +245,16 @@ pub fn schedules(
             for (place, point) in scene.points[side].iter().filter(comes_to).enumerate() {
                 let mut at = [None, None];
                 at[side] = Some(point.address);
-                let stops = Stops {
-                    scene: index,
-                    first: side,
-                    at,
-                };
                 let rank = rank(point, scene, side, code, takes_lock(point));
-                ranked.push((rank * 2, place, stops));
+                for preempts in [false, true] {
+                    let stops = Stops {
+                        scene: index,
+                        first: side,
+                        at,
+                        preempts,
+                    };
+                    ranked.push((rank * 3 + u8::from(preempts), place, stops));
+                }
             }
         }
         for (place, (of_module, at)) in pairs(scene, takes_lock).into_iter().enumerate() {
@@ -258,8 +263,9 @@ pub fn schedules(
                     scene: index,
                     first,
                     at: at.map(Some),
+                    preempts: false,
                 };
-                ranked.push((if of_module { 3 } else { 5 }, place, stops));
+                ranked.push((if of_module { 5 } else { 8 }, place, stops));
             }
         }
     }
@@ -396,6 +402,7 @@ mod tests {
         let all = schedules(&[scene], code, &|_| false);
         let told: Vec<(usize, usize)> = all
             .iter()
+            .filter(|stops| !stops.preempts)
             .map(|stops| (stops.first, stops.count()))
             .collect();
         // One stop in the module; then beside its memory; the conflict, both
@@ -410,6 +417,8 @@ mod tests {
         ];
         assert_eq!(told, expected);
         assert_eq!(all[0].at, [None, Some(0xa000_1010)]);
-        assert_eq!(all[5].at, [None, Some(0x8100_3004)]);
+        assert_eq!(all.last().unwrap().at, [None, Some(0x8100_3004)]);
+        // Each single stop once more, with the task preempted.
+        assert_eq!(all.iter().filter(|stops| stops.preempts).count(), 4);
     }
 }

@@ -59,6 +59,9 @@ pub enum LevelKind {
     WholeCalls,
     /// One side stops at an instruction, the other makes its whole call.
     OneStop,
+    /// One side's task is preempted at an instruction and its CPU lives on, the
+    /// other makes its whole call.
+    OnePreemption,
     /// Each side stops once.
     TwoStops,
 }
@@ -69,6 +72,7 @@ impl LevelKind {
         match self {
             Self::WholeCalls => "whole calls",
             Self::OneStop => "one stop",
+            Self::OnePreemption => "one preemption",
             Self::TwoStops => "two stops",
         }
     }

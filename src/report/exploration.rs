@@ -27,7 +27,7 @@ pub(super) fn rows(explored: &Exploration) -> Rows {
 fn figures(level: &ExploredLevel) -> String {
     let places = match level.kind {
         LevelKind::WholeCalls => String::new(),
-        LevelKind::OneStop | LevelKind::TwoStops => format!(
+        LevelKind::OneStop | LevelKind::OnePreemption | LevelKind::TwoStops => format!(
             " at {} places of the loader's call and {} of the reader's",
             level.places[0], level.places[1]
         ),

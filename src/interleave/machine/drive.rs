@@ -136,6 +136,30 @@ impl Machine {
         sys::wake(&asked.state);
     }
 
+    /// Has a side's CPU kept from it, once it is let go: the guest wakes the task
+    /// that does it.
+    pub fn keep(&self, side: usize) {
+        self.ends.lock_step.keep[side].store(self.round, Ordering::Release);
+    }
+
+    /// Whether that task was woken.
+    pub fn keeper_woken(&self, side: usize) -> bool {
+        self.ends.lock_step.woken[side].load(Ordering::Acquire) == self.round
+    }
+
+    /// Whether the side's task was preempted: that task has its CPU, and the side
+    /// has not come back.
+    pub fn preempted(&self, side: usize) -> bool {
+        let kept = self.ends.lock_step.kept[side].load(Ordering::Acquire) == self.round;
+        let words = &self.ends.page.sides[side];
+        kept && words.running.load(Ordering::Acquire) == 0 && !self.ended(side)
+    }
+
+    /// Gives a side its CPU back.
+    pub fn give_back(&self, side: usize) {
+        self.ends.lock_step.keep[side].store(0, Ordering::Release);
+    }
+
     /// Stops all CPUs for a debugger: those that stand at a point are let go and
     /// stop after the instruction there. False if they do not stop.
     pub fn freeze(&mut self) -> bool {

@@ -155,6 +155,7 @@ fn typed(ground: &Ground<'_>, order: &Order) -> OneOrder {
             0
         },
         place: order.stops[side].map(|at| ground.show(at.address)),
+        preempts: order.preempts && side == order.first,
     };
     OneOrder(vec![one(order.first), one(1 - order.first)])
 }
@@ -177,11 +178,8 @@ fn told(
         .moments
         .iter()
         .any(|moment| moment.wait == Wait::Crash);
-    let standing = round
-        .moments
-        .iter()
-        .rev()
-        .find(|moment| moment.wait == Wait::Stopped);
+    let stands = |moment: &&Moment| matches!(moment.wait, Wait::Stopped | Wait::Preempted);
+    let standing = round.moments.iter().rev().find(stands);
     if let (false, Some(standing)) = (crashed_there, standing) {
         let text = match (&crash, &round.hung) {
             (Some(crash), _) => format!("goes on: {}", crash.title),
@@ -213,6 +211,7 @@ fn step(
     });
     let text = match &moment.wait {
         Wait::Stopped => format!("{begun}, stands before{instruction}"),
+        Wait::Preempted => format!("{begun}, is preempted after{instruction}"),
         Wait::Ended => format!("{begun}; its call comes back, after"),
         Wait::Standing(standing) => format!(
             "{begun}, waits in {} for {}, after",
@@ -278,8 +277,9 @@ pub(super) fn one(
     let stops = forced.stops.iter().flatten().map(|at| at.address);
     let layout = ground.watching(watched(ground, stops))?;
     let mut driver = ground.boot(&layout)?;
-    let kind = match asked.stops() {
-        1 => LevelKind::OneStop,
+    let kind = match (asked.stops(), forced.preempts) {
+        (1, true) => LevelKind::OnePreemption,
+        (1, false) => LevelKind::OneStop,
         _ => LevelKind::TwoStops,
     };
     let mut tally = Tally::new(kind, [1, 1], 1);
@@ -322,6 +322,7 @@ fn of_typed(ground: &Ground<'_>, asked: &OneOrder) -> Result<Order, ExploreError
     Ok(Order {
         first: asked.0.first().map_or(READER, side),
         stops,
+        preempts: asked.0.iter().any(|one| one.preempts),
         setting: ground.scene(call, file),
     })
 }

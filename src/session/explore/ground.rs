@@ -127,6 +127,7 @@ impl<'a> Ground<'a> {
             cpus: [0, 1],
             state_offset: 0,
             patience: Patience::SEARCH,
+            others_cpu_lives: false,
             home: Some(&self.home),
             cancel: self.guests.cancel,
         }

@@ -43,7 +43,8 @@ const LIMITS: [&str; 3] = [
      instruction; instructions take effect in program order, as under TCG.",
     "A side that is stopped keeps its virtual CPU: it answers no interprocessor interrupt and \
      ends no grace period meanwhile, so the other side gets no further than the first wait for \
-     one. Between whole calls nothing is held up.",
+     one. Where its task is preempted instead, the CPU lives on, and the task may be some \
+     instructions further. Between whole calls nothing is held up.",
 ];
 
 /// Why nothing could be searched.

@@ -38,6 +38,7 @@ impl Recorded {
                     let round = driver.force(&Order {
                         first,
                         stops: [None, None],
+                        preempts: false,
                         setting: *setting,
                     })?;
                     if round.crashed || round.hung.is_some() {

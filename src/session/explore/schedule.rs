@@ -1,9 +1,15 @@
 //! Schedules as they are typed and told: `load,open,unload,read` for whole calls
 //! one after another; `read@text_show+0x12,unload` where a side stops at a place,
 //! with the other side's call behind it; `unload@free_module+0x1e,read@m_show+0x5`
-//! where both do. Who is named first begins. `read/2` is a read of the second file.
+//! where both do; `read~text_show+0x12,unload` where the task is preempted there
+//! and its CPU lives on. Who is named first begins. `read/2` is a read of the second file.
 
 use crate::interleave::calls::Call;
+
+/// Before the place at which a side's CPU stands.
+const STOPPED: char = '@';
+/// Before the place at which a side's task is preempted.
+const PREEMPTED: char = '~';
 
 /// A call, the file that it is done to, and the place at which it is stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +21,8 @@ pub struct OneCall {
     /// The place, as [`Symbols::show`](crate::interleave::symbols::Symbols::show)
     /// tells it.
     pub place: Option<String>,
+    /// The task is preempted there, and its CPU lives on; else the CPU stands.
+    pub preempts: bool,
 }
 
 /// A schedule.
@@ -38,6 +46,11 @@ impl OneOrder {
                 "`{typed}`: who begins must stop: name that call first"
             ));
         }
+        if order.stops() > 1 && order.0.iter().any(|one| one.preempts) {
+            return Err(format!(
+                "`{typed}`: where a task is preempted the other call has no stop"
+            ));
+        }
         Ok(order)
     }
 
@@ -54,8 +67,9 @@ impl std::fmt::Display for OneOrder {
                 0 => String::new(),
                 file => format!("/{}", file + 1),
             };
+            let sign = if one.preempts { PREEMPTED } else { STOPPED };
             let place = one.place.as_ref();
-            let place = place.map_or_else(String::new, |place| format!("@{place}"));
+            let place = place.map_or_else(String::new, |place| format!("{sign}{place}"));
             format!("{}{file}{place}", one.call.as_str())
         });
         f.write_str(&calls.collect::<Vec<_>>().join(","))
@@ -63,10 +77,11 @@ impl std::fmt::Display for OneOrder {
 }
 
 fn parse_call(typed: &str) -> Result<OneCall, String> {
-    let (call, place) = match typed.split_once('@') {
+    let (call, place) = match typed.split_once([STOPPED, PREEMPTED]) {
         Some((call, place)) => (call, Some(place.to_owned())),
         None => (typed, None),
     };
+    let preempts = typed.contains(PREEMPTED);
     let (name, file) = call.split_once('/').unwrap_or((call, "1"));
     let wrong =
         || format!("`{typed}` is no call; calls are load, unload, open, read, write, close, stat");
@@ -76,7 +91,12 @@ fn parse_call(typed: &str) -> Result<OneCall, String> {
     if matches!(call, Call::Nothing | Call::UnloadNothing) || place.as_deref() == Some("") {
         return Err(wrong());
     }
-    Ok(OneCall { call, file, place })
+    Ok(OneCall {
+        call,
+        file,
+        place,
+        preempts,
+    })
 }
 
 #[cfg(test)]
@@ -90,6 +110,7 @@ mod tests {
             "read/2@text_show+0x12,unload",
             "unload@free_module+0x1e,read@m_show+0x5",
             "unload@0xffffffff81001234,stat",
+            "read~mod:text_show+0x4,unload",
         ] {
             assert_eq!(OneOrder::parse(typed).unwrap().to_string(), typed);
         }
@@ -107,6 +128,7 @@ mod tests {
             "read/0,unload",
             "read@,unload",
             "nothing,read",
+            "read~m_show,unload@free_module",
         ] {
             let error = OneOrder::parse(typed).unwrap_err();
             assert!(error.contains('`'), "{error}");

@@ -42,19 +42,16 @@ pub(super) fn run(
     let takes_lock = |point: &Point| takes_lock(ground, point);
     let all = schedules(&recorded.scenes, recorded.code(ground), &takes_lock);
     let [loader, reader] = recorded.points();
-    let two = all.iter().filter(|stops| stops.count() == 2).count();
+    let of = |kind| all.iter().filter(|stops| kind_of(stops) == kind).count() as u64;
+    let [one, preempted, two] = KINDS.map(of);
     events.note(format!(
-        "{loader} places of the loader's calls, {reader} of the reader's: {} schedules with one \
-         stop, {two} with two",
-        all.len() - two
+        "{loader} places of the loader's calls, {reader} of the reader's: {one} schedules with \
+         one stop, {preempted} with one preemption, {two} with two stops"
     ));
     let mut tallies = [
-        Tally::new(
-            LevelKind::OneStop,
-            [loader, reader],
-            (all.len() - two) as u64,
-        ),
-        Tally::new(LevelKind::TwoStops, places_of_pairs(&all), two as u64),
+        Tally::new(KINDS[0], [loader, reader], one),
+        Tally::new(KINDS[1], [loader, reader], preempted),
+        Tally::new(KINDS[2], places_of_pairs(&all), two),
     ];
     let layout = ground.watching(recorded.watched(ground))?;
     let swept = sweep(
@@ -86,7 +83,7 @@ fn sweep(
     recorded: &Recorded,
     layout: &crate::interleave::machine::Layout,
     all: &[Stops],
-    tallies: &mut [Tally; 2],
+    tallies: &mut [Tally; 3],
     searched: &mut Searched,
     until: Instant,
     events: Events<'_>,
@@ -106,9 +103,17 @@ fn sweep(
             told = Instant::now();
             events.note(format!("{index} of {} schedules with stops", all.len()));
         }
+        let kind = kind_of(stops);
+        let Some(tally) = tallies.iter_mut().find(|tally| tally.kind() == kind) else {
+            continue;
+        };
+        // A kernel that preempts no task in the kernel never will.
+        if stops.preempts && tally.is_hopeless() {
+            continue;
+        }
         let begun = Instant::now();
         let round = driver.force(&order(recorded, stops))?;
-        tallies[stops.count() - 1].take(stops.first, &round, begun);
+        tally.take(stops.first, &round, begun);
         if round.crashed || round.hung.is_some() {
             driver.machine.last_words();
             searched.console = std::mem::take(&mut driver.machine.console);
@@ -128,11 +133,27 @@ fn sweep(
     Ok(())
 }
 
+/// The levels of a sweep.
+const KINDS: [LevelKind; 3] = [
+    LevelKind::OneStop,
+    LevelKind::OnePreemption,
+    LevelKind::TwoStops,
+];
+
+fn kind_of(stops: &Stops) -> LevelKind {
+    match (stops.preempts, stops.count()) {
+        (true, _) => LevelKind::OnePreemption,
+        (false, 2) => LevelKind::TwoStops,
+        (false, _) => LevelKind::OneStop,
+    }
+}
+
 /// The order that a schedule is.
 pub(super) fn order(recorded: &Recorded, stops: &Stops) -> Order {
     Order {
         first: stops.first,
         stops: stops.at.map(|at| at.map(|address| At { address, pass: 1 })),
+        preempts: stops.preempts,
         setting: recorded.settings[stops.scene],
     }
 }

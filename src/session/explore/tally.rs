@@ -11,6 +11,8 @@ use crate::model::{
     Blocked, BlockedCount, ExploredLevel, LevelKind, OutcomeCount, PlaceCount, ScheduleOutcome, Who,
 };
 
+/// Schedules in which no task was preempted, after which none will be.
+const HOPELESS: u64 = 40;
 /// Reasons that a level keeps, the commonest.
 const KEPT: usize = 10;
 
@@ -39,6 +41,11 @@ impl Tally {
         }
     }
 
+    /// Which level it is.
+    pub(super) fn kind(&self) -> LevelKind {
+        self.kind
+    }
+
     /// Counts an outcome of a schedule that was begun then.
     pub(super) fn count(&mut self, outcome: ScheduleOutcome, begun: Instant) {
         *self.outcomes.entry(outcome).or_default() += 1;
@@ -60,11 +67,11 @@ impl Tally {
     fn judge(&mut self, first: usize, round: &Round) -> ScheduleOutcome {
         match (&round.first, &round.second, &round.resumed) {
             (Wait::Ended, ..) => ScheduleOutcome::NotReached,
-            (Wait::Stopped, Some(Wait::Ended), _) if self.kind == LevelKind::OneStop => {
-                ScheduleOutcome::RanThrough
+            (Wait::Stopped, Some(Wait::Ended), _) if self.kind == LevelKind::TwoStops => {
+                ScheduleOutcome::PassedBy
             }
-            (Wait::Stopped, Some(Wait::Ended), _) => ScheduleOutcome::PassedBy,
-            (Wait::Stopped, Some(Wait::Standing(standing)), _) => {
+            (Wait::Stopped | Wait::Preempted, Some(Wait::Ended), _) => ScheduleOutcome::RanThrough,
+            (Wait::Stopped | Wait::Preempted, Some(Wait::Standing(standing)), _) => {
                 self.stood(1 - first, false, standing)
             }
             (Wait::Stopped, Some(Wait::Stopped), Some(Wait::Ended)) => ScheduleOutcome::RanThrough,
@@ -96,6 +103,13 @@ impl Tally {
         };
         *self.blocked.entry(blocked).or_default() += 1;
         ScheduleOutcome::Impossible
+    }
+
+    /// Whether it was tried often and no schedule of it could be.
+    pub(super) fn is_hopeless(&self) -> bool {
+        let came = |outcome| self.outcomes.get(&outcome).copied().unwrap_or(0);
+        let tried: u64 = self.outcomes.values().sum();
+        tried >= HOPELESS && came(ScheduleOutcome::NotReached) == tried
     }
 
     /// The record.

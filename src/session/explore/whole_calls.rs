@@ -120,6 +120,7 @@ fn one(call: Call, file: u64) -> OneCall {
         call,
         file: if call.is_loaders() { 0 } else { file },
         place: None,
+        preempts: false,
     }
 }
 
@@ -137,6 +138,7 @@ pub(super) fn force(driver: &mut Driver<'_>, order: &OneOrder) -> Result<Vec<Mad
         let round = driver.force(&Order {
             first: side,
             stops: [None, None],
+            preempts: false,
             setting: Setting {
                 form: 0,
                 prepared: 0,

@@ -37,6 +37,7 @@ pub(super) fn hold(bench: &Bench<'_>, events: Events<'_>, port: u16) -> Result<(
     let round = driver.stand(&Order {
         first: item.pair.first,
         stops: [at(LOADER), at(READER)],
+        preempts: false,
         setting: of_race(item.form, Call::Unload),
     })?;
     for text in record::moments(bench, &found, &round) {
@@ -88,6 +89,7 @@ pub(super) fn reduce(bench: &Bench<'_>, found: &Found, item: Item) -> Result<Red
             let order = Order {
                 first,
                 stops: [at(LOADER), at(READER)],
+                preempts: false,
                 setting: of_race(item.form, Call::Unload),
             };
             let round = match driver.force(&order) {

@@ -151,6 +151,7 @@ impl<'a> Bench<'a> {
             cpus: [0, 1],
             state_offset: self.row.state_offset,
             patience: Patience::PROOF,
+            others_cpu_lives: false,
             home: None,
             cancel: guests.cancel,
         })

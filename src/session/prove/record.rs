@@ -272,6 +272,7 @@ fn step(
         (false, false) => "reads /proc/modules",
     };
     let text = match &moment.wait {
+        Wait::Preempted => format!("{begun}, is preempted after"),
         Wait::Stopped => format!("{begun}, stands before `{}`", here()),
         Wait::Ended => format!("{begun}; its call comes back, after"),
         Wait::Standing(standing) => format!(

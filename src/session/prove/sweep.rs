@@ -198,6 +198,7 @@ impl Sweep<'_> {
         let order = Order {
             first: item.pair.first,
             stops: [at(LOADER), at(READER)],
+            preempts: false,
             setting: of_race(item.form, Call::Unload),
         };
         let mut tries = 0;

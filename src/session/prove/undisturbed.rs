@@ -49,6 +49,7 @@ pub(super) fn undisturbed(
         let order = Order {
             first: READER,
             stops: [None, None],
+            preempts: false,
             setting: of_race(form, Call::Unload),
         };
         let mut seen: [Vec<Point>; 2] = [Vec::new(), Vec::new()];
@@ -68,6 +69,7 @@ pub(super) fn undisturbed(
     let nothing = Order {
         first: LOADER,
         stops: [None, None],
+        preempts: false,
         setting: of_race(0, Call::UnloadNothing),
     };
     let round = force(driver, &nothing)?;

@@ -14,7 +14,7 @@ use crate::recorder;
 /// Bytes of the shared page: a power of two, as a PCI BAR must be.
 pub const LOCK_STEP_BYTES: usize = 16 << 20;
 /// `modrace`, `l`, and the layout's version.
-pub const LOCK_STEP_MAGIC: u64 = 0x6d6f_6472_6163_6c02;
+pub const LOCK_STEP_MAGIC: u64 = 0x6d6f_6472_6163_6c03;
 /// Words of text that the guest can hand over.
 const TEXT_WORDS: usize = (LOCK_STEP_BYTES - 4096) / 8;
 
@@ -45,6 +45,13 @@ pub struct LockStep {
     pub tidies: AtomicU64,
     /// Written by the host: the round whose call the side may begin.
     pub begin: [AtomicU64; 2],
+    /// Written by the host: the round in which the side's CPU is to be kept from
+    /// it, by a task of the highest priority; 0: in none.
+    pub keep: [AtomicU64; 2],
+    /// Written by the guest: the round for which that task was woken.
+    pub woken: [AtomicU64; 2],
+    /// Written by the guest: the round in which it has the CPU.
+    pub kept: [AtomicU64; 2],
     /// Written by the guest: the round for which the module is loaded.
     pub loaded: AtomicU64,
     /// Written by the guest: the round for which the side stands at its gate.
@@ -67,7 +74,7 @@ pub struct LockStep {
     pub refused: AtomicU64,
     /// Written by the guest: bytes of `text`.
     pub text_bytes: AtomicU64,
-    reserved: [AtomicU64; 489],
+    reserved: [AtomicU64; 483],
     /// Text that the guest hands over, packed in words of native byte order.
     text: [AtomicU64; TEXT_WORDS],
 }

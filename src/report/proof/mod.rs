@@ -204,19 +204,19 @@ pub(super) fn failure_head(report: &Report, failure: &ProofFailure) -> Vec<Strin
             report.environment.kernel.name, failure.schedule
         ),
     };
-    let fewer = match failure.stops {
-        0 => "no call is stopped on its way".to_owned(),
-        1 => "with fewer than 1 stop it does not".to_owned(),
-        stops => format!("with fewer than {stops} stops it does not"),
-    };
-    let repeated = if failure.repeated {
-        "It crashed again on a guest booted anew"
-    } else {
-        "It did not crash again on a guest booted anew"
+    let repeated = match (failure.repeated, failure.stops) {
+        (false, _) => "It did not crash again alone, on a guest booted anew".to_owned(),
+        (true, 0) => {
+            "It crashed again on a guest booted anew; no call is stopped on its way".to_owned()
+        }
+        (true, stops) => format!(
+            "It crashed again on a guest booted anew; with fewer than {stops} stop{} it does not",
+            if stops == 1 { "" } else { "s" }
+        ),
     };
     vec![
         format!(
-            "Schedule {} crashed, {} after the first one. {repeated}; {fewer}.",
+            "Schedule {} crashed, {} after the first one. {repeated}.",
             failure.found_at,
             seconds(failure.found_after_s),
         ),
@@ -226,6 +226,9 @@ pub(super) fn failure_head(report: &Report, failure: &ProofFailure) -> Vec<Strin
 
 /// A failure in two columns, each step in that of its side.
 pub(super) fn two_columns(failure: &ProofFailure) -> Vec<String> {
+    if failure.steps.is_empty() {
+        return Vec::new();
+    }
     let width = (WIDTH - GAP - 2) / 2;
     let indent = " ".repeat(width + GAP);
     let mut lines = vec![format!(

@@ -60,7 +60,7 @@ pub(super) fn failure(
     ground: &Ground<'_>,
     order: &OneOrder,
     found: &Found,
-    machine: &Machine,
+    machine: Option<&Machine>,
     again: Option<Again>,
 ) -> ProofFailure {
     let repeated = again.is_some();
@@ -82,12 +82,12 @@ pub(super) fn failure(
         repeated,
         // Whatever is found is what was looked for.
         crash: crash
-            .or_else(|| machine.crashes.first().cloned())
+            .or_else(|| machine?.crashes.first().cloned())
             .map(|crash| Crash {
                 class: CrashClass::Target,
                 ..crash
             }),
-        file: file.and_then(|one| ground.file(one.file)),
+        file: ground.file(file.map_or(0, |one| one.file)),
         steps,
     }
 }
@@ -116,7 +116,13 @@ pub(super) fn reduce<'b>(
                     driver.machine.last_words();
                     let again = told(ground, Some(recorded), &forced, &round, &driver.machine);
                     let one = typed(ground, &forced);
-                    return Ok(failure(ground, &one, found, &crashed.machine, Some(again)));
+                    return Ok(failure(
+                        ground,
+                        &one,
+                        found,
+                        Some(&crashed.machine),
+                        Some(again),
+                    ));
                 }
             }
         }
@@ -124,7 +130,7 @@ pub(super) fn reduce<'b>(
     let order = last.map_or(OneOrder(Vec::new()), |stops| {
         typed(ground, &order(recorded, &stops))
     });
-    Ok(failure(ground, &order, found, &crashed.machine, None))
+    Ok(failure(ground, &order, found, Some(&crashed.machine), None))
 }
 
 /// The schedule with fewer stops, the fewest first, and as it is.
@@ -250,11 +256,7 @@ fn who(side: usize) -> Who {
 }
 
 /// One schedule that was asked for, and nothing else.
-pub(super) fn one(
-    ground: &Ground<'_>,
-    asked: &OneOrder,
-    machine: Machine,
-) -> Result<Searched, ExploreError> {
+pub(super) fn one(ground: &Ground<'_>, asked: &OneOrder) -> Result<Searched, ExploreError> {
     let begun = Instant::now();
     let mut searched = Searched::default();
     let found = Found {
@@ -263,14 +265,16 @@ pub(super) fn one(
     };
     if asked.stops() == 0 {
         let again = whole_calls::again(ground, asked)?;
+        let repeated = again.is_some();
         let mut tally = Tally::new(LevelKind::WholeCalls, [0, 0], 1);
-        let outcome = match again {
-            Some(_) => ScheduleOutcome::Crashed,
-            None => ScheduleOutcome::RanThrough,
+        let outcome = if repeated {
+            ScheduleOutcome::Crashed
+        } else {
+            ScheduleOutcome::RanThrough
         };
         tally.count(outcome, begun);
         searched.levels.push(tally.level());
-        searched.finding = again.map(|again| failure(ground, asked, &found, &machine, Some(again)));
+        searched.finding = again.map(|again| failure(ground, asked, &found, None, Some(again)));
         return Ok(searched);
     }
     let forced = of_typed(ground, asked)?;
@@ -291,7 +295,7 @@ pub(super) fn one(
             if round.crashed || round.hung.is_some() {
                 driver.machine.last_words();
                 let again = told(ground, None, &forced, &round, &driver.machine);
-                let finding = failure(ground, asked, &found, &driver.machine, Some(again));
+                let finding = failure(ground, asked, &found, Some(&driver.machine), Some(again));
                 searched.finding = Some(finding);
             }
         }

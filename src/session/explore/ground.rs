@@ -5,7 +5,7 @@ use super::{ExploreError, Subject};
 use crate::interleave::calls::Call;
 use crate::interleave::decode::TaskSwitch;
 use crate::interleave::guest::{CODE_LINE, FILE_LINE, LockStepPlan};
-use crate::interleave::machine::{Layout, Machine, Setting, Watched};
+use crate::interleave::machine::{Layout, Setting, Watched};
 use crate::interleave::round::{Driver, Patience};
 use crate::interleave::search::Home;
 use crate::interleave::symbols::Symbols;
@@ -44,8 +44,9 @@ pub(super) struct Ground<'a> {
 }
 
 impl<'a> Ground<'a> {
-    /// Boots a guest and has it tell. The guest is left for whole calls.
-    pub(super) fn survey(subject: &Subject<'a>) -> Result<(Self, Machine), ExploreError> {
+    /// Boots a guest and has it tell. It has loaded the module for that, so what
+    /// is forced is forced on others.
+    pub(super) fn survey(subject: &Subject<'a>) -> Result<Self, ExploreError> {
         let (guests, module) = (subject.guests, subject.module);
         let calls = reader_calls(subject.request)?;
         let plan = |symbols| LockStepPlan {
@@ -84,7 +85,7 @@ impl<'a> Ground<'a> {
             system_calls.extend(call.system_calls());
         }
         let bare = layout(guests, &symbols, switch, &system_calls, Vec::new())?;
-        let ground = Self {
+        Ok(Self {
             guests,
             files,
             calls,
@@ -96,8 +97,7 @@ impl<'a> Ground<'a> {
             system_calls,
             bare,
             parts: guests.pack(&plan(false), &[])?,
-        };
-        Ok((ground, machine))
+        })
     }
 
     /// A layout in which this is watched.
@@ -111,16 +111,11 @@ impl<'a> Ground<'a> {
         )
     }
 
-    /// A guest of such a layout.
+    /// A guest that is ready for its first round.
     pub(super) fn boot<'b>(&'b self, layout: &'b Layout) -> Result<Driver<'b>, ExploreError> {
         let mut machine = self.guests.boot(&self.parts, Some(layout), None)?;
         machine.forget_reports();
-        Ok(self.driver(machine, layout))
-    }
-
-    /// The driver of a guest.
-    pub(super) fn driver<'b>(&'b self, machine: Machine, layout: &'b Layout) -> Driver<'b> {
-        Driver {
+        Ok(Driver {
             machine,
             arch: self.guests.arch,
             layout,
@@ -130,7 +125,7 @@ impl<'a> Ground<'a> {
             others_cpu_lives: false,
             home: Some(&self.home),
             cancel: self.guests.cancel,
-        }
+        })
     }
 
     /// The scenes: an unload beside each of the reader's calls on each file.

@@ -143,15 +143,12 @@ fn search(
         ..Exploration::default()
     };
     let mut searched = match Ground::survey(subject) {
-        Ok((ground, machine)) => {
+        Ok(ground) => {
             exploration.boot_s = started.elapsed().as_secs_f64();
             exploration.files.clone_from(&ground.files);
             let mut searched = match only {
-                Some(order) => again::one(&ground, order, machine)?,
-                None => {
-                    let mut driver = ground.driver(machine, &ground.bare);
-                    whole_calls::run(&ground, &mut driver, until, events)?
-                }
+                Some(order) => again::one(&ground, order)?,
+                None => whole_calls::run(&ground, until, events)?,
             };
             if only.is_none() && !searched.ended() {
                 sweep::run(&ground, &mut searched, until, events)?;

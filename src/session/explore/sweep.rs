@@ -17,6 +17,8 @@ use crate::session::events::Events;
 
 /// Between two words on the way.
 const TELL_EVERY: Duration = Duration::from_secs(15);
+/// Schedules that a finding can be of: the last ones.
+const SUSPECTS: usize = 4;
 /// Rounds that a guest serves before another one is booted: what a stop leaves
 /// behind cannot add up for ever.
 const RENEW_AFTER: usize = 4000;
@@ -122,8 +124,10 @@ fn sweep(
                 after_s: started.elapsed().as_secs_f64(),
             };
             events.note("found something; again on a new guest, with fewer stops");
-            // What the kernel reports late may be of the schedule before.
-            let suspects = all[index.saturating_sub(1)..=index].iter().rev();
+            // What the kernel reports late may be of a schedule before.
+            let suspects = all[(index + 1).saturating_sub(SUSPECTS)..=index]
+                .iter()
+                .rev();
             let finding = again::reduce(ground, recorded, suspects, layout, &found, &driver)?;
             searched.finding = Some(finding);
             return Ok(());

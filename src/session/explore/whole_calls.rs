@@ -28,7 +28,6 @@ pub(super) struct Made {
 
 pub(super) fn run(
     ground: &Ground<'_>,
-    driver: &mut Driver<'_>,
     until: Instant,
     events: Events<'_>,
 ) -> Result<Searched, ExploreError> {
@@ -44,13 +43,14 @@ pub(super) fn run(
     let places = [LOADERS.len() as u64, readers.len() as u64];
     events.note(format!("whole calls: {} orders", orders.len()));
     let mut tally = Tally::new(LevelKind::WholeCalls, places, orders.len() as u64);
+    let mut driver = ground.boot(&ground.bare)?;
     let started = Instant::now();
     for (index, order) in orders.iter().enumerate() {
         if Instant::now() > until {
             break;
         }
         let begun = Instant::now();
-        let made = match force(driver, order) {
+        let made = match force(&mut driver, order) {
             Err(MachineError::Interrupted) => {
                 searched.interrupted = true;
                 break;
@@ -71,10 +71,23 @@ pub(super) fn run(
                 after_s: started.elapsed().as_secs_f64(),
             };
             driver.machine.last_words();
-            // What was not made had no part in it.
+            // What was not made had no part in it; what was made before may have.
             let order = OneOrder(made.into_iter().map(|made| made.one).collect());
-            let again = again(ground, &order)?;
-            searched.finding = Some(failure(ground, &order, &found, &driver.machine, again));
+            let before = index.checked_sub(1).map(|index| orders[index].0.clone());
+            let longer = before.map(|before| OneOrder([before, order.0.clone()].concat()));
+            let mut repeated = None;
+            for suspect in std::iter::once(&order).chain(&longer) {
+                if repeated.is_none() {
+                    repeated = again(ground, suspect)?;
+                }
+            }
+            searched.finding = Some(failure(
+                ground,
+                &order,
+                &found,
+                Some(&driver.machine),
+                repeated,
+            ));
             break;
         }
     }

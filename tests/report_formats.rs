@@ -14,10 +14,11 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{TIMES, clean, comparison, crashes, report, trial};
+use common::{TIMES, clean, comparison, crash, crashes, report, trial};
 use modrace::model::{
-    Assurance, Conclusion, ExitCode, Held, Oracle, Outcome, Report, StateCheck, StateSource,
-    Verdict, Warning,
+    Assurance, Blocked, BlockedCount, Conclusion, CrashClass, ExitCode, Exploration, ExploredLevel,
+    Held, LevelKind, Oracle, Outcome, OutcomeCount, PlaceCount, ProofFailure, ProofStep, Report,
+    ScheduleOutcome, StateCheck, StateSource, Verdict, Warning, Who,
 };
 use modrace::report::{FORMATS, Format, read, show, svg, validate};
 use modrace::verdict::{exit_code, settle};
@@ -52,7 +53,94 @@ fn cases() -> Vec<(&'static str, Report)> {
             report("lab:fixed", clean(5, 60.0), 60.0),
         ),
         ("broken", report("lab:fixed", broken, 60.0)),
+        ("explored", explored()),
     ]
+}
+
+/// A search that found something with one stop.
+fn explored() -> Report {
+    let step = |side, text: &str, place: Option<&str>| ProofStep {
+        side,
+        cpu: u32::from(side == Who::Reader),
+        text: text.to_owned(),
+        place: place.map(str::to_owned),
+        source: None,
+        state: None,
+        holder: None,
+    };
+    let level = |kind, planned, outcomes: &[(ScheduleOutcome, u64)]| ExploredLevel {
+        kind,
+        places: [1185, 1404],
+        planned,
+        forced: outcomes.iter().map(|(_, schedules)| schedules).sum(),
+        outcomes: outcomes
+            .iter()
+            .map(|&(outcome, schedules)| OutcomeCount { outcome, schedules })
+            .collect(),
+        seconds: 2.5,
+        ..ExploredLevel::default()
+    };
+    let mut one_stop = level(
+        LevelKind::OneStop,
+        4940,
+        &[
+            (ScheduleOutcome::RanThrough, 12),
+            (ScheduleOutcome::Impossible, 3),
+            (ScheduleOutcome::Crashed, 1),
+        ],
+    );
+    one_stop.blocked.push(BlockedCount {
+        blocked: Blocked {
+            side: Who::Loader,
+            both_stopped: false,
+            function: "mutex_lock".to_owned(),
+            caller: None,
+            lock: Some("module_mutex".to_owned()),
+        },
+        schedules: 3,
+    });
+    one_stop.not_decided.push(PlaceCount {
+        place: "waits in wait_for_completion < proc_entry_rundown".to_owned(),
+        schedules: 2,
+    });
+    let through = [(ScheduleOutcome::RanThrough, 85)];
+    let mut made = report("lab:fixed-debugfs", Vec::new(), 60.0);
+    made.explore = Some(Exploration {
+        race: "a driver's files".to_owned(),
+        files: vec!["/proc/mydrv".to_owned()],
+        levels: vec![level(LevelKind::WholeCalls, 85, &through), one_stop],
+        finding: Some(ProofFailure {
+            schedule: "read@mod:text_show,unload".to_owned(),
+            stops: 1,
+            found_at: 16,
+            found_after_s: 0.316,
+            repeated: true,
+            crash: Some(crash(CrashClass::Target)),
+            file: Some("/proc/mydrv".to_owned()),
+            steps: vec![
+                step(
+                    Who::Reader,
+                    "read, stands before `push %rbp`",
+                    Some("mod:text_show"),
+                ),
+                step(
+                    Who::Loader,
+                    "unload, waits in wait_for_completion < proc_entry_rundown, after",
+                    Some("mod:cleanup_module+0x19"),
+                ),
+                step(
+                    Who::Reader,
+                    "goes on: general protection fault in seq_vprintf",
+                    None,
+                ),
+            ],
+        }),
+        budget_s: 300.0,
+        boot_s: 2.5,
+        limits: vec!["A search that finds nothing proves nothing.".to_owned()],
+    });
+    settle(&mut made);
+    made
 }
 
 fn expect(name: &str, actual: &str) {
@@ -188,8 +276,8 @@ fn the_headline_follows_the_verdict_and_not_the_comparison() {
 }
 
 #[test]
-fn every_format_of_two_cases_is_as_committed() {
-    let committed = ["fix-confirmed", "crashed"];
+fn every_format_of_three_cases_is_as_committed() {
+    let committed = ["fix-confirmed", "crashed", "explored"];
     for (name, report) in cases() {
         if !committed.contains(&name) {
             continue;

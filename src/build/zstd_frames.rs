@@ -17,9 +17,12 @@ pub(super) struct ZstdFrames<R: Read> {
     state: State<R>,
 }
 
+/// A frame's first word, which was read to know it by, and what follows.
+type AfterWord<R> = Chain<Cursor<[u8; WORD]>, R>;
+
 enum State<R: Read> {
     Between(R),
-    Inside(Box<StreamingDecoder<Chain<Cursor<[u8; WORD]>, R>, FrameDecoder>>),
+    Inside(Box<StreamingDecoder<AfterWord<R>, FrameDecoder>>),
     Over,
 }
 

@@ -55,12 +55,15 @@ pub struct LockStepPlan {
     pub read_bytes: usize,
 }
 
+/// How a reader opens a file.
+pub type Open = Box<dyn Fn(&Path) -> io::Result<File> + Send + Sync>;
+
 /// What the reader's calls are done to.
 pub struct Reads {
     /// Its files, as the page numbers them.
     pub files: Vec<PathBuf>,
     /// How it opens one.
-    pub open: Box<dyn Fn(&Path) -> io::Result<File> + Send + Sync>,
+    pub open: Open,
     /// What a write writes.
     pub text: String,
 }

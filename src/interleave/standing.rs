@@ -120,7 +120,7 @@ pub fn standing(seen: &Seen, arch: &Arch, symbols: &Symbols) -> Option<Standing>
                 lock: Some(symbols.show(*address)),
             })
         }
-        WaitKind::EveryCpu => (seen.quiet_s >= seen.every_cpu_s).then(|| Standing {
+        WaitKind::EveryCpu => (seen.quiet_s >= seen.every_cpu_s).then_some(Standing {
             kind: WaitKind::EveryCpu,
             caller,
             function,

@@ -37,9 +37,10 @@ fn figures(level: &ExploredLevel) -> String {
         .iter()
         .map(|row| format!("{} {}", row.schedules, row.outcome.as_str()))
         .collect();
-    let came = match outcomes.is_empty() {
-        true => String::new(),
-        false => format!(": {}", outcomes.join(", ")),
+    let came = if outcomes.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", outcomes.join(", "))
     };
     format!(
         "{} of {} schedules{places} in {}{came}",

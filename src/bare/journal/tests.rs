@@ -127,13 +127,13 @@ fn who_cannot_write_a_crash_does_not_wait_for_ever() {
     let open = || OpenOptions::new().read(true).write(true).open(&path);
     let mut file = open().unwrap();
     // Its 64 KiB, by Linux's default.
-    file.write_all(&[b'x'; 1 << 16]).unwrap();
+    file.write_all(&vec![b'x'; 1 << 16]).unwrap();
     let mut journal = Journal::locked(file, path.clone()).unwrap();
     let written = journal.append_urgent(&[beat(1)], Duration::from_millis(50));
     assert!(!written.unwrap());
     // What came too late is written all the same once there is room.
     let mut reader = open().unwrap();
-    reader.read_exact(&mut [0; 1 << 16]).unwrap();
+    reader.read_exact(&mut vec![0; 1 << 16]).unwrap();
     let mut late = vec![0; encode(&beat(1)).len()];
     reader.read_exact(&mut late).unwrap();
     assert_eq!(decode(&late).0, [beat(1)]);

@@ -70,11 +70,13 @@ impl Tally {
             (Wait::Stopped, Some(Wait::Ended), _) if self.kind == LevelKind::TwoStops => {
                 ScheduleOutcome::PassedBy
             }
-            (Wait::Stopped | Wait::Preempted, Some(Wait::Ended), _) => ScheduleOutcome::RanThrough,
+            (Wait::Stopped | Wait::Preempted, Some(Wait::Ended), _)
+            | (Wait::Stopped, Some(Wait::Stopped), Some(Wait::Ended)) => {
+                ScheduleOutcome::RanThrough
+            }
             (Wait::Stopped | Wait::Preempted, Some(Wait::Standing(standing)), _) => {
                 self.stood(1 - first, false, standing)
             }
-            (Wait::Stopped, Some(Wait::Stopped), Some(Wait::Ended)) => ScheduleOutcome::RanThrough,
             (Wait::Stopped, Some(Wait::Stopped), Some(Wait::Standing(standing))) => {
                 self.stood(first, true, standing)
             }

@@ -39,7 +39,7 @@ fn cache() -> Cache {
     Cache::from_env().unwrap()
 }
 
-/// Builds a build_spec; returns the kernel and the steps that make announced.
+/// Builds a `build_spec`; returns the kernel and the steps that make announced.
 fn build(build_spec: &BuildSpec, base: BaseBuild) -> (LabKernel, Vec<String>) {
     let cache = cache();
     let source = Source::open(Path::new(DEBIAN_TARBALL), &CANCEL).unwrap();

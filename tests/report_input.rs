@@ -580,29 +580,29 @@ fn a_control_of_another_machine_module_or_chaos_is_refused_by_name() {
         ("environment.cpus", |r| r.environment.cpus = Some(8)),
         ("environment.mem_mib", |r| r.environment.mem_mib = Some(512)),
         ("environment.accel", |r| {
-            r.environment.accel = Some("kvm".to_owned())
+            r.environment.accel = Some("kvm".to_owned());
         }),
         ("environment.cpu_model", |r| r.environment.cpu_model = None),
         ("environment.host_cpus", |r| {
-            r.environment.host_cpus = Some(64)
+            r.environment.host_cpus = Some(64);
         }),
         ("environment.qemu", |r| {
-            r.environment.qemu = Some("9.0".to_owned())
+            r.environment.qemu = Some("9.0".to_owned());
         }),
         ("environment.preemption", |r| {
-            r.environment.preemption = Some("full".to_owned())
+            r.environment.preemption = Some("full".to_owned());
         }),
         ("environment.cmdline", |r| {
-            r.environment.cmdline = Some("maxcpus=1".to_owned())
+            r.environment.cmdline = Some("maxcpus=1".to_owned());
         }),
         ("module.srcversion", |r| {
-            r.module.as_mut().unwrap().srcversion = Some("AB".to_owned())
+            r.module.as_mut().unwrap().srcversion = Some("AB".to_owned());
         }),
         ("module.taints", |r| {
-            r.module.as_mut().unwrap().taints = "OE".to_owned()
+            r.module.as_mut().unwrap().taints = "OE".to_owned();
         }),
         ("trials[].chaos", |r| {
-            r.trials[0].chaos = vec!["offline".to_owned()]
+            r.trials[0].chaos = vec!["offline".to_owned()];
         }),
     ];
     for (field, edit) in edits {

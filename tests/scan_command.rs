@@ -345,6 +345,7 @@ fn packed(program: &str, bytes: &[u8]) -> Vec<u8> {
             panic!("{program}, which scripts/install-deps --test brings: {error}")
         });
     let mut stdin = child.stdin.take().unwrap();
+    #[allow(clippy::disallowed_methods, reason = "no oops ends this thread")]
     std::thread::scope(|scope| {
         scope.spawn(move || stdin.write_all(bytes).unwrap());
         child.wait_with_output().unwrap().stdout

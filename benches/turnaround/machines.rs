@@ -90,7 +90,8 @@ fn ran(mut command: Command) -> Result<(), Failure> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(format!("{:?}: {}: {said}", command.get_program(), output.status).into())
+    let program = command.get_program().to_string_lossy();
+    Err(format!("{program}: {}: {said}", output.status).into())
 }
 
 /// Guests of modrace that only say that they run, until they are off.

@@ -236,7 +236,7 @@ fn a_kernel_that_crashes_before_the_gate_is_judged_as_by_boot() {
         let trials = report.trials.iter();
         let kinds = trials.map(|trial| {
             let title = trial.crash.as_ref().map(|crash| crash.title.clone());
-            (trial.outcome, trial.phase.clone(), title)
+            (trial.outcome, trial.phase, title)
         });
         (ended.code, kinds.collect::<Vec<_>>())
     });

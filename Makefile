@@ -25,7 +25,7 @@ test: deps-test ## the whole test suite, VM tests included
 
 test-all: deps-test ## the same, and what takes many minutes
 	$(CARGO) build --locked
-	$(DEBUG) lab build $(KERNELS) vulnerable-kasan
+	$(DEBUG) lab build $(KERNELS) vulnerable-kasan fixed-debugfs
 	$(CARGO) test --locked --no-fail-fast -- --include-ignored
 
 bench: deps build ## time to crash of the vulnerable kernel, 20 trials

@@ -270,6 +270,41 @@ pub struct ProofStep {
     pub holder: Option<String>,
 }
 
+impl ProofFailure {
+    /// Of a kernel that failed with nothing forced.
+    pub fn undisturbed(title: &str, crash: Option<Crash>) -> Self {
+        Self {
+            schedule: String::new(),
+            stops: 0,
+            found_at: 0,
+            found_after_s: 0.0,
+            repeated: false,
+            crash,
+            file: None,
+            steps: vec![ProofStep::new(
+                Who::Loader,
+                format!("with nothing forced: {title}"),
+            )],
+        }
+    }
+}
+
+impl ProofStep {
+    /// What a side did, with nothing known of where. Each side is pinned to the
+    /// virtual CPU of its own number.
+    pub fn new(side: Who, text: String) -> Self {
+        Self {
+            side,
+            cpu: u32::from(side == Who::Reader),
+            text,
+            place: None,
+            source: None,
+            state: None,
+            holder: None,
+        }
+    }
+}
+
 impl Proof {
     /// A side's record.
     pub fn side(&self, who: Who) -> &ProofSide {

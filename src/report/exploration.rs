@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::metadata::Rows;
+use super::metadata::{self, Rows};
 use super::proof;
 use crate::model::{Exploration, ExploredLevel, LevelKind, Report};
 use crate::verdict::format::seconds;
@@ -87,10 +87,6 @@ pub(super) fn text(report: &Report, explored: &Exploration) -> String {
             out.push_str(&format!("{:<16} {line}\n", "not shown"));
         }
     }
-    out.push_str(&format!(
-        "\n{}: {}\n",
-        report.verdict.as_str().to_uppercase(),
-        report.verdict_reason
-    ));
+    out.push_str(&metadata::verdict_line(report));
     out
 }

@@ -257,6 +257,15 @@ pub(super) fn repeat(report: &Report) -> String {
     command
 }
 
+/// The verdict with its reason, after an empty line.
+pub(super) fn verdict_line(report: &Report) -> String {
+    format!(
+        "\n{}: {}\n",
+        report.verdict.as_str().to_uppercase(),
+        report.verdict_reason
+    )
+}
+
 /// A command line that a shell reads back as these words.
 fn quoted(command: &[String]) -> String {
     shlex::try_join(command.iter().map(String::as_str))

@@ -65,6 +65,8 @@ impl Bench {
         wait_for(words, || {
             fs::read_to_string(&path).is_ok_and(|text| text.contains(words))
         });
+        // Between two guests there is none.
+        wait_for("a guest", || !guests_of(child.id()).is_empty());
         child
     }
 

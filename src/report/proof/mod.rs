@@ -8,7 +8,7 @@ pub(super) use sequence::sequence;
 
 use std::collections::BTreeMap;
 
-use super::metadata::Rows;
+use super::metadata::{self, Rows};
 use crate::model::{
     Blocked, Proof, ProofFailure, ProofStep, Report, Schedule, ScheduleOutcome, StateTouch, Who,
 };
@@ -327,11 +327,7 @@ pub(super) fn proof_text(report: &Report) -> String {
             out.push_str(&format!("{:<16} {line}\n", "not shown"));
         }
     }
-    out.push_str(&format!(
-        "\n{}: {}\n",
-        report.verdict.as_str().to_uppercase(),
-        report.verdict_reason
-    ));
+    out.push_str(&metadata::verdict_line(report));
     out
 }
 

@@ -33,28 +33,6 @@ pub(super) struct Again {
     pub(super) crash: Option<Crash>,
 }
 
-/// The finding of a kernel that failed with nothing forced.
-pub(super) fn undisturbed(title: &str, crash: Option<Crash>) -> ProofFailure {
-    ProofFailure {
-        schedule: String::new(),
-        stops: 0,
-        found_at: 0,
-        found_after_s: 0.0,
-        repeated: false,
-        crash,
-        file: None,
-        steps: vec![ProofStep {
-            side: Who::Loader,
-            cpu: 0,
-            text: format!("with nothing forced: {title}"),
-            place: None,
-            source: None,
-            state: None,
-            holder: None,
-        }],
-    }
-}
-
 /// The finding of an order that failed on `machine`, and again or not.
 pub(super) fn failure(
     ground: &Ground<'_>,
@@ -192,7 +170,7 @@ fn told(
             (None, Some(hung)) => format!("goes on, and does not come back: {hung}"),
             (None, None) => "goes on, and the machine resets".to_owned(),
         };
-        steps.push(blank_step(standing.side, text));
+        steps.push(ProofStep::new(who(standing.side), text));
     }
     Again {
         order: typed(ground, order),
@@ -231,19 +209,7 @@ fn step(
     ProofStep {
         place: (moment.at != 0).then(|| ground.show(moment.at)),
         source: ground.lines.at(moment.at),
-        ..blank_step(moment.side, text)
-    }
-}
-
-fn blank_step(side: usize, text: String) -> ProofStep {
-    ProofStep {
-        side: who(side),
-        cpu: u32::from(side == READER),
-        text,
-        place: None,
-        source: None,
-        state: None,
-        holder: None,
+        ..ProofStep::new(who(moment.side), text)
     }
 }
 

@@ -156,7 +156,7 @@ fn search(
             searched
         }
         Err(ExploreError::Machine(MachineError::Undisturbed { title, crash })) => Searched {
-            finding: Some(again::undisturbed(&title, crash.map(|crash| *crash))),
+            finding: Some(ProofFailure::undisturbed(&title, crash.map(|crash| *crash))),
             ..Searched::default()
         },
         Err(error) => return Err(error),

@@ -12,7 +12,7 @@ use crate::interleave::machine::{LOADER, MachineError, READER};
 use crate::interleave::points::Point;
 use crate::interleave::round::{At, Order};
 use crate::interleave::search::{Stops, schedules};
-use crate::model::LevelKind;
+use crate::model::{LevelKind, ProofFailure};
 use crate::session::events::Events;
 
 /// Between two words on the way.
@@ -36,7 +36,7 @@ pub(super) fn run(
             return Ok(());
         }
         Err(ExploreError::Machine(MachineError::Undisturbed { title, crash })) => {
-            searched.finding = Some(again::undisturbed(&title, crash.map(|crash| *crash)));
+            searched.finding = Some(ProofFailure::undisturbed(&title, crash.map(|crash| *crash)));
             return Ok(());
         }
         other => other?,

@@ -223,15 +223,7 @@ fn step(ground: &Ground<'_>, one: &OneCall, came: &str) -> ProofStep {
             .map_or_else(String::new, |file| format!(" {file}")),
         Who::Loader => String::new(),
     };
-    ProofStep {
-        side,
-        cpu: u32::from(side == Who::Reader),
-        text: format!("{}{file}: {came}", one.call.as_str()),
-        place: None,
-        source: None,
-        state: None,
-        holder: None,
-    }
+    ProofStep::new(side, format!("{}{file}: {came}", one.call.as_str()))
 }
 
 /// What a call returned.

@@ -88,24 +88,7 @@ fn blank(bench: &Bench<'_>) -> Proof {
 /// The record of a kernel that failed with nothing forced.
 pub(super) fn without_schedules(bench: &Bench<'_>, title: &str, crash: Option<Crash>) -> Proof {
     Proof {
-        failure: Some(ProofFailure {
-            schedule: String::new(),
-            stops: 0,
-            found_at: 0,
-            found_after_s: 0.0,
-            repeated: false,
-            crash,
-            file: None,
-            steps: vec![ProofStep {
-                side: Who::Loader,
-                cpu: 0,
-                text: format!("with nothing forced: {title}"),
-                place: None,
-                source: None,
-                state: None,
-                holder: None,
-            }],
-        }),
+        failure: Some(ProofFailure::undisturbed(title, crash)),
         ..blank(bench)
     }
 }
@@ -296,9 +279,6 @@ fn step(
         (None, None) => None,
     };
     ProofStep {
-        side: who(moment.side),
-        cpu: cpu(moment.side),
-        text,
         place: Some(bench.known.layout.symbols.show(moment.at)),
         source: lines.at(moment.at),
         state: moment
@@ -306,6 +286,7 @@ fn step(
             .and_then(|state| STATES.get(state as usize))
             .map(|state| (*state).to_owned()),
         holder,
+        ..ProofStep::new(who(moment.side), text)
     }
 }
 
@@ -353,15 +334,7 @@ fn last_step(reduced: &Reduced, crash: Option<&Crash>) -> Option<ProofStep> {
         (None, Some(hung)) => format!("goes on, and does not come back: {hung}"),
         (None, None) => "goes on, and the machine resets".to_owned(),
     };
-    Some(ProofStep {
-        side: who(standing.side),
-        cpu: cpu(standing.side),
-        text,
-        place: None,
-        source: None,
-        state: None,
-        holder: None,
-    })
+    Some(ProofStep::new(who(standing.side), text))
 }
 
 /// The virtual CPU that a side is pinned to: its own number.

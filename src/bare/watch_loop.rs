@@ -255,7 +255,7 @@ impl WatchLoop<'_> {
     fn hear_worker(&mut self, bytes: &[u8], tell: &mut dyn FnMut(Event)) -> Result<(), BareError> {
         for message in self.monitor.on_worker(bytes) {
             match message {
-                GuestMessage::Module { taints } => tell(Event::Module(taints)),
+                GuestMessage::Module(loaded) => tell(Event::Module(loaded)),
                 GuestMessage::Racing(racing) => {
                     self.unmarked = Some(racing.clone());
                     tell(Event::Racing(racing));

@@ -228,13 +228,15 @@ impl Dependencies {
             let image = ModuleImage::open(path).map_err(|error| told(&error))?;
             // Distributions pack their modules; the kernel takes them unpacked.
             let unpacked = folder.join(format!("dependency-{}.ko", image.name()));
-            let module = fs::write(&unpacked, image.bytes())
+            let mut module = fs::write(&unpacked, image.bytes())
                 .and_then(|()| ModuleFile::open(&unpacked, image.name()))
                 .map_err(|error| told(&error))?;
-            match module.load() {
+            match module.first_load(c"") {
                 Ok(()) => loaded.0.push(module),
-                Err(Errno::EEXIST) => {}
-                Err(errno) => return Err(told(&errno)),
+                Err(refusal) if refusal.errno == Errno::EEXIST => {}
+                Err(refusal) => {
+                    return Err(told(&format!("{}{}", refusal.errno, refusal.quoted())));
+                }
             }
         }
         Ok(loaded)

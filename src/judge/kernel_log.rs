@@ -22,6 +22,8 @@ pub(crate) struct KernelLog {
     /// Where reports began that are not complete yet: their offsets.
     begun: Vec<(u64, TrialPhase)>,
     partial: Vec<u8>,
+    /// The last whole line that says anything.
+    last_line: String,
     blocked: Vec<String>,
 }
 
@@ -30,7 +32,7 @@ impl KernelLog {
     /// anything yet. Returns the first lines of reports.
     pub(crate) fn feed(&mut self, bytes: &[u8], spoke: bool) -> Vec<Sign> {
         self.clock.feed(bytes);
-        self.hear_of_blocked(bytes);
+        self.follow_lines(bytes);
         let events = self.scanner.feed(bytes);
         self.take(events, spoke)
     }
@@ -51,6 +53,11 @@ impl KernelLog {
     /// Whether a report that ends a trial has been read to its end.
     pub(crate) fn has_whole_report(&self) -> bool {
         self.reports.iter().any(|report| report.crash.ends_trial)
+    }
+
+    /// The last line, with all control characters left out; empty if none came.
+    pub(crate) fn last_line(&self) -> &str {
+        &self.last_line
     }
 
     /// What the guest said of blocked tasks, one per line.
@@ -108,7 +115,7 @@ impl KernelLog {
         }
     }
 
-    fn hear_of_blocked(&mut self, bytes: &[u8]) {
+    fn follow_lines(&mut self, bytes: &[u8]) {
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
             if self.partial.len() + piece.len() <= LONGEST_LINE {
                 self.partial.extend_from_slice(piece);
@@ -121,6 +128,11 @@ impl KernelLog {
                 let text = self.partial[at + BLOCKED_MARK.len()..].trim_ascii();
                 self.blocked
                     .push(String::from_utf8_lossy(text).into_owned());
+            }
+            let line = String::from_utf8_lossy(&self.partial);
+            let line: String = line.chars().filter(|char| !char.is_control()).collect();
+            if !line.trim().is_empty() {
+                line.trim().clone_into(&mut self.last_line);
             }
             self.partial.clear();
         }

@@ -3,6 +3,7 @@
 
 pub mod affinity;
 pub mod clock;
+pub mod first_load;
 pub mod kmsg;
 pub mod module;
 pub mod preflight;

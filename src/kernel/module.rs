@@ -17,6 +17,7 @@ pub struct ModuleFile {
     name: CString,
     path: PathBuf,
     file: File,
+    rewritten: bool,
 }
 
 impl ModuleFile {
@@ -27,7 +28,23 @@ impl ModuleFile {
             name,
             path: path.to_owned(),
             file: File::open(path)?,
+            rewritten: false,
         })
+    }
+
+    /// The same module with other bytes.
+    pub(super) fn rewritten(&self, file: File, path: PathBuf) -> Self {
+        Self {
+            name: self.name.clone(),
+            path,
+            file,
+            rewritten: true,
+        }
+    }
+
+    /// Whether its relocations were rewritten for this kernel.
+    pub fn is_rewritten(&self) -> bool {
+        self.rewritten
     }
 
     /// The name under which the kernel lists it.

@@ -38,6 +38,8 @@ const KALLSYMS_AFTER_FREE: (&str, &str) =
 const INIT_FREE: (&str, &str) = fixture!("patches/", "without-grace-period-at-init-free.patch");
 const DUPLICATE_LOAD: (&str, &str) = fixture!("patches/", "without-wake-after-free.patch");
 const CDEV_OPEN: (&str, &str) = fixture!("patches/", "without-cdev-unless-zero.patch");
+const OLD_SEQ_FILE: (&str, &str) = fixture!("patches/", "without-seq-file-reset.patch");
+const OLD_RELOCATIONS: (&str, &str) = fixture!("patches/", "without-plt32.patch");
 
 /// Every lab kernel, in the order of `modrace lab list`.
 pub const LAB_KERNELS: &[LabKernelRow] = &[
@@ -138,6 +140,20 @@ pub const LAB_KERNELS: &[LabKernelRow] = &[
         fragments: &[LAB],
         fix: Fix::Required,
         patches: &[CDEV_OPEN],
+    },
+    LabKernelRow {
+        name: "fixed-old",
+        help: "fixed, with the seq_file of before 4.10 and the relocations of before 4.16",
+        fragments: &[LAB],
+        fix: Fix::Required,
+        patches: &[OLD_SEQ_FILE, OLD_RELOCATIONS],
+    },
+    LabKernelRow {
+        name: "vulnerable-old",
+        help: "vulnerable, with the same",
+        fragments: &[LAB],
+        fix: Fix::TakenOut,
+        patches: &[OLD_SEQ_FILE, OLD_RELOCATIONS],
     },
     LabKernelRow {
         name: "fixed-disk",

@@ -77,4 +77,26 @@ pub struct ModuleRecord {
     /// Taint letters of the loaded module, as in `/sys/module/NAME/taint`.
     /// Empty: not tainted, and such a module can never hit the BUG.
     pub taints: String,
+    /// Whether `R_X86_64_PLT32` was rewritten to `R_X86_64_PC32` in what was
+    /// loaded: kernels before 4.16 refuse the former (b21ebf2fb4cd).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rewritten: bool,
+}
+
+impl ModuleRecord {
+    /// Takes over what came of its first load.
+    pub fn learn(&mut self, loaded: &LoadedModule) {
+        self.taints.clone_from(&loaded.taints);
+        self.rewritten = loaded.rewritten;
+    }
+}
+
+/// What came of a module's first load.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadedModule {
+    /// See [`ModuleRecord::taints`].
+    pub taints: String,
+    /// See [`ModuleRecord::rewritten`].
+    #[serde(default)]
+    pub rewritten: bool,
 }

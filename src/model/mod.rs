@@ -22,12 +22,12 @@ pub use comparison::{
     LogRankRecord, NearMissRecord, Run, Source,
 };
 pub use crash::{Crash, CrashClass, CrashKind, FollowOn, Frame, LinkedModule, Severity};
-pub use environment::{Environment, KernelRecord, ModuleRecord, Tunable};
+pub use environment::{Environment, KernelRecord, LoadedModule, ModuleRecord, Tunable};
 pub use exploration::{
     BlockedCount, Exploration, ExploredLevel, LevelKind, OutcomeCount, PlaceCount,
 };
 pub use lines::{BadLine, LineCounts, LineFault};
-pub use outcome::{Assurance, ExitCode, Outcome, Terms, TrialPhase, Verdict};
+pub use outcome::{Assurance, ExitCode, Outcome, SILENT_BOOT, Terms, TrialPhase, Verdict};
 pub use proof::{
     Blocked, NeverRan, Proof, ProofFailure, ProofForm, ProofPoint, ProofSide, ProofStep, Schedule,
     ScheduleOutcome, StateTouch, Who,

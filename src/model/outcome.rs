@@ -24,6 +24,9 @@ pub enum Outcome {
     Unsupported,
 }
 
+/// How the reason of a trial begins whose guest never spoke.
+pub const SILENT_BOOT: &str = "the guest's init did not speak";
+
 impl Outcome {
     /// The outcomes in the order in which they are reported.
     pub const ALL: [Self; 5] = [

@@ -242,6 +242,11 @@ pub struct Counters {
     pub errors: ErrorCounts,
     /// Times that a reader no longer saw the module and opened the file anew.
     pub reopens: u64,
+    /// Cycles in which a reader could see the module: it read a file that was not
+    /// in doubt, because it was new or had just shown something. Absent where that
+    /// is not noted: in other races, and where several loaders share a module.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watched_cycles: Option<u64>,
     /// Lines that cannot be, as the readers checked them on the way.
     #[serde(default, skip_serializing_if = "LineCounts::is_clean")]
     pub lines: LineCounts,

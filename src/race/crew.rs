@@ -153,8 +153,8 @@ fn watched(
         .map(|(module, name)| Watched {
             name: name.clone(),
             taints: taints.to_owned(),
-            loads: match loaders_of(module).collect::<Vec<_>>()[..] {
-                [only] => Some(&recorder.slots[only].loads),
+            loader: match loaders_of(module).collect::<Vec<_>>()[..] {
+                [only] => Some(&recorder.slots[only]),
                 // Of two loaders' loads, nobody can tell which is shown.
                 _ => None,
             },

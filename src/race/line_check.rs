@@ -16,7 +16,7 @@
 //!
 //! With the fix, UNFORMED is set under the mutex, and neither line can be.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use crate::model::{BadLine, LineFault};
@@ -59,9 +59,9 @@ pub(super) struct Watched {
     pub(super) name: String,
     /// Its taint letters, the same in every state.
     pub(super) taints: String,
-    /// Counts the loads begun, where one loader alone loads the module: then a
-    /// count that stands still means one load.
-    pub(super) loads: Option<&'static AtomicU64>,
+    /// Its loader's slot, where one loader alone loads the module: then a count
+    /// of loads that stands still means one load.
+    pub(super) loader: Option<&'static Slot>,
 }
 
 /// What one reader has seen of one module.
@@ -100,8 +100,8 @@ impl LineCheck {
     /// To be called just before each read of the target.
     pub(super) fn before_read(&mut self) {
         for history in &mut self.modules {
-            if let Some(loads) = history.module.loads {
-                history.before = loads.load(Ordering::SeqCst);
+            if let Some(loader) = history.module.loader {
+                history.before = loader.loads.load(Ordering::SeqCst);
             }
         }
     }
@@ -110,9 +110,18 @@ impl LineCheck {
     /// reads of one moment that show the same text have the same said of them.
     pub(super) fn moment(&self) -> Option<u64> {
         self.modules.iter().try_fold(0, |sum, history| {
-            let now = history.module.loads?.load(Ordering::SeqCst);
+            let now = history.module.loader?.loads.load(Ordering::SeqCst);
             (now == history.before).then_some(sum + now)
         })
+    }
+
+    /// Notes that a reader could see, in the cycles under way as the read began.
+    pub(super) fn could_see(&self) {
+        for history in &self.modules {
+            if let Some(loader) = history.module.loader {
+                loader.watch(history.before);
+            }
+        }
     }
 
     /// Checks a head read: the beginning of the first line, or less. True if it
@@ -213,7 +222,7 @@ impl History {
     /// read shows; notes `state` for the next. None if it cannot be known that
     /// it is the same load.
     fn last_of_this_load(&mut self, state: State) -> Option<State> {
-        let loads = self.module.loads?;
+        let loads = &self.module.loader?.loads;
         // A load that began during the read may be the one that was shown.
         if loads.load(Ordering::SeqCst) != self.before {
             self.last = None;

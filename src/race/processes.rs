@@ -91,6 +91,8 @@ pub(super) fn read_loop(
             .output()?;
         slot.enter(Stage::Idle);
         bump(&slot.reads);
+        // Each cat opens the file anew.
+        read_counter.could_see();
         // cat may have been given its output by several reads.
         read_counter.lines(&cat.stdout, false);
         read_counter.end();

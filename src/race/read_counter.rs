@@ -118,6 +118,12 @@ impl<'a> ReadCounter<'a> {
         seen.is_some()
     }
 
+    /// The read was of a file that shows what there is: in the cycle under way
+    /// a reader could see.
+    pub(super) fn could_see(&self) {
+        self.check.could_see();
+    }
+
     /// The read is over: the state that it showed first.
     pub(super) fn end(&mut self) -> Option<State> {
         if self.first.is_none() {

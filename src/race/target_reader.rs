@@ -29,6 +29,9 @@ use crate::recorder::{Slot, Stage, bump};
 const STALE_AFTER_READS: u32 = 256;
 /// Cycles that the loaders must have made meanwhile for the check to be fair.
 const STALE_AFTER_CYCLES: u64 = 16;
+/// Most reads in a row that give nothing before a reader without a pause opens
+/// its file anew. Opening costs about as much as such a read.
+const MOST_EMPTY_READS: u32 = 4;
 
 /// A target to be read, and what is looked for in it.
 pub(super) struct TargetReader<'a> {
@@ -36,8 +39,13 @@ pub(super) struct TargetReader<'a> {
     open: Option<Open>,
     read_counter: ReadCounter<'a>,
     page: Vec<u8>,
+    /// Reads in a row without a sighting.
     unseen: u32,
     cycles_when_lost: u64,
+    /// Reads in a row that gave nothing at all, of the file as it is open now.
+    empty: u32,
+    /// How many of them are borne where reads follow each other without a pause.
+    patience: u32,
 }
 
 impl<'a> TargetReader<'a> {
@@ -71,6 +79,8 @@ impl<'a> TargetReader<'a> {
             page: vec![0; 64 * 1024],
             unseen: 0,
             cycles_when_lost: 0,
+            empty: 0,
+            patience: 1,
         })
     }
 
@@ -83,17 +93,30 @@ impl<'a> TargetReader<'a> {
     pub(super) fn read(&mut self, shape: Shape) -> io::Result<Option<State>> {
         self.read_counter.slot.enter(Stage::Reading);
         self.read_counter.begin();
-        match (&mut self.open, shape) {
+        let gave = match (&mut self.open, shape) {
             (Some(open), Shape::Head) => {
                 self.read_counter.before_read();
                 let head = open.read_head(&mut self.page)?;
                 self.read_counter.head(head);
+                let gave = !head.is_empty();
                 open.park(&mut self.page)?;
+                gave
             }
             (Some(open), Shape::Whole) => {
-                open.read_whole(&mut self.page, &mut self.read_counter)?;
+                open.read_whole(&mut self.page, &mut self.read_counter)?
             }
-            (None, _) => read_attributes(&mut self.page, &mut self.read_counter)?,
+            (None, _) => {
+                read_attributes(&mut self.page, &mut self.read_counter)?;
+                true
+            }
+        };
+        if gave || self.empty == 0 {
+            self.read_counter.could_see();
+        }
+        if gave {
+            (self.empty, self.patience) = (0, 1);
+        } else {
+            self.empty += 1;
         }
         let seen = self.read_counter.end();
         self.read_counter.slot.enter(Stage::Idle);
@@ -109,25 +132,53 @@ impl<'a> TargetReader<'a> {
         self.read_counter.end();
     }
 
-    /// Opens the file anew where it no longer shows what it should.
+    /// Opens the file anew where the last read of it gave nothing.
     ///
-    /// Before 4.x a `seq_file` that met an unformed module as the only one
-    /// keeps returning nothing for ever; a new file does not.
+    /// Before 4.10 (e522751d605d) a `seq_file` that met an unformed module as
+    /// the only one keeps giving nothing for ever; a new file does not. For a
+    /// reader that has time until it reads again.
+    pub(super) fn reopen_if_empty(&mut self) -> io::Result<()> {
+        match self.empty {
+            0 => Ok(()),
+            _ => self.reopen(),
+        }
+    }
+
+    /// The same for a reader without a pause: where nothing is loaded for a
+    /// while, most reads give nothing and most openings would be in vain.
+    ///
+    /// A file that gives something, but for very long not what it should, is
+    /// opened anew as well.
     pub(super) fn reopen_if_stale(&mut self, seen: bool, cycles: u64) -> io::Result<()> {
-        let Some(open) = self.open.as_mut().filter(|_| !seen) else {
+        if self.open.is_none() {
+            return Ok(());
+        }
+        if self.empty >= self.patience {
+            self.patience = (2 * self.patience).min(MOST_EMPTY_READS);
+            return self.reopen();
+        }
+        if seen {
             self.unseen = 0;
             return Ok(());
-        };
+        }
         if self.unseen == 0 {
             self.cycles_when_lost = cycles;
         }
         self.unseen += 1;
         if self.unseen >= STALE_AFTER_READS && cycles >= self.cycles_when_lost + STALE_AFTER_CYCLES
         {
-            open.again(&mut self.page)?;
-            bump(&self.read_counter.slot.reopens);
-            self.unseen = 0;
+            self.reopen()?;
         }
+        Ok(())
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        let Some(open) = &mut self.open else {
+            return Ok(());
+        };
+        open.again(&mut self.page)?;
+        bump(&self.read_counter.slot.reopens);
+        (self.unseen, self.empty) = (0, 0);
         Ok(())
     }
 }
@@ -176,14 +227,14 @@ impl Open {
         Ok(&self.head[..length])
     }
 
-    /// One pass over the whole file.
-    fn read_whole(&self, page: &mut [u8], read_counter: &mut ReadCounter<'_>) -> io::Result<()> {
+    /// One pass over the whole file: whether it gave anything.
+    fn read_whole(&self, page: &mut [u8], read_counter: &mut ReadCounter<'_>) -> io::Result<bool> {
         let mut offset = 0;
         loop {
             read_counter.before_read();
             let length = retry(|| pread(self.file.as_fd(), page, offset))?;
             if length == 0 {
-                return Ok(());
+                return Ok(offset > 0);
             }
             offset += step(length)?;
             // seq_file hands out whole records.

@@ -17,7 +17,7 @@ pub const RECORDER_BYTES: usize = 64 * 1024;
 /// Workers that the page has slots for.
 pub const MAX_WORKERS: usize = 128;
 /// `modrace` and the layout's version.
-pub const RECORDER_MAGIC: u64 = 0x6d6f_6472_6163_6501;
+pub const RECORDER_MAGIC: u64 = 0x6d6f_6472_6163_6502;
 
 /// Where the guest is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -144,6 +144,11 @@ pub struct Slot {
     /// The monotonic clock when the last cycle was completed, ns; 0: none was,
     /// or nobody noted it.
     pub cycle_ns: AtomicU64,
+    /// Of a loader: its cycles in which a reader could see; see
+    /// [`Counters::watched_cycles`].
+    pub watched: AtomicU64,
+    /// The load that was last counted there, by its number from 1.
+    pub(super) watched_load: AtomicU64,
 }
 
 impl Slot {
@@ -169,6 +174,16 @@ impl Slot {
         .fold(0, |sum, count| {
             sum.wrapping_add(count.load(Ordering::Relaxed))
         })
+    }
+
+    /// Says, of a loader, that a reader could see its load of this number, from
+    /// 1. Counts each load once, however many readers say so.
+    pub fn watch(&self, load: u64) {
+        if load > self.watched_load.load(Ordering::Relaxed)
+            && load > self.watched_load.fetch_max(load, Ordering::Relaxed)
+        {
+            self.watched.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Says that a load begins. Seen by all before the load can be.

@@ -52,6 +52,7 @@ impl Recorder {
                     last_errno: last_errno.filter(|&errno| errno != 0),
                 },
                 reopens: sum(|slot| &slot.reopens),
+                watched_cycles: Some(sum(|slot| &slot.watched)).filter(|&count| count > 0),
                 lines: LineCounts {
                     out_of_order: sum(|slot| &slot.out_of_order),
                     contradictory: sum(|slot| &slot.contradictory),

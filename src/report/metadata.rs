@@ -165,6 +165,10 @@ pub(super) fn module_rows(module: &ModuleRecord) -> Rows {
         module.taints.clone()
     };
     rows.push(("taints", taints));
+    if module.rewritten {
+        let told = "PLT32 rewritten to PC32 in memory, as this kernel refuses the former";
+        rows.push(("relocations", told.to_owned()));
+    }
     rows
 }
 

@@ -74,7 +74,7 @@ pub fn summary(report: &Report) -> String {
 
 fn kernel(environment: &Environment) -> String {
     let kernel = &environment.kernel;
-    let release = kernel.release.as_deref().unwrap_or("never booted");
+    let release = kernel.release.as_deref().unwrap_or("its init never spoke");
     let version = kernel.version.as_deref().unwrap_or_default();
     format!("{} ({release} {version})", kernel.name).replace(" )", ")")
 }

@@ -27,7 +27,7 @@ use crate::build::module_image::ModuleImage;
 use crate::kernel::module::{BACKGROUND, ModuleFile};
 use crate::kernel::preflight::taint;
 use crate::kernel::{affinity, clock};
-use crate::model::{Accel, BadLine, Settings, Tunable};
+use crate::model::{Accel, BadLine, LoadedModule, Settings, Tunable};
 use crate::procfs::cpus::CpuList;
 use crate::race::action::Actions;
 use crate::race::targets;
@@ -177,26 +177,27 @@ fn run(
     let wanted = scene
         .as_ref()
         .map_or(settings.loaders, |scene| scene.modules(settings.loaders));
-    let raced = copies(image.name(), wanted)?;
+    let mut raced = copies(image.name(), wanted)?;
     let guest = settings.accel != Accel::None;
     let mut leaks = settings.driver.as_ref().map(|_| LeakWatch::begin(guest));
     let (mut taints, mut actions) = (String::new(), None);
     let first_load_ns = clock::monotonic_ns();
     if let Some(scene) = &scene {
         let start = Instant::now();
-        let (letters, course) = scene.rehearse(&raced)?;
+        let (letters, course) = scene.rehearse(&mut raced)?;
         found.took(start.elapsed());
         (taints, actions) = (letters, Some(course));
     } else {
-        for module in &raced {
+        for module in &mut raced {
             let start = Instant::now();
             taints = try_module(module, image.vermagic(), settings.oracle, target)?;
             found.took(start.elapsed());
         }
     }
-    say(GuestMessage::Module {
+    say(GuestMessage::Module(LoadedModule {
         taints: taints.clone(),
-    });
+        rewritten: raced.iter().any(ModuleFile::is_rewritten),
+    }));
 
     let background = Background::load(copies(BACKGROUND, settings.background_modules)?)?;
     let cpus = seats(&settings.cpus)?;
@@ -266,7 +267,7 @@ pub fn rehearsed(settings: &Settings, module: &Path) -> Result<Actions, String> 
             .ok_or_else(|| format!("no target {} is known here", settings.target))?;
         return Ok(Actions::of_target(target, image.name()));
     };
-    let rehearsed = scene.rehearse(&[file]);
+    let rehearsed = scene.rehearse(&mut [file]);
     let (_, actions) = rehearsed.map_err(|unfit| unfit.reason)?;
     std::mem::forget(scene);
     Ok(actions)

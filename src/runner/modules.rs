@@ -39,25 +39,29 @@ pub(super) fn copy(
 /// Loads and unloads the module once. Says why it cannot be raced; returns its
 /// taint letters.
 pub(super) fn try_module(
-    module: &ModuleFile,
+    module: &mut ModuleFile,
     vermagic: Option<&str>,
     oracle: Oracle,
     target: &'static Target,
 ) -> Result<String, Unfit> {
+    let loaded = module.first_load(c"");
+    let module = &*module;
     let name = module.name();
-    module.load().map_err(|errno| match errno {
+    loaded.map_err(|refusal| match refusal.errno {
         Errno::ENOSYS => unsupported("this kernel has no loadable modules (CONFIG_MODULES)"),
         Errno::EPERM => unsupported(
             "the kernel does not let modules be loaded (modules_disabled, lockdown or rights)",
         ),
-        Errno::ENOKEY | Errno::EKEYREJECTED | Errno::EBADMSG => {
-            unsupported(format!("the kernel enforces module signatures: {errno}"))
-        }
-        Errno::ENOEXEC | Errno::ENOENT | Errno::EINVAL => unsupported(format!(
-            "the kernel refuses the module {name} ({errno}); it was built for: {}",
-            vermagic.unwrap_or("unknown")
+        errno @ (Errno::ENOKEY | Errno::EKEYREJECTED | Errno::EBADMSG) => unsupported(format!(
+            "the kernel enforces module signatures: {errno}{}",
+            refusal.quoted()
         )),
-        other => broken(format!("loading {name}: {other}")),
+        errno @ (Errno::ENOEXEC | Errno::ENOENT | Errno::EINVAL) => unsupported(format!(
+            "the kernel refuses the module {name} ({errno}); it was built for: {}{}",
+            vermagic.unwrap_or("unknown").trim(),
+            refusal.quoted()
+        )),
+        other => broken(format!("loading {name}: {other}{}", refusal.quoted())),
     })?;
     let taints = module.taint();
     let shown = shows(target, name);
@@ -110,10 +114,14 @@ pub(super) struct Background(Vec<ModuleFile>);
 impl Background {
     pub(super) fn load(modules: Vec<ModuleFile>) -> Result<Self, Unfit> {
         let mut loaded = Self(Vec::new());
-        for module in modules {
-            module
-                .load()
-                .map_err(|errno| broken(format!("background module {}: {errno}", module.name())))?;
+        for mut module in modules {
+            module.first_load(c"").map_err(|refusal| {
+                let (name, errno) = (module.name(), refusal.errno);
+                broken(format!(
+                    "background module {name}: {errno}{}",
+                    refusal.quoted()
+                ))
+            })?;
             loaded.0.push(module);
         }
         Ok(loaded)

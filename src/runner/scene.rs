@@ -12,14 +12,11 @@ use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
 use super::{Unfit, broken, unsupported};
 use crate::build::module_image::ModuleImage;
-use crate::kernel::kmsg::{Entry, Kmsg};
 use crate::kernel::module::ModuleFile;
 use crate::model::{DriverSettings, Settings};
 use crate::race::action::{Actions, LoaderAction, ReaderAction, files, refusal};
 use crate::race::races::{self, Node, RaceRow};
 
-/// Lines of the kernel's that a refused module's reason quotes.
-const QUOTED: usize = 3;
 /// Longest random pause of an own driver's loader, µs: exits differ in what they
 /// find under way.
 const DRIVER_LOADER_PAUSE_US: u64 = 200;
@@ -60,9 +57,9 @@ impl Scene {
                 .map_err(|error| broken(format!("{}: {error}", path.display())))?
                 .name()
                 .to_owned();
-            let module = ModuleFile::open(&path, &name)
+            let mut module = ModuleFile::open(&path, &name)
                 .map_err(|error| broken(format!("module {name}: {error}")))?;
-            load(&module, &CString::default())?;
+            load(&mut module, &CString::default())?;
             scene.before.push(module);
         }
         scene.made = node.map(make_node).transpose()?.flatten();
@@ -87,14 +84,13 @@ impl Scene {
     /// Loads and unloads each module once, where that cannot be the crash already.
     /// Says why one cannot be raced; returns the taint letters and what the
     /// workers do.
-    pub(super) fn rehearse(&self, modules: &[ModuleFile]) -> Result<(String, Actions), Unfit> {
+    pub(super) fn rehearse(&self, modules: &mut [ModuleFile]) -> Result<(String, Actions), Unfit> {
         let mut actions = self.plan.actions()?;
         let mut taints = String::new();
         for module in modules {
-            let name = module.name();
             if !self.plan.is_rehearsed() {
                 for pattern in self.plan.targets() {
-                    let found = files::expand(pattern, name);
+                    let found = files::expand(pattern, module.name());
                     actions.files.extend(found.unwrap_or_default());
                 }
                 continue;
@@ -102,7 +98,7 @@ impl Scene {
             let listed = self.plan.discovers().then(files::listing);
             load(module, &actions.parameters)?;
             taints = module.taint().unwrap_or_default();
-            let found = self.plan.files(name, &actions, listed.as_ref());
+            let found = self.plan.files(module.name(), &actions, listed.as_ref());
             unload(module)?;
             actions.files.extend(found?);
         }
@@ -286,12 +282,11 @@ fn make_node(node: Node) -> Result<Option<PathBuf>, Unfit> {
 }
 
 /// Loads a module for the first time, and says what to do where that fails.
-fn load(module: &ModuleFile, parameters: &CString) -> Result<(), Unfit> {
-    let mut kmsg = Kmsg::open().ok();
-    let Err(errno) = module.load_with(parameters) else {
+fn load(module: &mut ModuleFile, parameters: &CString) -> Result<(), Unfit> {
+    let Err(refusal) = module.first_load(parameters) else {
         return Ok(());
     };
-    let name = module.name();
+    let (name, errno) = (module.name(), refusal.errno);
     let way_out = match errno {
         Errno::ENOSYS => "this kernel has no loadable modules (CONFIG_MODULES)",
         Errno::EPERM => "the kernel does not let modules be loaded (modules_disabled, lockdown)",
@@ -309,9 +304,9 @@ fn load(module: &ModuleFile, parameters: &CString) -> Result<(), Unfit> {
         }
         _ => "its init function says so",
     };
-    let said = said_by_kernel(kmsg.as_mut(), name);
     Err(unsupported(format!(
-        "the module {name} does not load: {errno}; {way_out}{said}"
+        "the module {name} does not load: {errno}; {way_out}{}",
+        refusal.quoted()
     )))
 }
 
@@ -330,26 +325,6 @@ fn unload(module: &ModuleFile) -> Result<(), Unfit> {
         )),
         other => broken(format!("unloading {name}: {other}")),
     })
-}
-
-/// What the kernel's log says of a module, last lines first to be looked at.
-fn said_by_kernel(kmsg: Option<&mut Kmsg>, module: &str) -> String {
-    let entries = kmsg.and_then(|kmsg| kmsg.read().ok()).unwrap_or_default();
-    let lines = entries.iter().filter_map(|entry| match entry {
-        Entry::Record(bytes) => {
-            let text = String::from_utf8_lossy(bytes);
-            let (_, message) = text.split_once(';')?;
-            message.contains(module).then(|| message.trim().to_owned())
-        }
-        Entry::Lost(_) => None,
-    });
-    let lines: Vec<String> = lines.collect();
-    let quoted = &lines[lines.len().saturating_sub(QUOTED)..];
-    if quoted.is_empty() {
-        String::new()
-    } else {
-        format!("; the kernel says: {}", quoted.join(" / "))
-    }
 }
 
 #[cfg(test)]

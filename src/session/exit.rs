@@ -357,7 +357,7 @@ impl Exit for HoldError {
                 "leave --module out, and the dummy module is built for the kernel",
             ),
             Self::Loaded(_) => (ExitCode::Usage, None),
-            Self::Load(..) => (ExitCode::Unsupported, None),
+            Self::Load { .. } => (ExitCode::Unsupported, None),
             _ => (ExitCode::Broken, None),
         }
     }

@@ -197,8 +197,8 @@ impl PreparedKernel {
             adopt(environment, guest);
         }
         environment.tunables = found.tunables;
-        if let (Some(module), Some(taints)) = (module, found.taints) {
-            module.taints = taints;
+        if let (Some(module), Some(loaded)) = (module, &found.loaded) {
+            module.learn(loaded);
         }
     }
 }

@@ -66,7 +66,7 @@ pub(super) fn module_record(module: &ModuleImage) -> ModuleRecord {
         sha256: module.sha256().to_owned(),
         srcversion: module.srcversion().map(str::to_owned),
         vermagic: module.vermagic().map(str::to_owned),
-        taints: String::new(),
+        ..ModuleRecord::default()
     }
 }
 

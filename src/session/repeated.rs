@@ -13,7 +13,7 @@ use super::request::Request;
 use crate::model::{DEFAULT_RENEW, Environment, ModuleRecord, Report, StartChoice};
 use crate::report::write::ReportFile;
 use crate::trial::{Event, Schedule, Turn, VmTrial, campaign};
-use crate::verdict::exit_code;
+use crate::verdict::{exit_code, hopeless};
 
 /// Races the kernel that an argument names. The report is saved after each
 /// trial.
@@ -98,7 +98,7 @@ impl Schedule for Repeated<'_> {
     type Key = u32;
 
     fn next(&mut self) -> Turn<u32> {
-        if self.started == self.trials || self.failed.is_some() {
+        if self.started == self.trials || self.is_given_up() {
             return Turn::Stop;
         }
         self.started += 1;
@@ -108,16 +108,28 @@ impl Schedule for Repeated<'_> {
     fn hear(&mut self, _: u32, event: Event) -> bool {
         self.events.emit(event.clone());
         let Event::Finished(trial) = event else {
-            return self.failed.is_none();
+            return !self.is_given_up();
         };
         self.report.trials.push(*trial);
         self.report.trials.sort_by_key(|trial| trial.index);
+        if self.started < self.trials {
+            // The first reason counts: what comes after it may follow from it.
+            let given_up = &mut self.report.terms.given_up;
+            *given_up = given_up.take().or_else(|| hopeless(&self.report.trials));
+        }
         (self.learn)(&mut self.report.environment, &mut self.report.module);
         record::update(self.report);
         if let Some(Err(error)) = self.file.map(|file| file.save(self.report)) {
             self.failed.get_or_insert_with(|| error.into());
         }
-        self.failed.is_none()
+        !self.is_given_up()
+    }
+}
+
+impl Repeated<'_> {
+    /// Whether no more trials are wanted than were made.
+    fn is_given_up(&self) -> bool {
+        self.failed.is_some() || self.report.terms.given_up.is_some()
     }
 }
 
@@ -126,7 +138,31 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::model::{Outcome, Trial};
+    use crate::model::{Outcome, SILENT_BOOT, Trial};
+
+    fn blank() -> Report {
+        let (environment, module) = (Environment::default(), ModuleRecord::default());
+        record::blank(environment, module, &Request::default(), SystemTime::now()).unwrap()
+    }
+
+    #[test]
+    fn a_guest_that_never_speaks_is_not_waited_for_twice() {
+        let mut report = blank();
+        let mut schedule = Repeated {
+            learn: &|_, _| {},
+            report: &mut report,
+            file: None,
+            events: Events::to(&|_| {}),
+            started: 1,
+            trials: 20,
+            failed: None,
+        };
+        let reason = format!("{SILENT_BOOT} within 120 s");
+        let trial = Trial::new(0, 1, Outcome::Broken, &reason);
+        assert!(!schedule.hear(0, Event::Finished(Box::new(trial))));
+        assert_eq!(schedule.next(), Turn::Stop);
+        assert_eq!(report.terms.given_up, Some(reason));
+    }
 
     #[test]
     fn a_report_that_could_not_be_saved_once_ends_the_run() {
@@ -134,13 +170,7 @@ mod tests {
         let reports = folder.path().join("reports");
         std::fs::write(&reports, "a file where a folder belongs").unwrap();
         let file = ReportFile::at(reports.join("report.json"));
-        let mut report = record::blank(
-            Environment::default(),
-            ModuleRecord::default(),
-            &Request::default(),
-            SystemTime::now(),
-        )
-        .unwrap();
+        let mut report = blank();
         let mut schedule = Repeated {
             learn: &|_, _| {},
             report: &mut report,

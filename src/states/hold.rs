@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use thiserror::Error;
 
 use crate::build::module_image::{ModuleImage, ModuleImageError};
+use crate::kernel::first_load::Refusal;
 use crate::kernel::module::ModuleFile;
 use crate::kernel::tunable::TunableGuard;
 use crate::kernel::uname;
@@ -54,8 +55,15 @@ pub enum HoldError {
     #[error("the module {0} is loaded already; unload it first: rmmod {0}")]
     Loaded(String),
     /// The load failed.
-    #[error("loading {0}: {1}")]
-    Load(String, Errno),
+    #[error("loading {name}: {errno}{logged}")]
+    Load {
+        /// The module.
+        name: String,
+        /// What the call returned.
+        errno: Errno,
+        /// What the kernel said, as the end of a sentence.
+        logged: String,
+    },
     /// The unload failed.
     #[error("unloading {0}: {1}")]
     Unload(String, Errno),
@@ -124,8 +132,8 @@ pub(super) fn crash_in(
     let lister = Subject::open(module, Some((LISTER, folder)))?;
     lister
         .file
-        .load()
-        .map_err(|errno| HoldError::Load(LISTER.to_owned(), errno))?;
+        .load_once(c"")
+        .map_err(|refusal| lister.load_error(&refusal))?;
     let subject = Subject::open(module, None)?;
     let long = |in_this_state| {
         if in_this_state {
@@ -139,7 +147,7 @@ pub(super) fn crash_in(
         subject.wait_for_line(&mut load, |line| !line.is_empty())?;
     } else {
         load.finished()?
-            .map_err(|errno| subject.load_error(errno))?;
+            .map_err(|refusal| subject.load_error(&refusal))?;
         let live = subject.lines()?;
         if held == Held::Exit {
             let mut held_for_ever = subject.unload()?;
@@ -194,8 +202,12 @@ impl Subject {
         self.file.name().to_owned()
     }
 
-    fn load_error(&self, errno: Errno) -> HoldError {
-        HoldError::Load(self.name(), errno)
+    fn load_error(&self, refusal: &Refusal) -> HoldError {
+        HoldError::Load {
+            name: self.name(),
+            errno: refusal.errno,
+            logged: refusal.quoted(),
+        }
     }
 
     fn unload_error(&self, errno: Errno) -> HoldError {
@@ -210,7 +222,8 @@ impl Subject {
         self.wait_for_line(&mut load, |line| !line.is_empty())?;
         let init = self.observe(Held::Init)?;
         let in_time = load.ended().is_none();
-        load.finished()?.map_err(|errno| self.load_error(errno))?;
+        load.finished()?
+            .map_err(|refusal| self.load_error(&refusal))?;
         let live = self.observe(Held::Live)?;
         let mut seen = vec![init, live.clone()];
         if disposable
@@ -224,7 +237,7 @@ impl Subject {
         let in_time = in_time && unload.ended().is_none();
         unload
             .finished()?
-            .map_err(|errno| self.unload_error(errno))?;
+            .map_err(|refusal| self.unload_error(refusal.errno))?;
         seen.push(self.observe(Held::Unloaded)?);
         Ok(in_time.then_some(seen))
     }
@@ -239,13 +252,13 @@ impl Subject {
         let file = Arc::clone(&self.file);
         Call::start("finit_module", move || {
             let parameters = CString::new(parameters).map_err(|_| Errno::EINVAL)?;
-            file.load_with(&parameters)
+            file.load_once(&parameters).map(drop)
         })
     }
 
     fn unload(&self) -> Result<Call, HoldError> {
         let file = Arc::clone(&self.file);
-        Call::start("delete_module", move || file.unload())
+        Call::start("delete_module", move || Ok(file.unload()?))
     }
 
     /// The module's lines of `/proc/modules`.
@@ -274,9 +287,9 @@ impl Subject {
                 return Ok(());
             }
             if call.has_failed() {
-                return call.finished()?.map_err(|errno| match call.name {
-                    "delete_module" => self.unload_error(errno),
-                    _ => self.load_error(errno),
+                return call.finished()?.map_err(|refusal| match call.name {
+                    "delete_module" => self.unload_error(refusal.errno),
+                    _ => self.load_error(&refusal),
                 });
             }
             thread::sleep(POLL);
@@ -319,14 +332,14 @@ impl Drop for Unload<'_> {
 /// A system call under way in a thread of its own.
 struct Call {
     name: &'static str,
-    done: Receiver<Result<(), Errno>>,
-    result: Option<Result<(), Errno>>,
+    done: Receiver<Result<(), Refusal>>,
+    result: Option<Result<(), Refusal>>,
 }
 
 impl Call {
     fn start(
         name: &'static str,
-        work: impl FnOnce() -> Result<(), Errno> + Send + 'static,
+        work: impl FnOnce() -> Result<(), Refusal> + Send + 'static,
     ) -> Result<Self, HoldError> {
         let (send, done) = mpsc::channel();
         thread::Builder::new()
@@ -344,11 +357,11 @@ impl Call {
     }
 
     /// What it came to, if it is over.
-    fn ended(&mut self) -> Option<Result<(), Errno>> {
+    fn ended(&mut self) -> Option<Result<(), Refusal>> {
         if self.result.is_none() {
             self.result = self.done.try_recv().ok();
         }
-        self.result
+        self.result.clone()
     }
 
     /// Whether it is over and has failed: then nothing is to be waited for.
@@ -357,7 +370,7 @@ impl Call {
     }
 
     /// Waits for it.
-    fn finished(&mut self) -> Result<Result<(), Errno>, HoldError> {
+    fn finished(&mut self) -> Result<Result<(), Refusal>, HoldError> {
         if let Some(result) = self.ended() {
             return Ok(result);
         }
@@ -365,7 +378,7 @@ impl Call {
         let patience = PATIENCE + HOLD * 4_u32.pow(TRIES);
         let result = (self.done.recv_timeout(patience))
             .map_err(|_| HoldError::Stuck(self.name, patience))?;
-        self.result = Some(result);
+        self.result = Some(result.clone());
         Ok(result)
     }
 }

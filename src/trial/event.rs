@@ -1,7 +1,7 @@
 //! What a run says while it is under way: the whole interface between those
 //! who run trials and those who show them.
 
-use crate::model::{Sightings, Trial};
+use crate::model::{LoadedModule, Sightings, Trial};
 use crate::recorder::{Phase, Snapshot};
 use crate::vm::protocol::Racing;
 
@@ -21,7 +21,7 @@ pub enum Event {
         index: u32,
     },
     /// The module was loaded once; its taint letters.
-    Module(String),
+    Module(LoadedModule),
     /// All is armed, and the race is about to start.
     Racing(Racing),
     /// A trial is under way.

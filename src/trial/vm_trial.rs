@@ -17,8 +17,8 @@ use super::start::{Made, Maker, Proof, Saved, Templates};
 use super::watch::Watch;
 use crate::judge::record;
 use crate::model::{
-    DEFAULT_RENEW, Domain, Environment, Outcome, Settings, Start, StartChoice, StartedBy, Trial,
-    Tunable, derive,
+    DEFAULT_RENEW, Domain, Environment, LoadedModule, Outcome, Settings, Start, StartChoice,
+    StartedBy, Trial, Tunable, derive,
 };
 use crate::recorder::Go;
 use crate::vm::contents::{self, PackError};
@@ -55,8 +55,8 @@ pub struct VmTrials {
 pub struct Found {
     /// The environment.
     pub environment: Option<Environment>,
-    /// Taint letters of the module.
-    pub taints: Option<String>,
+    /// What came of the module's first load.
+    pub loaded: Option<LoadedModule>,
     /// Tunables set for the race.
     pub tunables: Vec<Tunable>,
 }
@@ -152,8 +152,8 @@ impl VmTrials {
         if let Some(environment) = watch.environment() {
             found.environment.get_or_insert_with(|| environment.clone());
         }
-        if let Some(taints) = watch.taints() {
-            found.taints.get_or_insert_with(|| taints.to_owned());
+        if let Some(loaded) = watch.loaded() {
+            found.loaded.get_or_insert_with(|| loaded.clone());
         }
         if let Some(racing) = watch.racing().filter(|_| found.tunables.is_empty()) {
             found.tunables.clone_from(&racing.tunables);

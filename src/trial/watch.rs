@@ -10,7 +10,7 @@ mod tests;
 use crate::judge::conclusion::Conclusion;
 use crate::judge::kernel_log::{KernelLog, is_fatal};
 use crate::judge::stall_detector::{Stall, StallDetector, StallLimits};
-use crate::model::{Accel, Environment};
+use crate::model::{Accel, Environment, LoadedModule, SILENT_BOOT};
 use crate::recorder::Snapshot;
 use crate::vm::protocol::{Finished, GuestMessage, MessageReader, Racing};
 use crate::vm::{QmpEvent, RunState, Shutdown};
@@ -18,6 +18,9 @@ use crate::vm::{QmpEvent, RunState, Shutdown};
 /// Silence of the heartbeat, seconds, that confirms a report: a third of a
 /// second would be load.
 const SILENT_HEARTBEAT_S: f64 = 2.0;
+/// Share of the time for a crash's last words after which a console that is
+/// silent since a panic has none.
+const QUIET_AFTER_PANIC: f64 = 0.25;
 
 /// How long a machine may take, on the host's clock, seconds.
 #[derive(Clone, Copy, Debug)]
@@ -79,14 +82,17 @@ pub struct Watch {
     console_closed: bool,
     /// When the first line of the first fatal report came.
     fatal_at: Option<f64>,
-    panicked: bool,
+    /// When pvpanic told of a panic.
+    panicked_at: Option<f64>,
+    /// When the console last said anything.
+    heard_at: f64,
     shutdown: Option<Shutdown>,
     exit: Option<String>,
     environment: Option<Environment>,
     recorder_in_guest: bool,
     /// When the guest said that it waits for the word to go.
     at_gate: Option<f64>,
-    taints: Option<String>,
+    loaded: Option<LoadedModule>,
     racing: Option<Racing>,
     finished: Option<(Finished, f64)>,
     suspicion: Option<Suspicion>,
@@ -112,13 +118,14 @@ impl Watch {
             console_bytes: 0,
             console_closed: false,
             fatal_at: None,
-            panicked: false,
+            panicked_at: None,
+            heard_at: 0.0,
             shutdown: None,
             exit: None,
             environment: None,
             recorder_in_guest: false,
             at_gate: None,
-            taints: None,
+            loaded: None,
             racing: None,
             finished: None,
             suspicion: None,
@@ -133,8 +140,8 @@ impl Watch {
     }
 
     /// Taint letters of the loaded module.
-    pub fn taints(&self) -> Option<&str> {
-        self.taints.as_deref()
+    pub fn loaded(&self) -> Option<&LoadedModule> {
+        self.loaded.as_ref()
     }
 
     /// What was at work when the gate opened.
@@ -165,6 +172,7 @@ impl Watch {
     /// Bytes of the serial console.
     pub fn on_console(&mut self, bytes: &[u8], now: f64) {
         self.console_bytes += bytes.len() as u64;
+        self.heard_at = now;
         let signs = self.log.feed(bytes, self.stall.has_spoken());
         if signs.iter().any(is_fatal) {
             self.fatal_at.get_or_insert(now);
@@ -190,7 +198,9 @@ impl Watch {
     /// A line of QMP.
     pub fn on_qmp(&mut self, event: &QmpEvent) {
         match event {
-            QmpEvent::GuestPanicked => self.panicked = true,
+            QmpEvent::GuestPanicked => {
+                self.panicked_at.get_or_insert(self.asked_at);
+            }
             QmpEvent::Shutdown(reason) => self.shutdown = Some(*reason),
             QmpEvent::Status(state) => {
                 if let Some(suspicion) = self.suspicion.take() {
@@ -223,7 +233,7 @@ impl Watch {
                 self.recorder_in_guest = recorder;
                 self.stall.spoke(now);
             }
-            GuestMessage::Module { taints } => self.taints = Some(taints),
+            GuestMessage::Module(loaded) => self.loaded = Some(loaded),
             GuestMessage::Racing(racing) => {
                 self.racing = Some(racing);
                 // The flight recorder knows when the gate opened.
@@ -249,10 +259,13 @@ impl Watch {
         if self.shutdown.is_some_and(|reason| reason != Shutdown::Host) {
             return Step::End;
         }
-        if self
-            .fatal_at
-            .is_some_and(|at| now - at > self.budgets.linger_s)
-        {
+        // A panicked kernel that does not reset the machine says what it has to
+        // say, and then nothing more.
+        let over = self.panicked_at.is_some_and(|at| {
+            now - at.max(self.heard_at) > self.budgets.linger_s * QUIET_AFTER_PANIC
+        });
+        let lingers = |at| now - at > self.budgets.linger_s;
+        if over || self.fatal_at.is_some_and(lingers) {
             return Step::End;
         }
         if let Some((_, at)) = &self.finished {
@@ -299,13 +312,15 @@ impl Watch {
     fn silence(&self, now: f64) -> String {
         if self.console_bytes == 0 {
             format!(
-                "the kernel printed nothing in {now:.0} s: is it a kernel for this machine, with \
-                 a serial console?"
+                "{SILENT_BOOT} within {now:.0} s, and the kernel printed nothing: is it a kernel \
+                 for this machine, with a serial console? What often helps: --append \
+                 earlyprintk=serial to hear more, --smp 1, --mem-mib 512"
             )
         } else {
             format!(
-                "the guest's init did not speak within {now:.0} s; the console tells how far it \
-                 came"
+                "{SILENT_BOOT} within {now:.0} s; the console's last line: `{}`. What often \
+                 helps: --append with what this kernel needs, --smp 1, --mem-mib 512",
+                self.log.last_line()
             )
         }
     }

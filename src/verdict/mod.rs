@@ -7,6 +7,7 @@ mod exploration;
 pub mod format;
 mod likeness;
 mod near_misses;
+mod one_cpu;
 mod proof;
 mod run_verdict;
 mod settle;

@@ -5,7 +5,7 @@
 //! trials that crash. The rates are compared besides, for their size.
 
 use super::format::{p_value, percent, significant};
-use super::trials::{boot_of, counts, total};
+use super::trials::{boot_of, counts, total, watched_cycles};
 use crate::model::{Conclusion, Interval, NearMissRecord, Trial};
 use crate::stats::StatsError;
 use crate::stats::{Rate, clean_trials_p, compare_rates, needed_clean_trials, needed_exposure};
@@ -33,7 +33,7 @@ fn boots<'a>(trials: impl Iterator<Item = &'a Trial>) -> Vec<Boot> {
         boot.near_misses = boot
             .near_misses
             .saturating_add(trial.counters.lines.near_misses);
-        boot.cycles = boot.cycles.saturating_add(trial.cycles);
+        boot.cycles = boot.cycles.saturating_add(watched_cycles(trial));
     }
     boots.into_iter().map(|(_, boot)| boot).collect()
 }

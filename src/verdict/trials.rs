@@ -11,6 +11,9 @@
 //!   before that was raced without a crash: it is censored there. It is no clean
 //!   trial. One that broke before its race counts for nothing.
 //! - **Unsupported** trials never count.
+//!
+//! In a comparison, only cycles in which a reader could see count as exposure
+//! without a crash, and the time in proportion.
 
 use super::starts::start_stats;
 use crate::model::{self, Crash, CrashClass, Interval, Outcome, RunStats, Summary, Trial};
@@ -77,6 +80,7 @@ pub fn observations<'a>(
         let time = match (event, clock, is_event) {
             (Event::TargetCrash, Clock::Seconds, true) => latest_s(trial),
             (Event::TargetCrash, Clock::Cycles, true) => latest_cycles(trial, fastest),
+            (Event::TargetCrash, _, false) => exposure(trial, clock),
             _ => time(trial, clock),
         };
         Observation::new(0.0, time, is_event)
@@ -117,6 +121,25 @@ fn fastest(trials: &[&Trial]) -> f64 {
         (seconds > 0.0).then(|| trial.cycles as f64 / seconds)
     };
     trials.iter().filter_map(rate).fold(0.0, f64::max)
+}
+
+/// Exposure of a trial without a crash, as a comparison counts it: a cycle that
+/// no reader could have lost shows nothing.
+pub(super) fn exposure(trial: &Trial, clock: Clock) -> f64 {
+    time(trial, clock) * watched_share(trial).unwrap_or(1.0)
+}
+
+/// Share of the trial's cycles in which a reader could see, where that was noted.
+pub(super) fn watched_share(trial: &Trial) -> Option<f64> {
+    let watched = trial.counters.watched_cycles?;
+    // The cycle under way at the end may have been watched, too.
+    (trial.cycles > 0).then(|| (watched as f64 / trial.cycles as f64).min(1.0))
+}
+
+/// The trial's cycles in which a reader could see; all where that was not noted.
+pub(super) fn watched_cycles(trial: &Trial) -> u64 {
+    let watched = trial.counters.watched_cycles;
+    watched.map_or(trial.cycles, |watched| watched.min(trial.cycles))
 }
 
 fn time(trial: &Trial, clock: Clock) -> f64 {

@@ -3,7 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{BadLine, Counters, Environment, Held, Observed, Settings, Tunable};
+use crate::model::{
+    BadLine, Counters, Environment, Held, LoadedModule, Observed, Settings, Tunable,
+};
 use crate::recorder::{Phase, Snapshot};
 
 /// Where the guest finds its plan.
@@ -109,10 +111,7 @@ pub enum GuestMessage {
         recorder: bool,
     },
     /// The module was loaded once and is fit to be raced.
-    Module {
-        /// Its taint letters.
-        taints: String,
-    },
+    Module(LoadedModule),
     /// All is armed: a few cycles without readers, and the gate opens.
     Racing(Racing),
     /// All wait at the gate, for the word to go.
@@ -288,9 +287,10 @@ mod tests {
 
     #[test]
     fn messages_survive_any_cut_and_noise_between_them() {
-        let message = GuestMessage::Module {
+        let message = GuestMessage::Module(LoadedModule {
             taints: "OE".to_owned(),
-        };
+            rewritten: true,
+        });
         let mut stream = b"\xff\xfe noise\n{\"say\":\"nonsense\"}\n".to_vec();
         stream.extend_from_slice(message.to_line().as_bytes());
         stream.extend_from_slice(message.to_line().as_bytes());
@@ -333,18 +333,17 @@ mod tests {
             assert!(reader.feed(&[b'x'; 16 * 1024]).is_empty());
         }
         assert!(reader.partial.len() <= LONGEST_LINE);
-        let message = GuestMessage::Module {
-            taints: String::new(),
-        };
+        let message = GuestMessage::Module(LoadedModule::default());
         assert!(reader.feed(b"\n").is_empty());
         assert_eq!(reader.feed(message.to_line().as_bytes()), [message]);
     }
 
     #[test]
     fn on_the_console_a_prefix_marks_messages() {
-        let message = GuestMessage::Module {
+        let message = GuestMessage::Module(LoadedModule {
             taints: "O".to_owned(),
-        };
+            rewritten: false,
+        });
         let line = format!("[    1.0] {CONSOLE_PREFIX}{}", message.to_line());
         assert_eq!(
             MessageReader::default().feed_console(line.as_bytes()),

@@ -183,6 +183,7 @@ pub(crate) fn report(name: &str, trials: Vec<Trial>, duration_s: f64) -> Report 
             srcversion: Some("0123456789ABCDEF0123456".to_owned()),
             vermagic: Some("6.1.192 SMP mod_unload".to_owned()),
             taints: "O".to_owned(),
+            rewritten: false,
         }),
         settings,
         terms: Terms::default(),

@@ -15,6 +15,7 @@ mod drivers;
 mod explore;
 mod misbehaves;
 mod near_miss;
+mod old_kernels;
 mod outcomes;
 mod prove;
 mod repeated;

@@ -253,4 +253,6 @@ fn a_module_for_another_kernel_is_unsupported_and_the_reason_names_both() {
     let trial = &ended.report().trials[0];
     assert_eq!(trial.outcome, Outcome::Unsupported, "{}", trial.reason);
     assert!(trial.reason.contains("built for: 9."), "{}", trial.reason);
+    let (_, logged) = trial.reason.split_once("the kernel says: ").unwrap();
+    assert!(logged.contains("version magic '9."), "{}", trial.reason);
 }

@@ -96,6 +96,7 @@ impl TargetedReader<'_> {
                 .learned_ns
                 .store(aim.learned_ns().unwrap_or(0), Ordering::Relaxed);
             self.slot.unload_ns.store(unload_ns, Ordering::Relaxed);
+            target_reader.reopen_if_empty()?;
             target_reader.reopen_if_stale(seen.is_some(), cycles())?;
         }
         self.slot.enter(Stage::Ended);

@@ -13,7 +13,7 @@ const SWITCH: &str = "/sys/kernel/rcu_expedited";
 pub(super) const TECHNIQUE: Technique = Technique {
     name: "rcu-expedited",
     help: "expedite RCU grace periods, so that an unload takes less time",
-    needs: "/sys/kernel/rcu_expedited (Linux 3.12 or later)",
+    needs: "/sys/kernel/rcu_expedited (Linux 3.10 or later)",
     guests_only: false,
     changes: || vec![SWITCH.into()],
     arm,

@@ -3,22 +3,22 @@
 use super::*;
 
 struct Bench {
-    loads: &'static AtomicU64,
+    loader: &'static Slot,
     check: LineCheck,
     slot: Slot,
     examples: Arc<Examples>,
 }
 
 fn bench(taints: &str) -> Bench {
-    let loads: &'static AtomicU64 = Box::leak(Box::default());
+    let loader: &'static Slot = Box::leak(Box::default());
     let watched = Watched {
         name: "dummy_module".to_owned(),
         taints: taints.to_owned(),
-        loads: Some(loads),
+        loader: Some(loader),
     };
     let examples = Arc::new(Examples::default());
     Bench {
-        loads,
+        loader,
         check: LineCheck::new(vec![watched], Arc::clone(&examples)),
         slot: Slot::default(),
         examples,
@@ -37,7 +37,7 @@ impl Bench {
     }
 
     fn load(&self) {
-        self.loads.fetch_add(1, Ordering::SeqCst);
+        self.loader.begin_load();
     }
 
     /// Near misses, out of order, contradictory, torn, duplicate.
@@ -121,7 +121,7 @@ fn a_load_that_begins_during_a_read_may_be_the_one_that_is_shown() {
 #[test]
 fn with_two_loaders_the_order_proves_nothing() {
     let mut bench = bench("");
-    bench.check.modules[0].module.loads = None;
+    bench.check.modules[0].module.loader = None;
     bench.head(GOING);
     bench.head(LIVE);
     assert_eq!(bench.counts(), [0; 5]);

@@ -1,7 +1,7 @@
 //! A read counter counts the same whether or not it parses.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::race::line_check::Watched;
@@ -44,12 +44,12 @@ fn a_head_that_repeats_the_last_counts_as_if_it_had_been_parsed() {
     ];
     const STEPS: usize = 4;
     let names = vec!["dummy_module".to_owned()];
-    let loads: &'static AtomicU64 = Box::leak(Box::default());
+    let loader: &'static Slot = Box::leak(Box::default());
     let check = || {
         let watched = Watched {
             name: names[0].clone(),
             taints: String::new(),
-            loads: Some(loads),
+            loader: Some(loader),
         };
         LineCheck::new(vec![watched], Arc::default())
     };
@@ -64,12 +64,16 @@ fn a_head_that_repeats_the_last_counts_as_if_it_had_been_parsed() {
         for _ in 0..STEPS {
             let (head, load) = (rest % choices / 3, rest % 3);
             rest /= choices;
-            loads.fetch_add(u64::from(load == 1), Ordering::Relaxed);
+            loader
+                .loads
+                .fetch_add(u64::from(load == 1), Ordering::Relaxed);
             for read_counter in [&mut read_counter, &mut forgetful] {
                 read_counter.begin();
                 read_counter.before_read();
             }
-            loads.fetch_add(u64::from(load == 2), Ordering::Relaxed);
+            loader
+                .loads
+                .fetch_add(u64::from(load == 2), Ordering::Relaxed);
             forgetful.head = Head::default();
             for read_counter in [&mut read_counter, &mut forgetful] {
                 read_counter.head(HEADS[head].as_bytes());

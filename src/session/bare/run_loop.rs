@@ -153,9 +153,9 @@ impl RunLoop<'_> {
         let mut lost: Option<WriteError> = None;
         let mut tell = |event: Event| {
             match &event {
-                Event::Module(taints) => {
+                Event::Module(loaded) => {
                     if let Some(module) = &mut report.module {
-                        module.taints.clone_from(taints);
+                        module.learn(loaded);
                     }
                 }
                 Event::Racing(racing) => {

@@ -58,7 +58,7 @@ impl Watch {
     /// What says that the kernel is dead, apart from its log.
     fn deaths(&self, finished: bool) -> Vec<DeathSign> {
         let mut deaths = Vec::new();
-        if self.panicked {
+        if self.panicked_at.is_some() {
             deaths.push(DeathSign::Pvpanic);
         }
         match self.shutdown {

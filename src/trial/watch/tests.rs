@@ -174,6 +174,35 @@ fn a_report_and_a_heart_that_stopped_behind_it_are_a_crash() {
 }
 
 #[test]
+fn a_panic_that_resets_nothing_is_not_waited_for() {
+    let mut watch = Watch::new(BUDGETS);
+    watch.on_console(b"[    0.000000] Linux version 3.10.17\r\n", 1.0);
+    assert_eq!(watch.next(2.0), Step::Wait);
+    watch.on_qmp(&QmpEvent::GuestPanicked);
+    watch.on_console(b"[    0.500000] more\r\n", 4.0);
+    let quiet = BUDGETS.linger_s * QUIET_AFTER_PANIC;
+    assert_eq!(watch.next(3.9 + quiet), Step::Wait);
+    assert_eq!(watch.next(4.1 + quiet), Step::End);
+    let end = watch.conclude(&snapshot(Phase::Boot, 0), "");
+    assert_eq!(end.outcome, Outcome::Crashed, "{}", end.reason);
+    assert!(end.reason.contains("pvpanic"), "{}", end.reason);
+}
+
+#[test]
+fn a_guest_that_does_not_get_to_its_init_says_how_far_it_came() {
+    let mut watch = Watch::new(BUDGETS);
+    watch.on_console(b"Linux version 3.10.17\r\nMounting root\r\nhalf a l", 1.0);
+    assert_eq!(watch.next(61.0), Step::End);
+    let end = watch.conclude(&snapshot(Phase::Boot, 0), "");
+    assert_eq!(end.outcome, Outcome::Broken);
+    assert!(
+        end.reason.contains("last line: `Mounting root`"),
+        "{}",
+        end.reason
+    );
+}
+
+#[test]
 fn a_panic_event_without_a_report_is_broken_not_survived() {
     let mut watch = racing();
     watch.on_qmp(&QmpEvent::GuestPanicked);

@@ -12,6 +12,7 @@ mod words;
 use self::words::{bad_lines, crashed, number};
 use super::format::seconds;
 use super::likeness::{Machine, SAME_IMAGE, forbids};
+use super::one_cpu::cannot_lose;
 use super::trials::{counts, run_stats, total};
 use super::visits::Visits;
 use super::warnings::{new_warnings, told, warnings};
@@ -218,7 +219,8 @@ impl<'a> Case<'a> {
 
     /// A clean run without a baseline.
     fn alone(&self, reason: String) -> Judgement {
-        if let Some(nothing) = self.shows_nothing() {
+        let cannot = || cannot_lose(self.settings, self.environment);
+        if let Some(nothing) = self.shows_nothing().or_else(cannot) {
             return inconclusive(nothing);
         }
         let visits = Visits::of(self.settings, self.trials);

@@ -21,7 +21,7 @@ mod sentence;
 use self::progress::Progress;
 use super::comparison::{Gap, Judge, Question};
 use super::near_misses::{Boots, sums};
-use crate::model::{Oracle, Outcome, Settings, Trial};
+use crate::model::{Oracle, Outcome, SILENT_BOOT, Settings, Trial};
 use crate::stats::{StatsError, needed_clean_trials, needed_exposure};
 
 /// The candidate's first trial, seconds: some twenty times what the race takes
@@ -164,6 +164,13 @@ pub fn hopeless(trials: &[Trial]) -> Option<String> {
     let of = |outcome| move |trial: &&Trial| trial.outcome == outcome;
     if let Some(trial) = trials.iter().find(of(Outcome::Unsupported)) {
         return Some(trial.reason.clone());
+    }
+    // Each of them is waited for as long as a slow boot may take.
+    let silent = |trial: &Trial| trial.reason.starts_with(SILENT_BOOT);
+    if let [first, ..] = trials
+        && trials.iter().all(silent)
+    {
+        return Some(first.reason.clone());
     }
     let last = trials.iter().rev().take(BROKEN_IN_A_ROW);
     let broken = last.filter(of(Outcome::Broken)).count();

@@ -44,16 +44,17 @@ impl Progress {
         };
         let bad = |trial: &Trial| trial.outcome != Outcome::Survived;
         let clean = || counted().filter(|trial| !bad(trial) && !missed(trial));
+        let cycles = |trial: &Trial| trials::exposure(trial, Clock::Cycles);
         let most = |of: fn(&Trial) -> f64| clean().map(of).fold(0.0, f64::max);
         Ok(Self {
             events: u32::try_from(events).unwrap_or(u32::MAX),
             crashed: all.iter().any(is_target),
             slowest_s,
             exposure_s: observed.iter().map(Observation::exposure).sum(),
-            cycles: counted().map(|trial| trial.cycles as f64).sum(),
+            cycles: counted().map(cycles).sum(),
             clean: u32::try_from(clean().count()).unwrap_or(u32::MAX),
-            longest_cycles: most(|trial| trial.cycles as f64),
-            longest_s: most(|trial| trial.exposure_s),
+            longest_cycles: most(cycles),
+            longest_s: most(|trial| trials::exposure(trial, Clock::Seconds)),
             unclean: counted().any(|trial| bad(trial) || missed(&trial)),
         })
     }

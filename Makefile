@@ -6,7 +6,8 @@ TARGET  := x86_64-unknown-linux-gnu
 RELEASE := target/$(TARGET)/release/modrace
 DEBUG   := target/$(TARGET)/debug/modrace
 # The lab kernels that the tests boot.
-KERNELS := fixed vulnerable fixed-preempt vulnerable-preempt fixed-disk vulnerable-disk
+KERNELS := fixed vulnerable fixed-preempt vulnerable-preempt fixed-disk vulnerable-disk \
+  vulnerable-old
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all bench lint build install deps deps-test clean

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard};
 
@@ -19,8 +20,8 @@ use modrace::build::boot_image::BootImage;
 use modrace::build::cache::Cache;
 use modrace::build::kbuild::build_dummy;
 use modrace::lab::{
-    BaseBuild, BuildEvent, BuildSpec, Builder, DEBIAN_TARBALL, LabKernel, LabKernelRow, Source,
-    Store,
+    BaseBuild, BuildEvent, BuildSpec, Builder, DEBIAN_TARBALL, Fix, LabKernel, LabKernelRow,
+    Source, Store,
 };
 use object::{Object, ObjectSection, ObjectSymbol, RelocationTarget};
 
@@ -281,4 +282,83 @@ fn two_builders_of_one_kernel_build_it_once() {
     assert_eq!(results[0].0.path, results[1].0.path);
     let builders = results.iter().filter(|result| !result.1.is_empty());
     assert_eq!(builders.count(), 1);
+}
+
+/// Options that 3.10 does not know.
+const UNKNOWN_TO_OLD_TREES: &[&str] = &[
+    "ADVISE_SYSCALLS",
+    "MEMBARRIER",
+    "MULTIUSER",
+    "PVPANIC_MMIO",
+    "PVPANIC_PCI",
+    "RSEQ",
+];
+
+/// Debian's source as a tree that says it is 3.10.17: without `tinyconfig`, and
+/// without the options that came later.
+fn old_tree(folder: &Path) {
+    let unpacked = Command::new("tar")
+        .arg("--extract")
+        .arg("--strip-components=1")
+        .arg("--directory")
+        .arg(folder)
+        .arg("--file")
+        .arg(DEBIAN_TARBALL)
+        .status()
+        .unwrap();
+    assert!(unpacked.success());
+    fs::remove_file(folder.join("kernel/configs/tiny.config")).unwrap();
+    let makefile = folder.join("Makefile");
+    let text = fs::read_to_string(&makefile).unwrap();
+    let numbers = [("VERSION", "3"), ("PATCHLEVEL", "10"), ("SUBLEVEL", "17")];
+    let line = |line: &str| {
+        let number = numbers
+            .iter()
+            .find(|(name, _)| line.starts_with(&format!("{name} =")));
+        number.map_or_else(
+            || line.to_owned(),
+            |(name, number)| format!("{name} = {number}"),
+        )
+    };
+    let text: Vec<String> = text.lines().map(line).collect();
+    fs::write(&makefile, text.join("\n") + "\n").unwrap();
+    for file in [
+        "init/Kconfig",
+        "arch/x86/Kconfig.debug",
+        "drivers/misc/pvpanic/Kconfig",
+    ] {
+        let path = folder.join(file);
+        let mut text = fs::read_to_string(&path).unwrap();
+        for option in UNKNOWN_TO_OLD_TREES {
+            text = text.replace(
+                &format!("config {option}\n"),
+                &format!("config GONE_{option}\n"),
+            );
+        }
+        fs::write(&path, text).unwrap();
+    }
+}
+
+#[test]
+#[ignore = "compiles a whole kernel, which takes minutes"]
+fn a_tree_of_before_tinyconfig_gives_a_kernel_that_modules_load_into() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    old_tree(folder.path());
+    let temporary = Temporary("test-old-tree".to_owned());
+    let cache = cache();
+    let source = Source::open(folder.path(), &CANCEL).unwrap();
+    let builder = Builder {
+        cache: &cache,
+        source: &source,
+        jobs: None,
+        base: BaseBuild::Nothing,
+        cancel: &CANCEL,
+    };
+    let spec = BuildSpec::custom(&temporary.0, Vec::new(), Fix::AsItIs, Vec::new()).unwrap();
+    let (kernel, _new) = builder.build(&spec, &mut |_| {}).unwrap();
+    assert!(kernel.manifest.release.starts_with("3.10.17"));
+    let told = fs::read_to_string(kernel.kdir().join("modrace-make-variables")).unwrap();
+    assert!(told.contains("CC=gcc -fno-pie"), "{told}");
+    assert!(told.contains("HOSTCC=gcc -fcommon"), "{told}");
 }

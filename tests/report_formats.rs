@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 
 use common::{TIMES, clean, comparison, crash, crashes, report, trial};
 use modrace::model::{
-    Assurance, Blocked, BlockedCount, Conclusion, CrashClass, ExitCode, Exploration, ExploredLevel,
-    Held, LevelKind, Oracle, Outcome, OutcomeCount, PlaceCount, ProofFailure, ProofStep, Report,
-    ScheduleOutcome, StateCheck, StateSource, Verdict, Warning, Who,
+    Assurance, AtPanic, Blocked, BlockedCount, Conclusion, CrashClass, ExitCode, Exploration,
+    ExploredLevel, Held, LevelKind, Oracle, Outcome, OutcomeCount, PlaceCount, ProofFailure,
+    ProofStep, Report, ScheduleOutcome, StateCheck, StateSource, Verdict, Warning, Who,
 };
 use modrace::report::{FORMATS, Format, read, show, svg, validate};
 use modrace::verdict::{exit_code, settle};
@@ -31,6 +31,7 @@ fn folder() -> PathBuf {
 fn cases() -> Vec<(&'static str, Report)> {
     let mut crashed = clean(6, 2.0);
     crashed.push(trial(6, Outcome::Crashed, 1.75, 175));
+    crashed[6].at_panic = at_panic();
     crashed.push(trial(7, Outcome::Broken, 0.0, 0));
     let broken = vec![trial(0, Outcome::Broken, 0.0, 0)];
     vec![
@@ -54,6 +55,31 @@ fn cases() -> Vec<(&'static str, Report)> {
         ),
         ("broken", report("lab:fixed", broken, 60.0)),
         ("explored", explored()),
+    ]
+}
+
+/// Both sides of a crash: one CPU at its BUG, the other idle, and a loader that
+/// waits.
+fn at_panic() -> Vec<AtPanic> {
+    let seen = |cpu, lock: Option<&str>, frames: &[&str]| AtPanic {
+        cpu,
+        waits_for: lock.map(str::to_owned),
+        frames: frames.iter().map(|&frame| frame.to_owned()).collect(),
+        user: false,
+        sure: true,
+    };
+    let idle = ["arch_cpu_idle+0xa", "do_idle+0xd1"];
+    let reader = ["module_flags+0xa", "m_show+0x13b", "ksys_pread64+0x5f"];
+    let loader = [
+        "mutex_lock+0x29",
+        "module_unload_free+0x22",
+        "free_module+0x23",
+        "__x64_sys_delete_module+0x188",
+    ];
+    vec![
+        seen(Some(0), None, &idle),
+        seen(Some(1), None, &reader),
+        seen(None, Some("module_mutex"), &loader),
     ]
 }
 

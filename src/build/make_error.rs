@@ -48,6 +48,14 @@ impl MakeError {
         }
     }
 
+    /// The last lines that it printed.
+    pub fn tail(&self) -> &[String] {
+        match self {
+            Self::Failed { tail, .. } => tail,
+            _ => &[],
+        }
+    }
+
     /// Whether the program is not installed.
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::Start { source, .. } if source.kind() == io::ErrorKind::NotFound)

@@ -12,4 +12,5 @@ mod make_error;
 pub mod module_image;
 pub mod module_tree;
 pub mod programs;
+pub mod toolchain;
 mod zstd_frames;

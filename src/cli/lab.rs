@@ -59,6 +59,10 @@ struct BuildArgs {
     #[arg(long, value_name = "FILE", requires = "name")]
     config: Vec<PathBuf>,
 
+    /// The compiler, as gcc-11 [default: gcc]
+    #[arg(long, value_name = "PROGRAM")]
+    cc: Option<String>,
+
     /// Jobs that make runs at a time [default: one per CPU]
     #[arg(long, short)]
     jobs: Option<NonZero<u32>>,
@@ -120,6 +124,7 @@ fn build(args: &BuildArgs, ui: &Ui) -> Result<(), Failure> {
         without_fix: args.without_fix,
         fragments: args.config.clone(),
         source: args.source.clone(),
+        compiler: args.cc.clone(),
         jobs: args.jobs,
         from_nothing: args.from_nothing,
     };

@@ -20,6 +20,7 @@ use crate::build::config::{KernelConfig, hex};
 use crate::build::kbuild::{KbuildError, Kdir, build_dummy};
 use crate::build::make::{self, MakeError};
 use crate::build::programs;
+use crate::build::toolchain::{self, Toolchain};
 
 /// Steps that make announces for the lab configuration on 6.1, measured; only
 /// a bar's length hangs on it. A kernel built before is a better guess.
@@ -118,7 +119,11 @@ impl Builder<'_> {
         if !missing.is_empty() {
             return Err(LabError::Needs(missing));
         }
-        let compiler = programs::version("gcc").unwrap_or_default();
+        let asked = build_spec.compiler.as_deref();
+        if let Some(name) = asked.filter(|name| programs::find(name).is_none()) {
+            return Err(LabError::NoCompiler(name.to_owned()));
+        }
+        let compiler = programs::version(asked.unwrap_or(toolchain::DEFAULT)).unwrap_or_default();
         let key = build_spec.key(self.source.sha256(), &compiler);
         if let Some(kernel) = store.by_key(&build_spec.name, &key) {
             return Ok((kernel, false));
@@ -165,16 +170,25 @@ impl Run<'_, '_> {
         (self.on_event)(BuildEvent::Stage(Stage::Patch));
         let work = cache.dir("lab/work")?.join(source.key());
         let patches = self.patches(&pristine)?;
+        let asked = self.build_spec.compiler.as_deref();
+        let toolchain = Toolchain::new(toolchain::generation_of_source(&pristine), asked);
         let link_tree = LinkTree::create(&work, &pristine, &patches, cancel)?;
         let sibling = self.sibling(store);
         if let Some(sibling) = &sibling {
             link_tree.seed(&sibling.kdir(), &sibling.manifest.touched, cancel)?;
         } else {
-            self.configure(&link_tree)?;
+            self.configure(&link_tree, &toolchain)?;
         }
         let config = KernelConfig::open(&link_tree.build().join(".config"))?;
         configure::verify(&config, &self.build_spec.fragments)?;
-        let steps = self.compile(&link_tree, sibling.is_none().then(|| expected(store)))?;
+        let steps = self.compile(
+            &link_tree,
+            &toolchain,
+            sibling.is_none().then(|| expected(store)),
+        )?;
+        toolchain
+            .record(&link_tree.build())
+            .map_err(LabError::io("write", &link_tree.build()))?;
         let image = link_tree.build().join("arch/x86/boot/bzImage");
         let image_sha256 = hash_product(&image).ok_or_else(|| self.incomplete("bzImage"))?;
         let kdir = Kdir::open(&link_tree.build()).map_err(|error| self.no_modules(error))?;
@@ -240,19 +254,30 @@ impl Run<'_, '_> {
         })
     }
 
-    fn configure(&mut self, link_tree: &LinkTree) -> Result<(), LabError> {
+    fn configure(&mut self, link_tree: &LinkTree, toolchain: &Toolchain) -> Result<(), LabError> {
         (self.on_event)(BuildEvent::Stage(Stage::Configure));
         let fragments = &self.build_spec.fragments;
-        for command in configure::commands(&link_tree.source(), &link_tree.build(), fragments)? {
+        for command in configure::commands(
+            &link_tree.source(),
+            &link_tree.build(),
+            fragments,
+            toolchain,
+        )? {
             self.run("the configuration", command, &mut |_, _| {})?;
         }
         Ok(())
     }
 
     /// Runs make; returns the steps that it announced.
-    fn compile(&mut self, link_tree: &LinkTree, expected: Option<u32>) -> Result<u32, LabError> {
+    fn compile(
+        &mut self,
+        link_tree: &LinkTree,
+        toolchain: &Toolchain,
+        expected: Option<u32>,
+    ) -> Result<u32, LabError> {
         (self.on_event)(BuildEvent::Stage(Stage::Compile));
-        let mut command = kernel_make(&link_tree.source(), &link_tree.build());
+        let (source, build) = (link_tree.source(), link_tree.build());
+        let mut command = kernel_make(&source, &build, toolchain);
         let jobs = self.builder.jobs.map_or_else(
             || std::thread::available_parallelism().map_or(1, NonZero::get),
             |jobs| jobs.get() as usize,

@@ -59,6 +59,8 @@ pub struct BuildSpec {
     pub fix: Fix,
     /// Applied to the source after that, in this order.
     pub patches: Vec<NamedText>,
+    /// The compiler's name; None: gcc.
+    pub compiler: Option<String>,
 }
 
 /// What a kernel's name says of the fix under test.
@@ -94,6 +96,7 @@ impl BuildSpec {
             fragments: std::iter::once(base_fragment()).chain(fragments).collect(),
             fix,
             patches,
+            compiler: None,
         })
     }
 

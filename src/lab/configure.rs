@@ -12,6 +12,7 @@ use super::build_spec::NamedText;
 use super::table::base_fragment;
 use crate::build::config::KernelConfig;
 use crate::build::make;
+use crate::build::toolchain::Toolchain;
 
 /// The commands that make the configuration, in order. Writes the fragments
 /// beside the source.
@@ -19,6 +20,7 @@ pub(super) fn commands(
     source: &Path,
     build: &Path,
     fragments: &[NamedText],
+    toolchain: &Toolchain,
 ) -> Result<Vec<Command>, LabError> {
     let folder = source.with_file_name("fragments");
     fs::create_dir_all(&folder).map_err(LabError::io("create", &folder))?;
@@ -37,7 +39,7 @@ pub(super) fn commands(
         merge.arg(path);
     }
     let kconfig = |target: &str| {
-        let mut command = kernel_make(source, build);
+        let mut command = kernel_make(source, build, toolchain);
         command.arg(target);
         command
     };
@@ -48,12 +50,13 @@ pub(super) fn commands(
 }
 
 /// Make in a source with its products elsewhere, the same everywhere.
-pub(super) fn kernel_make(source: &Path, build: &Path) -> Command {
+pub(super) fn kernel_make(source: &Path, build: &Path, toolchain: &Toolchain) -> Command {
     let mut command = make::tool("make");
     command
         .arg("-C")
         .arg(source)
         .arg(format!("O={}", build.display()))
+        .args(toolchain.variables())
         // Who built it, where and when must not make two kernels differ.
         .env("KBUILD_BUILD_TIMESTAMP", "2014-10-14 00:00:00 UTC")
         .env("KBUILD_BUILD_USER", "modrace")

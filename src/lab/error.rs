@@ -40,6 +40,9 @@ pub enum LabError {
         /// What went wrong.
         source: io::Error,
     },
+    /// No such compiler.
+    #[error("there is no compiler `{0}` on PATH")]
+    NoCompiler(String),
     /// Programs and headers are missing.
     #[error("building a kernel needs what is not installed: {}", names(.0))]
     Needs(Vec<&'static Need>),

@@ -189,6 +189,7 @@ impl LabKernelRow {
             fragments: texts(self.fragments),
             fix: self.fix,
             patches: texts(self.patches),
+            compiler: None,
         }
     }
 }

@@ -282,3 +282,23 @@ impl CrashClass {
         self.into()
     }
 }
+
+/// What a virtual CPU, or a task that slept, was at when the kernel panicked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AtPanic {
+    /// The CPU's number; absent of a task that slept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<u32>,
+    /// The lock that the task slept on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
+    /// The calls that it was in, the innermost first: `function+0xoffset`, or an
+    /// address where the kernel's symbols are not known.
+    pub frames: Vec<String>,
+    /// It was in user space.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub user: bool,
+    /// Whether the calls are known. False for a kernel without frame pointers:
+    /// the addresses lie on its stack, and some may be left over.
+    pub sure: bool,
+}

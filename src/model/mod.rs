@@ -21,7 +21,7 @@ pub use comparison::{
     Comparison, Conclusion, Detectable, Evidence, ExponentialityRecord, FisherRecord,
     LogRankRecord, NearMissRecord, Run, Source,
 };
-pub use crash::{Crash, CrashClass, CrashKind, FollowOn, Frame, LinkedModule, Severity};
+pub use crash::{AtPanic, Crash, CrashClass, CrashKind, FollowOn, Frame, LinkedModule, Severity};
 pub use environment::{Environment, KernelRecord, LoadedModule, ModuleRecord, Tunable};
 pub use exploration::{
     BlockedCount, Exploration, ExploredLevel, LevelKind, OutcomeCount, PlaceCount,

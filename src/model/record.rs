@@ -4,9 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Assurance, BadLine, Comparison, Crash, Environment, Exploration, LineCounts, ModuleRecord,
-    Outcome, Proof, Run, Settings, Source, Start, StartStats, StateCheck, Terms, TrialPhase,
-    Verdict,
+    Assurance, AtPanic, BadLine, Comparison, Crash, Environment, Exploration, LineCounts,
+    ModuleRecord, Outcome, Proof, Run, Settings, Source, Start, StartStats, StateCheck, Terms,
+    TrialPhase, Verdict,
 };
 
 /// The schema that this version writes.
@@ -135,6 +135,10 @@ pub struct Trial {
     pub phase: TrialPhase,
     /// The crash.
     pub crash: Option<Crash>,
+    /// What each virtual CPU was at when the kernel panicked; empty where nobody
+    /// could look.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub at_panic: Vec<AtPanic>,
     /// What the kernel complained of during the trial without dying: warnings
     /// and lesser reports, each title once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -180,6 +184,7 @@ impl Trial {
             cycles_to_crash_bounds: None,
             phase: TrialPhase::Race,
             crash: None,
+            at_panic: Vec::new(),
             warnings: Vec::new(),
             counters: Counters::default(),
             bad_lines: Vec::new(),

@@ -3,6 +3,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::at_panic;
 use super::evidence;
 use super::forced::{Forced, List, forced};
 use super::metadata::{self, Rows, Side};
@@ -204,5 +205,10 @@ fn crash(report: &Report) -> Markup {
         h2 { "Crash of the " (who) ", trial " (trial.index) }
         p { (crash.title) }
         pre { (excerpt::trim(&crash.excerpt, usize::MAX).join("\n")) }
+        @let at_panic = at_panic::lines(&trial.at_panic);
+        @if !at_panic.is_empty() {
+            h3 { "When the kernel panicked" }
+            ul { @for line in &at_panic { li { code { (line) } } } }
+        }
     }
 }

@@ -8,6 +8,7 @@ use quick_junit::{
     NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, TestSuite, XmlString,
 };
 
+use super::at_panic;
 use super::excerpt;
 use super::metadata::{self, Side};
 use super::{Format, RenderError};
@@ -93,7 +94,9 @@ fn case(trial: &Trial, side: &str, is_control: bool) -> TestCase {
         case.add_property(("warning", told.as_str()));
     }
     if let Some(crash) = &trial.crash {
-        case.set_system_out(excerpt::trim(&crash.excerpt, usize::MAX).join("\n"));
+        let mut lines = excerpt::trim(&crash.excerpt, usize::MAX);
+        lines.extend(at_panic::lines(&trial.at_panic));
+        case.set_system_out(lines.join("\n"));
     }
     case
 }

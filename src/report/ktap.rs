@@ -5,6 +5,7 @@
 //! KTAP knows no "inconclusive". It is `not ok` here: who only looks at the
 //! colour must not take it for a pass.
 
+use super::at_panic;
 use super::excerpt::ascii;
 use super::metadata::{self, Side};
 use super::{Format, RenderError};
@@ -62,6 +63,9 @@ fn suite(out: &mut String, number: usize, side: &Side) {
             trial.time_to_crash_s.unwrap_or(trial.exposure_s),
             one_line(what)
         ));
+        for line in at_panic::lines(&trial.at_panic) {
+            out.push_str(&format!("    # {}\n", one_line(&line)));
+        }
         for warning in &trial.warnings {
             out.push_str(&format!(
                 "    # warning: {}, {} in this trial\n",

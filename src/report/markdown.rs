@@ -1,5 +1,6 @@
 //! Format `markdown`: for an issue tracker. What the text says, in tables.
 
+use super::at_panic;
 use super::evidence;
 use super::excerpt;
 use super::forced::{Forced, forced};
@@ -67,6 +68,13 @@ pub(super) fn page(report: &Report) -> String {
             trial.index,
             cell(&crash.title)
         ));
+        let at_panic = at_panic::lines(&trial.at_panic);
+        if !at_panic.is_empty() {
+            out.push_str("\nWhen the kernel panicked:\n\n");
+        }
+        for line in at_panic {
+            out.push_str(&format!("- {}\n", cell(&line)));
+        }
     }
     out.push_str("\n## What was tested, and how\n\n");
     for side in metadata::sides(report) {

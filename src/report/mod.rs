@@ -2,6 +2,7 @@
 //! record, and one table that feeds the help, `modrace list formats` and the
 //! dispatch. Nothing here computes a statistic; that is `stats`.
 
+mod at_panic;
 mod check;
 mod evidence;
 mod excerpt;

@@ -29,6 +29,7 @@ pub const VOLATILE: &[&str] = &[
     "/trials/*/cycles_to_crash_bounds",
     "/trials/*/phase",
     "/trials/*/crash",
+    "/trials/*/at_panic",
     "/trials/*/warnings",
     "/trials/*/counters",
     "/trials/*/aim",

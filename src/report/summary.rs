@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::at_panic;
 use super::exploration;
 use super::proof::proof_text;
 use crate::model::{Environment, Outcome, Report, Summary};
@@ -51,6 +52,15 @@ pub fn summary(report: &Report) -> String {
     }
     if let Some(cycles) = &stats.cycles_to_crash {
         row("cycles to crash", spread(cycles, whole_or_half));
+    }
+    let seen = report
+        .trials
+        .iter()
+        .find(|trial| !trial.at_panic.is_empty());
+    if let Some(trial) = seen {
+        for line in at_panic::lines(&trial.at_panic) {
+            row(&format!("in trial {}", trial.index + 1), line);
+        }
     }
     for warning in warnings(&report.trials) {
         row(

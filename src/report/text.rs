@@ -1,6 +1,7 @@
 //! Format `text`: for a mailing list. Plain ASCII, at most 75 columns, complete
 //! without an attachment. It offers a `Tested-by:` line and invents no name.
 
+use super::at_panic;
 use super::evidence;
 use super::excerpt;
 use super::forced::{Forced, List, forced};
@@ -116,6 +117,14 @@ fn render(report: &Report) -> Result<String, RenderError> {
         out.blank();
         for line in excerpt::trim(&crash.excerpt, WIDTH - 2) {
             out.line(&format!("  {line}"));
+        }
+        let at_panic = at_panic::lines(&trial.at_panic);
+        if !at_panic.is_empty() {
+            out.blank();
+            out.line("  When the kernel panicked:");
+        }
+        for line in at_panic {
+            out.wrapped("  ", &line);
         }
     }
 

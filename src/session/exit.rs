@@ -13,6 +13,7 @@ use crate::build::cache::CacheError;
 use crate::build::kbuild::KbuildError;
 use crate::build::module_image::ModuleImageError;
 use crate::build::module_tree::TreeError;
+use crate::build::toolchain;
 use crate::interleave::machine::MachineError;
 use crate::kernel::preflight::Refusal;
 use crate::lab::{DEBIAN_TARBALL, LabError, package_of};
@@ -214,8 +215,11 @@ impl Exit for LabError {
                 hinted(ExitCode::Unsupported, command)
             }
             Self::Make { source, .. } => {
-                (ExitCode::Broken, source.missing().as_deref().map(install))
+                let way_out = toolchain::way_out(source.tail()).map(str::to_owned);
+                let missing = || source.missing().as_deref().map(install);
+                (ExitCode::Broken, way_out.or_else(missing))
             }
+            Self::NoCompiler(name) => (ExitCode::Unsupported, Some(install(name))),
             Self::Interrupted => (ExitCode::Interrupted, None),
             Self::Cache(error) => error.exit(),
             _ => (ExitCode::Broken, None),

@@ -28,6 +28,8 @@ pub struct LabRequest {
     pub fragments: Vec<PathBuf>,
     /// A folder or a tarball.
     pub source: PathBuf,
+    /// The compiler's name; None: gcc.
+    pub compiler: Option<String>,
     /// Jobs that make runs at a time; none: one per CPU.
     pub jobs: Option<NonZero<u32>>,
     /// Compile every object anew.
@@ -43,6 +45,7 @@ impl Default for LabRequest {
             without_fix: false,
             fragments: Vec::new(),
             source: DEBIAN_TARBALL.into(),
+            compiler: None,
             jobs: None,
             from_nothing: false,
         }
@@ -85,7 +88,8 @@ pub fn build(request: &LabRequest, hear: &mut dyn FnMut(LabEvent<'_>)) -> Result
         },
         cancel: &cancel,
     };
-    for spec in specs {
+    for mut spec in specs {
+        spec.compiler.clone_from(&request.compiler);
         let started = Instant::now();
         hear(LabEvent::Started(&spec.name));
         let built = builder.build(&spec, &mut |event| hear(LabEvent::Build(event)));

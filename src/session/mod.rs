@@ -36,6 +36,7 @@ pub mod explore;
 mod finished;
 pub mod guest;
 pub mod kernel_arg;
+mod kernel_names;
 pub mod lab;
 mod lock_step;
 mod module;

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use super::events::Events;
 use super::exit::Failure;
 use super::kernel_arg::{self, KernelUnderTest};
+use super::kernel_names;
 use super::race_modules::RaceModules;
 use super::request::Request;
 use super::{record, stop};
@@ -131,6 +132,8 @@ impl<'a> Preparation<'a> {
             .config
             .as_deref()
             .and_then(|path| KernelConfig::open(path).ok());
+        let kdir = kernel.kdir.as_deref();
+        trials.names = kernel_names::of_tree(kdir, config.as_ref(), &settings.append);
         Ok(PreparedKernel {
             environment: environment(kernel, config.as_ref(), &trials),
             trials,

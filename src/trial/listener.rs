@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::at_panic::{self, Names};
 use super::virtual_cpus::HostCpuPair;
 use super::watch::{Budgets, Step, Watch};
 use crate::judge::record;
-use crate::model::{Accel, Settings, Trial};
+use crate::model::{Accel, AtPanic, Settings, Trial};
 use crate::recorder::{Phase, Snapshot};
 use crate::vm::{QmpEvent, Vm, VmEvent};
 
@@ -70,6 +71,9 @@ pub(super) struct Listener<'a> {
     start: Instant,
     cpus: Option<HostCpuPair>,
     cpu_threads: Vec<i32>,
+    /// The guest panicked just now, and stands still.
+    panicked: bool,
+    at_panic: Vec<AtPanic>,
 }
 
 impl<'a> Listener<'a> {
@@ -88,6 +92,8 @@ impl<'a> Listener<'a> {
             start: Instant::now(),
             cpus: HostCpuPair::take(settings),
             cpu_threads: Vec::new(),
+            panicked: false,
+            at_panic: Vec::new(),
         }
     }
 
@@ -112,16 +118,22 @@ impl<'a> Listener<'a> {
         &mut self,
         vm: &mut Vm,
         until_gate: bool,
+        names: Option<&dyn Names>,
         stop: &AtomicBool,
         progress: &dyn Fn(&Snapshot),
     ) -> Result<Heard, Ended> {
         let mut told = Instant::now();
+        // A QEMU that cannot says so, and the panic is told without it.
+        let _ = vm.pause_on_panic();
         loop {
             if stop.load(Ordering::Relaxed) {
                 return Err(Ended::Interrupted);
             }
             if let Some(event) = vm.next_event(TURN) {
                 self.hear(event)?;
+            }
+            if std::mem::take(&mut self.panicked) {
+                self.look_at_cpus(vm, names)?;
             }
             let now = self.now();
             let snapshot = vm.recorder().snapshot();
@@ -175,10 +187,25 @@ impl<'a> Listener<'a> {
                 if let QmpEvent::CpuThreads(threads) = &event {
                     self.cpu_threads.clone_from(threads);
                 }
+                self.panicked |= event == QmpEvent::GuestPanicked;
                 self.watch.on_qmp(&event);
             }
         }
         Ok(())
+    }
+
+    /// Asks a guest that panicked what its CPUs were at, and lets it go on to say
+    /// the rest.
+    fn look_at_cpus(&mut self, vm: &mut Vm, names: Option<&dyn Names>) -> Result<(), Ended> {
+        let mut heard = Vec::new();
+        let seen = at_panic::look(vm, names, &mut |event| heard.push(event));
+        // One that panics twice shows the same.
+        if self.at_panic.is_empty() {
+            self.at_panic = seen;
+        }
+        // A QEMU that has ended needs no word.
+        let _ = vm.go_on();
+        heard.into_iter().try_for_each(|event| self.hear(event))
     }
 
     /// Takes what was still on its way when the machine ended.
@@ -219,6 +246,7 @@ impl<'a> Listener<'a> {
         trial.notes.extend(record::notes(&racing));
         trial.notes.extend(self.settings.crowding());
         trial.bad_lines = bad_lines;
+        trial.at_panic = self.at_panic;
         (trial, self.log)
     }
 

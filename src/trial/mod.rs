@@ -1,6 +1,7 @@
 //! Trials in disposable VMs: a guest booted or cloned, all that comes out of it
 //! gathered, and handed to the judge. `campaign` repeats trials, of whatever kind.
 
+mod at_panic;
 mod boots;
 pub mod campaign;
 mod event;
@@ -10,6 +11,7 @@ mod virtual_cpus;
 mod vm_trial;
 mod watch;
 
+pub use at_panic::Names;
 pub use boots::MOST_BOOTS;
 pub use campaign::{Interrupted, Schedule, Turn};
 pub use event::Event;

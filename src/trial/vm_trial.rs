@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Event;
+use super::at_panic::Names;
 use super::boots;
 use super::campaign::{Interrupted, guarded};
 use super::listener::{Ended, Listener, Log};
@@ -45,6 +46,8 @@ pub struct VmTrials {
     /// Trials that there will be, if that is known: no template is made for
     /// none.
     pub wanted: Option<u32>,
+    /// Names of the kernel's addresses, where they are known.
+    pub names: Option<Box<dyn Names>>,
     found: Mutex<Found>,
     proof: Mutex<Proof>,
     templates: OnceLock<Templates>,
@@ -92,6 +95,7 @@ impl VmTrials {
             logs: None,
             keep: false,
             wanted: None,
+            names: None,
             found: Mutex::default(),
             proof: Mutex::default(),
             templates: OnceLock::new(),
@@ -287,7 +291,13 @@ impl Run<'_> {
         mut start: Start,
     ) -> Result<Trial, Ended> {
         let tell = |seen: &_| (self.tell)(Event::progress(self.index, seen));
-        listener.listen(&mut vm, false, self.stop, &tell)?;
+        listener.listen(
+            &mut vm,
+            false,
+            self.trials.names.as_deref(),
+            self.stop,
+            &tell,
+        )?;
         if start.how == StartedBy::Clone {
             start.private_mib = vm.private_mib();
         }

@@ -165,6 +165,23 @@ impl Vm {
         self.qmp.stop()
     }
 
+    /// Has the CPUs stop when the guest says that it panicked, until
+    /// [`Vm::go_on`].
+    pub fn pause_on_panic(&mut self) -> io::Result<()> {
+        self.qmp.pause_on_panic()
+    }
+
+    /// Lets stopped CPUs go on.
+    pub fn go_on(&mut self) -> io::Result<()> {
+        self.qmp.go_on()
+    }
+
+    /// Asks QEMU's monitor, as the CPU of that number sees the machine; the
+    /// answer is an event.
+    pub fn monitor(&mut self, cpu: u32, command: &str) -> io::Result<()> {
+        self.qmp.monitor(cpu, command)
+    }
+
     /// Asks QEMU whether the CPUs run; the answer is an event.
     pub fn query_status(&mut self) -> io::Result<()> {
         self.qmp.query_status()

@@ -34,6 +34,8 @@ pub enum QmpEvent {
     },
     /// Where the guest has mapped the flight recorder; none: nowhere yet.
     RecorderAt(Option<u64>),
+    /// The monitor's answer to a command for people.
+    Said(String),
     /// QEMU does not do what was asked for.
     Refused {
         /// The command.
@@ -121,6 +123,7 @@ impl QmpEvent {
                 let threads = cpus.iter().filter_map(|cpu| cpu["thread-id"].as_i64());
                 Self::CpuThreads(threads.filter_map(|id| i32::try_from(id).ok()).collect())
             }
+            "human-monitor-command" => Self::Said(value.as_str().unwrap_or_default().to_owned()),
             "query-pci" => Self::RecorderAt(recorder_address(value)),
             _ => Self::Other,
         }
@@ -156,6 +159,25 @@ impl QmpSender {
     /// Stops the CPUs, as far as they let themselves be stopped.
     pub(super) fn stop(&mut self) -> io::Result<()> {
         self.execute("stop")
+    }
+
+    /// Has the CPUs stop when the guest says that it panicked.
+    pub(super) fn pause_on_panic(&mut self) -> io::Result<()> {
+        self.execute_with("set-action", &json!({"panic": "pause"}))
+    }
+
+    /// Lets stopped CPUs go on.
+    pub(super) fn go_on(&mut self) -> io::Result<()> {
+        self.execute("cont")
+    }
+
+    /// Asks the monitor for people, as the CPU of that number sees it; the answer
+    /// comes as [`QmpEvent::Said`].
+    pub(super) fn monitor(&mut self, cpu: u32, command: &str) -> io::Result<()> {
+        self.execute_with(
+            "human-monitor-command",
+            &json!({"command-line": command, "cpu-index": cpu}),
+        )
     }
 
     /// Asks whether the CPUs run; the answer comes as [`QmpEvent::Status`].

@@ -45,6 +45,13 @@ fn the_vulnerable_kernel_crashes_in_every_trial_and_the_report_says_how() {
             "one signal is none: {:?}",
             trial.signals
         );
+        // Both sides: the reader on its CPU, the loader on its CPU or asleep.
+        let is_in = |function: &str| {
+            let called = |frame: &String| frame.starts_with(&format!("{function}+"));
+            let mut seen = trial.at_panic.iter();
+            seen.any(|one| one.sure && one.frames.iter().any(called))
+        };
+        assert!(is_in("m_show") && is_in("free_module"), "{trial:?}");
         let console = fs::read(bench.path(trial.console.as_ref().unwrap())).unwrap();
         assert!(contains(&console, b"kernel BUG at kernel/module/main.c"));
     }

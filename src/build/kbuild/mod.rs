@@ -19,6 +19,7 @@ use super::config::{KernelConfig, hex};
 use super::make::{self, MakeError};
 use super::module_image::ModuleImage;
 use super::programs;
+use super::toolchain;
 
 /// The name that the dummy module is built under.
 pub const DUMMY_MODULE: &str = "dummy_module";
@@ -139,6 +140,8 @@ impl Kdir {
         command.arg("-C").arg(&self.path);
         if self.config.is_yes("CC_IS_CLANG") {
             command.arg("LLVM=1");
+        } else {
+            command.args(toolchain::variables_of(&self.path, &self.release));
         }
         command
     }

@@ -156,13 +156,13 @@ pub(super) fn duel(
             while clock::monotonic_ns() < until_ns && !stop.load(Ordering::Relaxed) {
                 std::hint::spin_loop();
             }
-            let _ = unload(module, slot);
-        } else {
-            let loaded = load(module, actions, slot);
-            if loaded.is_ok() {
+            // A load that found the module going may have been refused, and may be
+            // so for ever: what has come and gone is the module.
+            if unload(module, slot).is_ok() {
                 end_cycle(slot);
             }
-            rounds.learn(loaded);
+        } else {
+            rounds.learn(load(module, actions, slot));
         }
         if !rounds.meet(who, stop) {
             break;

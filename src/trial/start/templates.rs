@@ -73,7 +73,7 @@ impl Maker {
             Err(error) => return Ok(Made::NotSaved(with_causes(&error))),
         };
         let mut listener = Listener::of_template(&self.settings, self.spec.accel);
-        let heard = listener.listen(&mut machine.vm, true, stop, &|_| {})?;
+        let heard = listener.listen(&mut machine.vm, true, None, stop, &|_| {})?;
         match heard {
             Heard::AtGate => {}
             Heard::Enough => {

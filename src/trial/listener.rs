@@ -13,7 +13,7 @@ use super::at_panic::{self, Names};
 use super::virtual_cpus::HostCpuPair;
 use super::watch::{Budgets, Step, Watch};
 use crate::judge::record;
-use crate::model::{Accel, AtPanic, Settings, Trial};
+use crate::model::{Accel, AtPanic, Outcome, Settings, Trial};
 use crate::recorder::{Phase, Snapshot};
 use crate::vm::{QmpEvent, Vm, VmEvent};
 
@@ -246,6 +246,11 @@ impl<'a> Listener<'a> {
         trial.notes.extend(record::notes(&racing));
         trial.notes.extend(self.settings.crowding());
         trial.bad_lines = bad_lines;
+        let crashed = trial.outcome == Outcome::Crashed && trial.crash.is_some();
+        if crashed && self.at_panic.is_empty() {
+            let note = "what the CPUs were at is not known: the kernel told no pvpanic device";
+            trial.notes.push(note.to_owned());
+        }
         trial.at_panic = self.at_panic;
         (trial, self.log)
     }

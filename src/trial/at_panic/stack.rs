@@ -16,7 +16,7 @@ const MOST_FRAMES: usize = 16;
 /// Most frames that are walked to get there: those of the interrupt that halted
 /// the CPU come first.
 const MOST_STEPS: usize = 64;
-/// Where the kernel's text and its modules' can lie (Documentation/x86/x86_64/mm.rst).
+/// Where the kernel's text and its modules' can lie (`Documentation/x86/x86_64/mm.rst`).
 const TEXT: std::ops::Range<u64> = 0xffff_ffff_8000_0000..0xffff_ffff_ff00_0000;
 /// The kernel's half of the address space.
 const KERNEL: u64 = 0xffff_8000_0000_0000;

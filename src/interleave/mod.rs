@@ -5,6 +5,7 @@ pub mod arch;
 pub mod calls;
 pub mod coverage;
 pub mod decode;
+pub mod driver;
 pub mod guest;
 pub mod machine;
 pub mod memory;

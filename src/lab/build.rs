@@ -276,8 +276,7 @@ impl Run<'_, '_> {
         expected: Option<u32>,
     ) -> Result<u32, LabError> {
         (self.on_event)(BuildEvent::Stage(Stage::Compile));
-        let (source, build) = (link_tree.source(), link_tree.build());
-        let mut command = kernel_make(&source, &build, toolchain);
+        let mut command = kernel_make(&link_tree.source(), &link_tree.build(), toolchain);
         let jobs = self.builder.jobs.map_or_else(
             || std::thread::available_parallelism().map_or(1, NonZero::get),
             |jobs| jobs.get() as usize,

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use crate::build::config::KernelConfig;
 use crate::interleave::symbols::Symbols;
-use crate::trial::Names;
+use crate::vm::at_panic::Names;
 
 /// The names; None where there is no System.map, or where the kernel moves
 /// itself at boot, so that its addresses are other ones.

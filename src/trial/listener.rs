@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::at_panic::{self, Names};
 use super::virtual_cpus::HostCpuPair;
 use super::watch::{Budgets, Step, Watch};
 use crate::judge::record;
 use crate::model::{Accel, AtPanic, Outcome, Settings, Trial};
 use crate::recorder::{Phase, Snapshot};
+use crate::vm::at_panic::{self, Names};
 use crate::vm::{QmpEvent, Vm, VmEvent};
 
 /// Longest wait for an event before the watch is asked again.

@@ -1,7 +1,6 @@
 //! Trials in disposable VMs: a guest booted or cloned, all that comes out of it
 //! gathered, and handed to the judge. `campaign` repeats trials, of whatever kind.
 
-mod at_panic;
 mod boots;
 pub mod campaign;
 mod event;
@@ -11,7 +10,6 @@ mod virtual_cpus;
 mod vm_trial;
 mod watch;
 
-pub use at_panic::Names;
 pub use boots::MOST_BOOTS;
 pub use campaign::{Interrupted, Schedule, Turn};
 pub use event::Event;

@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Event;
-use super::at_panic::Names;
 use super::boots;
 use super::campaign::{Interrupted, guarded};
 use super::listener::{Ended, Listener, Log};
@@ -22,6 +21,7 @@ use crate::model::{
     StartedBy, Trial, Tunable, derive,
 };
 use crate::recorder::Go;
+use crate::vm::at_panic::Names;
 use crate::vm::contents::{self, PackError};
 use crate::vm::protocol::{Task, TrialPlan};
 use crate::vm::{Qemu, Vm, VmSpec};

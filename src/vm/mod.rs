@@ -5,6 +5,7 @@
 
 pub mod accel;
 mod agent_port;
+pub mod at_panic;
 mod clone;
 mod command;
 pub mod contents;

@@ -10,8 +10,9 @@ use super::sweep::order;
 use super::tally::Tally;
 use super::{ExploreError, Searched, whole_calls};
 use crate::interleave::decode::find;
+use crate::interleave::driver::Driver;
 use crate::interleave::machine::{LOADER, Layout, Machine, MachineError, READER};
-use crate::interleave::round::{At, Driver, Moment, Order, Round, Wait};
+use crate::interleave::round::{At, Moment, Order, Round, Wait};
 use crate::interleave::search::Stops;
 use crate::model::{Crash, CrashClass, LevelKind, ProofFailure, ProofStep, ScheduleOutcome, Who};
 

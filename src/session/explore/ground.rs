@@ -4,9 +4,9 @@
 use super::{ExploreError, Subject};
 use crate::interleave::calls::Call;
 use crate::interleave::decode::TaskSwitch;
+use crate::interleave::driver::{Driver, Patience};
 use crate::interleave::guest::{CODE_LINE, FILE_LINE, LockStepPlan};
 use crate::interleave::machine::{Layout, Setting, Watched};
-use crate::interleave::round::{Driver, Patience};
 use crate::interleave::search::Home;
 use crate::interleave::symbols::Symbols;
 use crate::race::action::{LoaderAction, ReaderAction};

@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::ExploreError;
 use super::ground::Ground;
 use crate::interleave::decode::{Instruction, decode};
+use crate::interleave::driver::Driver;
 use crate::interleave::machine::{LOADER, READER, Setting, Watched};
 use crate::interleave::noise::is_noise;
 use crate::interleave::points::Point;
-use crate::interleave::round::{Driver, Order};
+use crate::interleave::round::Order;
 use crate::interleave::search::{Code, Scene, Window, look};
 use crate::vm::instrument::page::kind;
 

@@ -10,8 +10,9 @@ use super::schedule::{OneCall, OneOrder};
 use super::tally::Tally;
 use super::{ExploreError, Searched};
 use crate::interleave::calls::Call;
+use crate::interleave::driver::Driver;
 use crate::interleave::machine::{LOADER, MachineError, READER, Setting};
-use crate::interleave::round::{Driver, Order, Round};
+use crate::interleave::round::{Order, Round};
 use crate::model::{LevelKind, ProofStep, ScheduleOutcome, Who};
 use crate::session::events::Events;
 

@@ -6,9 +6,10 @@ use super::record;
 use crate::interleave::calls::Call;
 use crate::interleave::coverage::Coverage;
 use crate::interleave::decode::Instruction;
+use crate::interleave::driver::Driver;
 use crate::interleave::machine::{LOADER, MachineError, READER};
 use crate::interleave::points::{Point, points};
-use crate::interleave::round::{Driver, Order, Round};
+use crate::interleave::round::{Order, Round};
 use crate::interleave::schedule::{Pair, pairs};
 use crate::model::Who;
 

@@ -8,8 +8,8 @@ mod stack;
 use std::time::{Duration, Instant};
 
 use self::stack::Walked;
+use super::{QmpEvent, Vm, VmEvent};
 use crate::model::AtPanic;
-use crate::vm::{QmpEvent, Vm, VmEvent};
 
 /// Longest time for all of it: what QEMU has not said by then it does not say.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -31,11 +31,7 @@ pub trait Names: std::fmt::Debug + Send + Sync {
 
 /// Asks a stopped machine. `hear` is told what comes meanwhile. Nothing where QEMU
 /// does not answer.
-pub(super) fn look(
-    vm: &mut Vm,
-    names: Option<&dyn Names>,
-    hear: &mut dyn FnMut(VmEvent),
-) -> Vec<AtPanic> {
+pub fn look(vm: &mut Vm, names: Option<&dyn Names>, hear: &mut dyn FnMut(VmEvent)) -> Vec<AtPanic> {
     let mut machine = Stopped {
         vm,
         hear,

@@ -23,9 +23,10 @@ pub fn environment(name: &str) -> Environment {
             .ok()
             .and_then(|n| u32::try_from(n.get()).ok()),
         mem_mib: meminfo_mib("MemTotal"),
-        preemption: version
-            .as_deref()
-            .map(|version| preemption(version).to_owned()),
+        preemption: version.as_deref().map(|version| match preemption(version) {
+            "dynamic" => chosen_preemption().unwrap_or_else(|| "dynamic".to_owned()),
+            model => model.to_owned(),
+        }),
         cmdline: fs::read_to_string("/proc/cmdline")
             .ok()
             .map(|line| line.trim().to_owned()),
@@ -61,6 +62,19 @@ impl Environment {
         self.kernel.version = version;
         self
     }
+}
+
+/// What a kernel that can choose has chosen: `voluntary (dynamic)`. None where
+/// debugfs does not say (`kernel/sched/debug.c`, since 5.12).
+fn chosen_preemption() -> Option<String> {
+    let text = fs::read_to_string("/sys/kernel/debug/sched/preempt").ok()?;
+    Some(format!("{} (dynamic)", chosen(&text)?))
+}
+
+/// The word in parentheses, of `none (voluntary) full`.
+fn chosen(text: &str) -> Option<&str> {
+    text.split_whitespace()
+        .find_map(|word| word.strip_prefix('(')?.strip_suffix(')'))
 }
 
 /// The preemption model as far as `uname -v` shows it: `PREEMPT_RT`,
@@ -118,5 +132,7 @@ mod tests {
         assert_eq!(preemption("#1 SMP PREEMPT Mon"), "full");
         assert_eq!(preemption("#1 SMP PREEMPT_RT Mon"), "rt");
         assert_eq!(preemption("#1 SMP Mon"), "none or voluntary");
+        assert_eq!(chosen("none (voluntary) full\n"), Some("voluntary"));
+        assert_eq!(chosen("none voluntary full\n"), None);
     }
 }

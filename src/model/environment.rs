@@ -16,7 +16,9 @@ pub struct Environment {
     pub mem_mib: Option<u32>,
     /// What ran its instructions: `kvm`, `tcg` or `none`.
     pub accel: Option<String>,
-    /// Preemption model: `none`, `voluntary`, `full`, `rt` or `dynamic`.
+    /// Preemption model: `none`, `voluntary`, `full`, `lazy` or `rt`; of a kernel
+    /// that can choose, what it chose, `voluntary (dynamic)`, or `dynamic` where
+    /// that is not known.
     pub preemption: Option<String>,
     /// Its command line.
     pub cmdline: Option<String>,

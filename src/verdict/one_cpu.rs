@@ -15,22 +15,17 @@ pub(super) fn cannot_lose(settings: &Settings, environment: &Environment) -> Opt
     };
     let ours = settings.other_target().is_none() && !settings.is_other_race();
     let model = environment.preemption.as_deref()?;
-    let booted = environment.cmdline.as_deref().unwrap_or_default();
-    let booted = booted
-        .split_whitespace()
-        .rev()
-        .find_map(|word| word.strip_prefix("preempt="));
-    let way_out = match (model, booted) {
-        ("none" | "voluntary" | "none or voluntary", _) => "two CPUs or a preemptible kernel",
-        ("dynamic", Some("full" | "lazy")) => return None,
-        ("dynamic", _) => "two CPUs or preempt=full on its command line",
+    let dynamic = "two CPUs or preempt=full on its command line";
+    let way_out = match model {
+        "none" | "voluntary" | "none or voluntary" => "two CPUs or a preemptible kernel",
+        "none (dynamic)" | "voluntary (dynamic)" | "dynamic" => dynamic,
         _ => return None,
     };
     (ours && cpus == 1).then(|| {
         format!(
             "one CPU and a kernel whose preemption is {}: nothing comes between the reader's \
              look and its BUG, so this race could not be lost; it takes {way_out}",
-            booted.map_or_else(|| model.to_owned(), |word| format!("{model}, {word}"))
+            model
         )
     })
 }
@@ -39,7 +34,7 @@ pub(super) fn cannot_lose(settings: &Settings, environment: &Environment) -> Opt
 mod tests {
     use super::*;
 
-    fn said(smp: u32, preemption: &str, cmdline: &str) -> Option<String> {
+    fn said(smp: u32, preemption: &str) -> Option<String> {
         let settings = serde_json::json!({
             "trials": 1, "duration_s": 10.0, "jobs": 1, "smp": smp, "mem_mib": 256,
             "accel": "tcg", "loaders": 1, "readers": 1, "strategy": "head",
@@ -47,7 +42,6 @@ mod tests {
         });
         let environment = Environment {
             preemption: Some(preemption.to_owned()),
-            cmdline: Some(cmdline.to_owned()),
             ..Environment::default()
         };
         cannot_lose(&serde_json::from_value(settings).unwrap(), &environment)
@@ -55,19 +49,18 @@ mod tests {
 
     #[test]
     fn one_cpu_loses_the_race_only_where_the_kernel_is_preempted() {
-        for model in ["none", "voluntary", "none or voluntary", "dynamic"] {
-            assert!(said(1, model, "console=ttyS0").is_some(), "{model}");
-            assert!(said(2, model, "console=ttyS0").is_none(), "{model}");
+        for model in [
+            "none",
+            "voluntary",
+            "none or voluntary",
+            "voluntary (dynamic)",
+            "dynamic",
+        ] {
+            assert!(said(1, model).is_some(), "{model}");
+            assert!(said(2, model).is_none(), "{model}");
         }
-        for model in ["full", "rt", "lazy"] {
-            assert!(said(1, model, "").is_none(), "{model}");
+        for model in ["full", "rt", "lazy", "full (dynamic)"] {
+            assert!(said(1, model).is_none(), "{model}");
         }
-    }
-
-    #[test]
-    fn the_last_word_on_the_command_line_decides_for_a_dynamic_kernel() {
-        assert!(said(1, "dynamic", "preempt=voluntary preempt=full").is_none());
-        let reason = said(1, "dynamic", "preempt=full preempt=none").unwrap();
-        assert!(reason.contains("dynamic, none"), "{reason}");
     }
 }

@@ -204,7 +204,9 @@ impl Machine {
             .lines()
             .next()
             .map_or_else(String::new, |line| format!(": {line}"));
-        if self.ends.page.taken.load(Ordering::Acquire) == 0 {
+        // One that was killed before may have taken it.
+        let by_itself = status.code().is_some();
+        if by_itself && self.ends.page.taken.load(Ordering::Acquire) == 0 {
             return Err(MachineError::NoPlugin(complaint));
         }
         Err(MachineError::Ended {

@@ -214,8 +214,10 @@ fn environment(release: &str, mut machine: Environment) -> Environment {
     machine.host_cpus = machine.cpus;
     if let Some(config) = config {
         machine.kernel.config_sha256 = Some(config.sha256().to_owned());
-        if let Some(word) = config.preemption() {
-            machine.preemption = Some(word.to_owned());
+        let chosen = |model: &String| model.ends_with("(dynamic)");
+        if !machine.preemption.as_ref().is_some_and(chosen) {
+            let word = config.preemption().map(str::to_owned);
+            machine.preemption = word.or(machine.preemption);
         }
     }
     machine

@@ -42,9 +42,9 @@ pub(super) fn run(
         })
         .collect();
     let places = [LOADERS.len() as u64, readers.len() as u64];
-    events.note(format!("whole calls: {} orders", orders.len()));
     let mut tally = Tally::new(LevelKind::WholeCalls, places, orders.len() as u64);
     let mut driver = ground.boot(&ground.bare)?;
+    events.note(format!("whole calls: {} orders", orders.len()));
     let started = Instant::now();
     for (index, order) in orders.iter().enumerate() {
         if Instant::now() > until {

@@ -62,6 +62,12 @@ struct Memory<'a> {
 }
 
 impl Memory<'_> {
+    /// The word of that number from an address on. The address may be any: it
+    /// comes from a kernel that has crashed.
+    fn from(&mut self, base: u64, index: usize) -> Option<u64> {
+        self.word(base.wrapping_add(8 * index as u64))
+    }
+
     fn word(&mut self, at: u64) -> Option<u64> {
         for (start, words) in &self.windows {
             let index = at.checked_sub(*start).map(|distance| distance / 8);
@@ -93,7 +99,7 @@ fn by_frames(registers: &Registers, read: &mut dyn FnMut(u64) -> Vec<u64>) -> Wa
         }
         if bp & 1 == 1 {
             let regs = bp & !1;
-            let mut word = |index: usize| memory.word(regs + 8 * index as u64);
+            let mut word = |index: usize| memory.from(regs, index);
             let (Some(cs), Some(ip), Some(outer)) = (word(REGS_CS), word(REGS_IP), word(REGS_BP))
             else {
                 break;
@@ -113,14 +119,14 @@ fn by_frames(registers: &Registers, read: &mut dyn FnMut(u64) -> Vec<u64>) -> Wa
             walked.frames.push(ip);
             // A function that has just begun has no frame yet: its caller's
             // address lies on top of the stack, and not in the caller's frame.
-            let back = memory.word(outer + 8);
+            let back = memory.from(outer, 1);
             walked
                 .frames
                 .extend(caller.filter(|at| TEXT.contains(at) && Some(*at) != back));
             bp = outer;
             continue;
         }
-        let (Some(outer), Some(back)) = (memory.word(bp), memory.word(bp + 8)) else {
+        let (Some(outer), Some(back)) = (memory.word(bp), memory.from(bp, 1)) else {
             break;
         };
         if !TEXT.contains(&back) {
@@ -152,12 +158,14 @@ pub(super) fn waiters(lock: u64, read: &mut dyn FnMut(u64) -> Vec<u64>) -> Vec<W
         read,
         windows: Vec::new(),
     };
-    let head = (1..LOCK_WORDS).map(|index| lock + 8 * index).find(|&head| {
-        let next = memory
-            .word(head)
-            .filter(|&next| next >= KERNEL && next != head);
-        next.is_some_and(|next| memory.word(next + 8) == Some(head))
-    });
+    let head = (1..LOCK_WORDS)
+        .map(|index| lock.wrapping_add(8 * index))
+        .find(|&head| {
+            let next = memory
+                .word(head)
+                .filter(|&next| next >= KERNEL && next != head);
+            next.is_some_and(|next| memory.from(next, 1) == Some(head))
+        });
     let Some(head) = head else {
         return Vec::new();
     };
@@ -179,7 +187,7 @@ pub(super) fn waiters(lock: u64, read: &mut dyn FnMut(u64) -> Vec<u64>) -> Vec<W
 /// it from which others follow. What only looks like a frame leads nowhere.
 fn from_waiter(waiter: u64, memory: &mut Memory<'_>) -> Option<Walked> {
     let frames = (2..WAITER_WORDS)
-        .map(|index| chain(waiter + 8 * index, memory))
+        .map(|index| chain(waiter.wrapping_add(8 * index), memory))
         .find(|frames| frames.len() >= LEAST_FRAMES)?;
     Some(Walked {
         frames,
@@ -192,7 +200,7 @@ fn from_waiter(waiter: u64, memory: &mut Memory<'_>) -> Option<Walked> {
 fn chain(first: u64, memory: &mut Memory<'_>) -> Vec<u64> {
     let (mut bp, mut frames) = (first, Vec::new());
     while frames.len() < MOST_FRAMES {
-        let (Some(outer), Some(back)) = (memory.word(bp), memory.word(bp + 8)) else {
+        let (Some(outer), Some(back)) = (memory.word(bp), memory.from(bp, 1)) else {
             break;
         };
         if !TEXT.contains(&back) {
@@ -249,10 +257,15 @@ mod tests {
             bp,
             user: false,
         };
-        walk(&registers, &mut |at| {
-            let index = usize::try_from((at - STACK) / 8).unwrap();
-            words.get(index..).unwrap_or_default().to_vec()
-        })
+        walk(&registers, &mut |at| of(words, at))
+    }
+
+    /// The words from an address on, of a memory that begins at [`STACK`].
+    fn of(words: &[u64], at: u64) -> Vec<u64> {
+        let index = at.checked_sub(STACK).map(|distance| distance / 8);
+        let index = index.and_then(|index| usize::try_from(index).ok());
+        let rest = index.and_then(|index| words.get(index..));
+        rest.unwrap_or_default().to_vec()
     }
 
     fn regs(ip: u64, cs: u64, bp: u64) -> Vec<u64> {
@@ -313,20 +326,13 @@ mod tests {
         words.extend([frame(30), 0xffff_ffff_a000_2040]);
         words.extend([frame(14), LOCK, frame(16), FREE_MODULE]);
         words.extend([frame(18), FREE_MODULE + 1, 0, FREE_MODULE + 2]);
-        words.splice(12..12, [frame(14), LOCK]);
-        let mut read = |at: u64| {
-            let index = usize::try_from((at - STACK) / 8).unwrap();
-            words.get(index..).unwrap_or_default().to_vec()
-        };
+        let mut read = |at: u64| of(&words, at);
         let found = waiters(STACK, &mut read);
         assert_eq!(found.len(), 1);
         let last = [FREE_MODULE, FREE_MODULE + 1, FREE_MODULE + 2];
         assert!(found[0].frames.ends_with(&last), "{found:x?}");
         let empty = [0, 0, head, head];
-        let none = waiters(STACK, &mut |at| {
-            let index = usize::try_from((at - STACK) / 8).unwrap();
-            empty.get(index..).unwrap_or_default().to_vec()
-        });
+        let none = waiters(STACK, &mut |at| of(&empty, at));
         assert_eq!(none, []);
     }
 
@@ -334,5 +340,7 @@ mod tests {
     fn a_chain_that_leads_in_a_circle_ends() {
         let words = [STACK, FREE_MODULE];
         assert!(walked(STACK, &words).frames.len() <= MOST_FRAMES);
+        // An address at the end of all.
+        assert_eq!(walked(u64::MAX - 6, &[]).frames, [HALTED]);
     }
 }

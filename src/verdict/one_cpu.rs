@@ -23,9 +23,8 @@ pub(super) fn cannot_lose(settings: &Settings, environment: &Environment) -> Opt
     };
     (ours && cpus == 1).then(|| {
         format!(
-            "one CPU and a kernel whose preemption is {}: nothing comes between the reader's \
-             look and its BUG, so this race could not be lost; it takes {way_out}",
-            model
+            "one CPU and a kernel whose preemption is {model}: nothing comes between the \
+             reader's look and its BUG, so this race could not be lost; it takes {way_out}"
         )
     })
 }

@@ -11,7 +11,7 @@ use super::schedules::{UntilClean, UntilCrashes};
 use crate::build::cache::Cache;
 use crate::build::config::hex;
 use crate::lab::{BaseBuild, Builder, DEBIAN_TARBALL, LabKernelRow, Source, Store};
-use crate::model::{ExitCode, Outcome, RaceResult, Report, Trial, Verdict};
+use crate::model::{CrashClass, ExitCode, Outcome, RaceResult, Report, Trial, Verdict};
 use crate::race::races::{LabPair, RaceRow};
 use crate::report::with_control;
 use crate::report::write::save_as_json;
@@ -226,9 +226,12 @@ impl One<'_> {
         report: &mut Report,
     ) -> Result<bool, Failure> {
         self.events.note(format!("{}: racing", self.row.name));
-        let crashes = control
-            .iter()
-            .filter(|trial| trial.outcome == Outcome::Crashed);
+        // As the rule counts them: a crash of another kind is none of the race.
+        let ours = |trial: &&Trial| {
+            let class = trial.crash.as_ref().map(|crash| crash.class);
+            trial.outcome == Outcome::Crashed && class == Some(CrashClass::Target)
+        };
+        let crashes = control.iter().filter(ours);
         let mut schedule = UntilClean {
             plan: Plan {
                 crashes: u32::try_from(crashes.count()).unwrap_or(u32::MAX).max(1),
@@ -243,12 +246,13 @@ impl One<'_> {
             report,
             events: self.events,
             under_way: 0,
+            under_way_s: 0.0,
             started: 0,
             failed: None,
         };
         let (jobs, stop) = (schedule.report.settings.jobs, &*preparation.stop);
-        campaign::run(jobs, stop, &mut schedule, |index, give_up, tell| {
-            prepared.trials.run(VmTrial::new(index), give_up, tell)
+        campaign::run(jobs, stop, &mut schedule, |trial, give_up, tell| {
+            prepared.trials.run(trial, give_up, tell)
         })?;
         if let Some(failure) = schedule.failed {
             Err(failure)

@@ -7,7 +7,7 @@ use crate::session::events::Events;
 use crate::session::exit::Failure;
 use crate::session::prepared_kernel::PreparedKernel;
 use crate::session::record;
-use crate::trial::{Event, Schedule, Turn};
+use crate::trial::{Event, Schedule, Turn, VmTrial};
 use crate::verdict::{Kernel, Next, Plan, Seen, Start, UnderWay, hopeless};
 
 /// Trials of a control at most, for each crash that is wanted.
@@ -54,7 +54,9 @@ pub(super) struct UntilClean<'a> {
     pub(super) prepared: &'a PreparedKernel,
     pub(super) report: &'a mut Report,
     pub(super) events: Events<'a>,
+    /// Trials under way, and how long they may race, seconds.
     pub(super) under_way: u32,
+    pub(super) under_way_s: f64,
     pub(super) started: u32,
     /// When the first trial could begin.
     pub(super) began: Instant,
@@ -63,17 +65,18 @@ pub(super) struct UntilClean<'a> {
 
 impl UntilClean<'_> {
     fn raced_s(&self) -> f64 {
-        self.report.stats.exposure_s + f64::from(self.under_way) * self.report.settings.duration_s
+        self.report.stats.exposure_s + self.under_way_s
     }
 }
 
 impl Schedule for UntilClean<'_> {
-    type Key = u32;
+    type Key = VmTrial;
 
-    fn next(&mut self) -> Turn<u32> {
+    fn next(&mut self) -> Turn<VmTrial> {
         if self.failed.is_some() || hopeless(&self.report.trials).is_some() {
             return Turn::Stop;
         }
+        let mut duration_s = self.report.settings.duration_s;
         let unclean = |trial: &Trial| matches!(trial.outcome, Outcome::Crashed | Outcome::Hung);
         let enough = if self.control.is_empty() {
             self.report.trials.iter().any(unclean) || self.raced_s() >= self.plan.max_exposure_s
@@ -90,13 +93,15 @@ impl Schedule for UntilClean<'_> {
                 elapsed_s: self.began.elapsed().as_secs_f64(),
             });
             match next {
-                // Half a trial more than the most is no reason for another one.
+                // As long as the rule asks for: several short ones may be worth
+                // more than a long one. Half a trial more than the most is no
+                // reason for another one.
                 Ok(Next::Start(Start {
                     kernel: Kernel::Candidate,
-                    ..
+                    duration_s: asked_s,
                 })) => {
-                    self.raced_s() + self.report.settings.duration_s / 2.0
-                        > self.plan.max_exposure_s
+                    duration_s = asked_s.min(duration_s);
+                    self.raced_s() + duration_s / 2.0 > self.plan.max_exposure_s
                 }
                 Ok(Next::Wait) => return Turn::Wait,
                 Ok(Next::Start(_) | Next::Stop(_)) => true,
@@ -111,13 +116,18 @@ impl Schedule for UntilClean<'_> {
         }
         self.started += 1;
         self.under_way += 1;
-        Turn::Start(self.started - 1)
+        self.under_way_s += duration_s;
+        Turn::Start(VmTrial {
+            index: self.started - 1,
+            duration_s: Some(duration_s),
+        })
     }
 
-    fn hear(&mut self, _: u32, event: Event) -> bool {
+    fn hear(&mut self, key: VmTrial, event: Event) -> bool {
         self.events.emit(event.clone());
         if let Event::Finished(trial) = event {
             self.under_way -= 1;
+            self.under_way_s -= key.duration_s.unwrap_or_default();
             keep(self.report, self.prepared, *trial);
         }
         true

@@ -66,7 +66,9 @@ const MATTERS: &[Field] = &[
     ("environment.host_cpus", |m| number(m.environment.host_cpus)),
     ("environment.qemu", |m| m.environment.qemu.clone()),
     ("environment.preemption", |m| {
-        m.environment.preemption.clone()
+        // How a kernel came to its model makes no other race.
+        let model = m.environment.preemption.as_deref()?;
+        Some(model.trim_end_matches(" (dynamic)").to_owned())
     }),
     ("environment.cmdline", |m| {
         m.environment.cmdline.as_deref().map(command_line)

@@ -68,6 +68,12 @@ impl Memory<'_> {
         self.word(base.wrapping_add(8 * index as u64))
     }
 
+    /// A frame: where the caller's lies, and the address to return to.
+    fn frame(&mut self, at: u64) -> Option<(u64, u64)> {
+        let (outer, back) = (self.word(at)?, self.from(at, 1)?);
+        TEXT.contains(&back).then_some((outer, back))
+    }
+
     fn word(&mut self, at: u64) -> Option<u64> {
         for (start, words) in &self.windows {
             let index = at.checked_sub(*start).map(|distance| distance / 8);
@@ -126,12 +132,9 @@ fn by_frames(registers: &Registers, read: &mut dyn FnMut(u64) -> Vec<u64>) -> Wa
             bp = outer;
             continue;
         }
-        let (Some(outer), Some(back)) = (memory.word(bp), memory.from(bp, 1)) else {
+        let Some((outer, back)) = memory.frame(bp) else {
             break;
         };
-        if !TEXT.contains(&back) {
-            break;
-        }
         walked.frames.push(back);
         bp = outer;
     }
@@ -160,10 +163,10 @@ pub(super) fn waiters(lock: u64, read: &mut dyn FnMut(u64) -> Vec<u64>) -> Vec<W
     };
     let head = (1..LOCK_WORDS)
         .map(|index| lock.wrapping_add(8 * index))
+        // Of an empty list both links lead to itself: what lies behind it is
+        // another one.
         .find(|&head| {
-            let next = memory
-                .word(head)
-                .filter(|&next| next >= KERNEL && next != head);
+            let next = memory.word(head).filter(|&next| next >= KERNEL);
             next.is_some_and(|next| memory.from(next, 1) == Some(head))
         });
     let Some(head) = head else {
@@ -200,12 +203,9 @@ fn from_waiter(waiter: u64, memory: &mut Memory<'_>) -> Option<Walked> {
 fn chain(first: u64, memory: &mut Memory<'_>) -> Vec<u64> {
     let (mut bp, mut frames) = (first, Vec::new());
     while frames.len() < MOST_FRAMES {
-        let (Some(outer), Some(back)) = (memory.word(bp), memory.from(bp, 1)) else {
+        let Some((outer, back)) = memory.frame(bp) else {
             break;
         };
-        if !TEXT.contains(&back) {
-            break;
-        }
         frames.push(back);
         if outer <= bp || outer - bp > STACK_BYTES {
             break;
@@ -334,6 +334,17 @@ mod tests {
         let empty = [0, 0, head, head];
         let none = waiters(STACK, &mut |at| of(&empty, at));
         assert_eq!(none, []);
+    }
+
+    #[test]
+    fn the_list_behind_a_lock_without_waiters_is_not_the_locks() {
+        let word = |index: u64| STACK + 8 * index;
+        // The lock's own empty list, another list, its one entry, four frames.
+        let mut words = vec![1, 0, word(2), word(2), word(8), word(8), 0, 0];
+        words.extend([word(4), word(4), 0, 0]);
+        words.extend([word(14), LOCK, word(16), FREE_MODULE]);
+        words.extend([word(18), FREE_MODULE + 1, 0, FREE_MODULE + 2]);
+        assert_eq!(waiters(STACK, &mut |at| of(&words, at)), []);
     }
 
     #[test]

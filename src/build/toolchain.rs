@@ -19,16 +19,17 @@ pub type Generation = (u32, u32);
 const UNKNOWN: Generation = (u32::MAX, 0);
 
 /// What compilers do by default that a tree of before that kernel does not turn
-/// off itself, and how to.
-const SINCE: &[(Generation, Flag)] = &[
+/// off itself, and how to: the variable of make's, of the kernel's and modules'
+/// objects or of programs that run while it is built, and the flag.
+const SINCE: &[(Generation, &str, &str)] = &[
     // c6a385539175: "code model kernel does not support PIC mode".
-    ((4, 9), Flag::Kernel("-fno-pie")),
+    ((4, 9), "CC", "-fno-pie"),
     // 6d92bc9d483a: "Unknown rel reloc" of the decompressor.
-    ((4, 7), Flag::Kernel("-Wa,-mrelax-relocations=no")),
+    ((4, 7), "CC", "-Wa,-mrelax-relocations=no"),
     // 29be86d7f9cb: "-mindirect-branch and -fcf-protection are not compatible".
-    ((5, 8), Flag::Kernel("-fcf-protection=none")),
+    ((5, 8), "CC", "-fcf-protection=none"),
     // e33a814e772c: "multiple definition of `yylloc'" of dtc.
-    ((5, 6), Flag::Host("-fcommon")),
+    ((5, 6), "HOSTCC", "-fcommon"),
 ];
 
 /// What stops a build of an old tree that no flag helps: what its last lines
@@ -69,14 +70,6 @@ const OBSTACLES: &[(&str, &str)] = &[
     ),
 ];
 
-#[derive(Clone, Copy, Debug)]
-enum Flag {
-    /// Of the kernel's and modules' objects.
-    Kernel(&'static str),
-    /// Of programs that run while it is built.
-    Host(&'static str),
-}
-
 /// How make is to compile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Toolchain {
@@ -87,21 +80,16 @@ impl Toolchain {
     /// For a tree of this version; `asked` is a compiler's name, as `gcc-11`.
     pub fn new(generation: Generation, asked: Option<&str>) -> Self {
         let compiler = asked.unwrap_or(DEFAULT);
-        let flags = |wanted: fn(Flag) -> Option<&'static str>, program: &str| {
-            let missed = SINCE.iter().filter(|(since, _)| generation < *since);
-            let flags = missed.filter_map(|&(_, flag)| wanted(flag));
-            let taken: Vec<_> = flags.filter(|flag| takes(program, flag)).collect();
-            taken.join(" ")
+        let flags = |variable: &str, program: &str| {
+            let missed = SINCE
+                .iter()
+                .filter(|(since, of, flag)| {
+                    generation < *since && *of == variable && takes(program, flag)
+                })
+                .map(|&(_, _, flag)| flag);
+            missed.collect::<Vec<_>>().join(" ")
         };
-        let kernel = |flag| match flag {
-            Flag::Kernel(flag) => Some(flag),
-            Flag::Host(_) => None,
-        };
-        let host = |flag| match flag {
-            Flag::Host(flag) => Some(flag),
-            Flag::Kernel(_) => None,
-        };
-        let (ours, theirs) = (flags(kernel, compiler), flags(host, DEFAULT));
+        let (ours, theirs) = (flags("CC", compiler), flags("HOSTCC", DEFAULT));
         let mut variables = Vec::new();
         if asked.is_some() || !ours.is_empty() {
             variables.push(format!("CC={compiler} {ours}").trim_end().to_owned());

@@ -23,7 +23,7 @@ pub(crate) struct KernelLog {
     begun: Vec<(u64, TrialPhase)>,
     partial: Vec<u8>,
     /// The last whole line that says anything.
-    last_line: String,
+    last_line: Vec<u8>,
     blocked: Vec<String>,
 }
 
@@ -56,8 +56,10 @@ impl KernelLog {
     }
 
     /// The last line, with all control characters left out; empty if none came.
-    pub(crate) fn last_line(&self) -> &str {
-        &self.last_line
+    pub(crate) fn last_line(&self) -> String {
+        let line = String::from_utf8_lossy(&self.last_line);
+        let line: String = line.chars().filter(|char| !char.is_control()).collect();
+        line.trim().to_owned()
     }
 
     /// What the guest said of blocked tasks, one per line.
@@ -129,10 +131,8 @@ impl KernelLog {
                 self.blocked
                     .push(String::from_utf8_lossy(text).into_owned());
             }
-            let line = String::from_utf8_lossy(&self.partial);
-            let line: String = line.chars().filter(|char| !char.is_control()).collect();
-            if !line.trim().is_empty() {
-                line.trim().clone_into(&mut self.last_line);
+            if self.partial.iter().any(|&byte| byte > b' ' && byte != 0x7f) {
+                std::mem::swap(&mut self.partial, &mut self.last_line);
             }
             self.partial.clear();
         }

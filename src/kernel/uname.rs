@@ -4,7 +4,7 @@ use std::fs;
 
 use nix::sys::utsname::uname;
 
-use crate::model::{Environment, KernelRecord};
+use crate::model::{CHOSEN, Environment, KernelRecord};
 
 /// Describes the kernel that this process runs on, and its machine.
 pub fn environment(name: &str) -> Environment {
@@ -68,7 +68,7 @@ impl Environment {
 /// debugfs does not say (`kernel/sched/debug.c`, since 5.12).
 fn chosen_preemption() -> Option<String> {
     let text = fs::read_to_string("/sys/kernel/debug/sched/preempt").ok()?;
-    Some(format!("{} (dynamic)", chosen(&text)?))
+    Some(format!("{}{CHOSEN}", chosen(&text)?))
 }
 
 /// The word in parentheses, of `none (voluntary) full`.

@@ -33,6 +33,26 @@ pub struct Environment {
     pub tunables: Vec<Tunable>,
 }
 
+/// Behind the model that a kernel chose which can choose.
+pub const CHOSEN: &str = " (dynamic)";
+
+impl Environment {
+    /// Takes the configuration's word on the preemption model: it knows better
+    /// than the version string, and a kernel that chose better than both.
+    pub fn learn_preemption(&mut self, configured: Option<String>) {
+        let chose = |model: &String| model.ends_with(CHOSEN);
+        if !self.preemption.as_ref().is_some_and(chose) {
+            self.preemption = configured.or(self.preemption.take());
+        }
+    }
+
+    /// The preemption model, however the kernel came to it.
+    pub fn preemption_model(&self) -> Option<&str> {
+        let model = self.preemption.as_deref()?;
+        Some(model.strip_suffix(CHOSEN).unwrap_or(model))
+    }
+}
+
 /// The kernel under test.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct KernelRecord {

@@ -22,7 +22,7 @@ pub use comparison::{
     LogRankRecord, NearMissRecord, Run, Source,
 };
 pub use crash::{AtPanic, Crash, CrashClass, CrashKind, FollowOn, Frame, LinkedModule, Severity};
-pub use environment::{Environment, KernelRecord, LoadedModule, ModuleRecord, Tunable};
+pub use environment::{CHOSEN, Environment, KernelRecord, LoadedModule, ModuleRecord, Tunable};
 pub use exploration::{
     BlockedCount, Exploration, ExploredLevel, LevelKind, OutcomeCount, PlaceCount,
 };

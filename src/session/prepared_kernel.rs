@@ -215,12 +215,6 @@ pub(super) fn adopt(environment: &mut Environment, guest: Environment) {
     environment.cpus = guest.cpus;
     environment.mem_mib = guest.mem_mib;
     environment.cmdline = guest.cmdline;
-    // The configuration knows better than the version string, and the kernel
-    // better than both where it can choose.
-    let chosen = |model: &String| model.ends_with("(dynamic)");
-    let configured = environment.preemption.take();
-    environment.preemption = match guest.preemption {
-        Some(model) if chosen(&model) => Some(model),
-        other => configured.or(other),
-    };
+    let configured = std::mem::replace(&mut environment.preemption, guest.preemption);
+    environment.learn_preemption(configured);
 }

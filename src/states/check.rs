@@ -1,6 +1,7 @@
 //! What a kernel in order shows of the module in each state, and whether this
 //! one does. Pure: what was seen comes in, checks come out.
 
+use crate::build::toolchain::generation;
 use crate::crash::taint_mask;
 use crate::model::{Crash, Held, Observed, StateCheck, StateSource};
 use crate::procfs::modules::{Line, Sign, State, parse_line};
@@ -169,12 +170,7 @@ fn refcount(seen: &Observed, line: &Line<'_>, checks: &mut Checks<'_>) {
 /// Whether a release such as `6.1.0-56-cloud-amd64` is at least `wanted`. One
 /// that cannot be read is taken for new.
 fn at_least(release: &str, wanted: (u32, u32)) -> bool {
-    let mut parts = release.split(|c: char| !c.is_ascii_digit());
-    let mut number = || parts.next().and_then(|part| part.parse::<u32>().ok());
-    match (number(), number()) {
-        (Some(major), Some(minor)) => (major, minor) >= wanted,
-        _ => true,
-    }
+    generation(release).is_none_or(|generation| generation >= wanted)
 }
 
 /// Init memory counts until `do_init_module()` has freed it.

@@ -67,8 +67,7 @@ const MATTERS: &[Field] = &[
     ("environment.qemu", |m| m.environment.qemu.clone()),
     ("environment.preemption", |m| {
         // How a kernel came to its model makes no other race.
-        let model = m.environment.preemption.as_deref()?;
-        Some(model.trim_end_matches(" (dynamic)").to_owned())
+        m.environment.preemption_model().map(str::to_owned)
     }),
     ("environment.cmdline", |m| {
         m.environment.cmdline.as_deref().map(command_line)

@@ -25,5 +25,5 @@ pub use run_verdict::{Case, Decision, decide};
 pub use settle::{CONFIDENCE, check_confidence, exit_code, settle};
 pub use starts::{start_stats, starts_sentence, template_that_differs};
 pub use stop_rule::{Kernel, Next, Plan, Seen, Start, Stop, UnderWay, hopeless};
-pub use trials::{Clock, Event, counts, observations, run_stats, summary};
+pub use trials::{Clock, Event, counts, is_target, observations, run_stats, summary};
 pub use warnings::{WarningSum, new_warnings, warnings};

@@ -55,7 +55,7 @@ pub(super) fn raced(trial: &Trial) -> bool {
 }
 
 /// Whether a trial crashed in the race that modrace provokes.
-pub(super) fn is_target(trial: &Trial) -> bool {
+pub fn is_target(trial: &Trial) -> bool {
     let target = |crash: &Crash| crash.class == CrashClass::Target;
     trial.outcome == Outcome::Crashed
         && !trial.phase.is_before_race()
@@ -126,18 +126,16 @@ fn fastest(trials: &[&Trial]) -> f64 {
 /// Exposure of a trial without a crash, as a comparison counts it: a cycle that
 /// no reader could have lost shows nothing.
 pub(super) fn exposure(trial: &Trial, clock: Clock) -> f64 {
-    time(trial, clock) * watched_share(trial).unwrap_or(1.0)
-}
-
-/// Share of the trial's cycles in which a reader could see, where that was noted.
-pub(super) fn watched_share(trial: &Trial) -> Option<f64> {
-    let watched = trial.counters.watched_cycles?;
-    // The cycle under way at the end may have been watched, too.
-    (trial.cycles > 0).then(|| (watched as f64 / trial.cycles as f64).min(1.0))
+    let share = match trial.cycles {
+        0 => 1.0,
+        cycles => watched_cycles(trial) as f64 / cycles as f64,
+    };
+    time(trial, clock) * share
 }
 
 /// The trial's cycles in which a reader could see; all where that was not noted.
 pub(super) fn watched_cycles(trial: &Trial) -> u64 {
+    // The cycle under way at the end may have been watched, too.
     let watched = trial.counters.watched_cycles;
     watched.map_or(trial.cycles, |watched| watched.min(trial.cycles))
 }

@@ -214,11 +214,7 @@ fn environment(release: &str, mut machine: Environment) -> Environment {
     machine.host_cpus = machine.cpus;
     if let Some(config) = config {
         machine.kernel.config_sha256 = Some(config.sha256().to_owned());
-        let chosen = |model: &String| model.ends_with("(dynamic)");
-        if !machine.preemption.as_ref().is_some_and(chosen) {
-            let word = config.preemption().map(str::to_owned);
-            machine.preemption = word.or(machine.preemption);
-        }
+        machine.learn_preemption(config.preemption().map(str::to_owned));
     }
     machine
 }

@@ -11,7 +11,7 @@ use super::schedules::{UntilClean, UntilCrashes};
 use crate::build::cache::Cache;
 use crate::build::config::hex;
 use crate::lab::{BaseBuild, Builder, DEBIAN_TARBALL, LabKernelRow, Source, Store};
-use crate::model::{CrashClass, ExitCode, Outcome, RaceResult, Report, Trial, Verdict};
+use crate::model::{ExitCode, RaceResult, Report, Trial, Verdict};
 use crate::race::races::{LabPair, RaceRow};
 use crate::report::with_control;
 use crate::report::write::save_as_json;
@@ -21,7 +21,7 @@ use crate::session::prepared_kernel::{Preparation, PreparedKernel};
 use crate::session::request::{Destination, Request, default_jobs};
 use crate::session::{kernel_arg, race_modules, record, saved_report, stop};
 use crate::trial::{VmTrial, campaign};
-use crate::verdict::Plan;
+use crate::verdict::{Plan, is_target};
 
 /// One race against the kernel.
 pub(super) struct One<'a> {
@@ -227,11 +227,7 @@ impl One<'_> {
     ) -> Result<bool, Failure> {
         self.events.note(format!("{}: racing", self.row.name));
         // As the rule counts them: a crash of another kind is none of the race.
-        let ours = |trial: &&Trial| {
-            let class = trial.crash.as_ref().map(|crash| crash.class);
-            trial.outcome == Outcome::Crashed && class == Some(CrashClass::Target)
-        };
-        let crashes = control.iter().filter(ours);
+        let crashes = control.iter().filter(|trial| is_target(trial));
         let mut schedule = UntilClean {
             plan: Plan {
                 crashes: u32::try_from(crashes.count()).unwrap_or(u32::MAX).max(1),

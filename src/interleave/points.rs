@@ -13,7 +13,7 @@ const WORD: u64 = 8;
 
 /// An instruction at which a side is stopped, before it runs for the first time
 /// in the call.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Point {
     /// Its address.
     pub address: u64,

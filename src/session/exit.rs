@@ -308,7 +308,7 @@ impl Exit for ProveError {
     fn exit(&self) -> (ExitCode, Option<String>) {
         match self {
             Self::Machine(error) => of_machine(error),
-            Self::NoPoint(..) => hinted(
+            Self::NoPoint(..) | Self::TwoForms(..) => hinted(
                 ExitCode::Usage,
                 "a report of prove lists the points of its kernel",
             ),

@@ -59,6 +59,9 @@ pub enum ProveError {
     /// There is no such point.
     #[error("there is no point {0}: the points are L1 to L{1} and R1 to R{2}")]
     NoPoint(String, usize, usize),
+    /// The points are of different forms of the module.
+    #[error("L{0} and R{1} are points of different forms of the module: no schedule has both")]
+    TwoForms(usize, usize),
 }
 
 /// What came of it.

@@ -96,29 +96,21 @@ pub(super) fn without_schedules(bench: &Bench<'_>, title: &str, crash: Option<Cr
 fn side(bench: &Bench<'_>, found: &Found, side: usize, lines: &Lines) -> ProofSide {
     let layout = &bench.known.layout;
     let begin = layout.begins[side].first().copied().unwrap_or_default();
-    let mut points = Vec::new();
-    for (form, of_form) in found.points.iter().enumerate() {
-        if form > 0 && !found.differs[form] {
-            continue;
-        }
-        points.extend(of_form[side].iter().map(|one| {
-            ProofPoint {
-                place: layout.symbols.show(one.address),
-                source: lines.at(one.address),
-                instruction: find(&found.code[side], one.address)
-                    .map_or_else(String::new, |code| told(bench, code)),
-                state: one.state.map(|written| {
-                    if written {
-                        StateTouch::Write
-                    } else {
-                        StateTouch::Read
-                    }
-                }),
-                lock: takes_lock(bench, one),
-                form: form as u64,
+    let points = found.all(side).map(|(form, one)| ProofPoint {
+        place: layout.symbols.show(one.address),
+        source: lines.at(one.address),
+        instruction: find(&found.code[side], one.address)
+            .map_or_else(String::new, |code| told(bench, code)),
+        state: one.state.map(|written| {
+            if written {
+                StateTouch::Write
+            } else {
+                StateTouch::Read
             }
-        }));
-    }
+        }),
+        lock: takes_lock(bench, one),
+        form: form as u64,
+    });
     ProofSide {
         call: layout.symbols.show(begin),
         cpu: cpu(side),
@@ -126,7 +118,7 @@ fn side(bench: &Bench<'_>, found: &Found, side: usize, lines: &Lines) -> ProofSi
             .iter()
             .map(|function| function.name.clone())
             .collect(),
-        points,
+        points: points.collect(),
     }
 }
 

@@ -58,8 +58,8 @@ fn all(bench: &Bench<'_>, events: Events<'_>) -> Result<Proved, ProveError> {
     let items = queue(bench, &found)?;
     events.note(format!(
         "{} points of the unload, {} of the read: {} schedules",
-        found.points[0][LOADER].len(),
-        found.points[0][READER].len(),
+        found.all(LOADER).count(),
+        found.all(READER).count(),
         items.len()
     ));
     let mut sweep = Sweep {
@@ -175,6 +175,17 @@ impl Sweep<'_> {
         &self.found.points[item.form][side][item.pair.points[side]]
     }
 
+    /// A schedule that was not forced yet.
+    fn blank(&self, item: Item) -> Schedule {
+        Schedule {
+            first: who(item.pair.first),
+            loader: self.found.number(item, LOADER),
+            reader: self.found.number(item, READER),
+            form: item.form as u64,
+            ..Schedule::default()
+        }
+    }
+
     /// A schedule that another one's round has decided.
     fn same(&self, item: Item) -> Option<Schedule> {
         let first = item.pair.first;
@@ -185,7 +196,7 @@ impl Sweep<'_> {
             outcome: decided.outcome,
             blocked: decided.blocked.clone(),
             same_as: Some(decided.number),
-            ..blank(item)
+            ..self.blank(item)
         })
     }
 
@@ -209,7 +220,7 @@ impl Sweep<'_> {
             for side in [LOADER, READER] {
                 self.coverage[side].add(&round.traces[side]);
             }
-            let schedule = judge(item, &round);
+            let schedule = judge(self.blank(item), item.pair.first, &round);
             if round.held_up() {
                 held_up += 1;
             } else {
@@ -257,19 +268,8 @@ fn is_crash(outcome: ScheduleOutcome) -> bool {
     matches!(outcome, ScheduleOutcome::Crashed | ScheduleOutcome::Hung)
 }
 
-fn blank(item: Item) -> Schedule {
-    Schedule {
-        first: who(item.pair.first),
-        loader: item.pair.points[LOADER] + 1,
-        reader: item.pair.points[READER] + 1,
-        form: item.form as u64,
-        ..Schedule::default()
-    }
-}
-
 /// What a round came to, in the report's words.
-fn judge(item: Item, round: &Round) -> Schedule {
-    let first = item.pair.first;
+fn judge(mut schedule: Schedule, first: usize, round: &Round) -> Schedule {
     let blocked = |side: usize, both_stopped: bool, standing: &Standing| Blocked {
         side: who(side),
         both_stopped,
@@ -280,7 +280,6 @@ fn judge(item: Item, round: &Round) -> Schedule {
             .clone()
             .filter(|_| standing.kind == WaitKind::Lock),
     };
-    let mut schedule = blank(item);
     if round.crashed {
         schedule.outcome = ScheduleOutcome::Crashed;
         return schedule;

@@ -599,7 +599,7 @@ fn a_control_of_another_machine_module_or_chaos_is_refused_by_name() {
             r.module.as_mut().unwrap().srcversion = Some("AB".to_owned());
         }),
         ("module.taints", |r| {
-            r.module.as_mut().unwrap().taints = "OE".to_owned();
+            r.module.as_mut().unwrap().taints = "PO".to_owned();
         }),
         ("trials[].chaos", |r| {
             r.trials[0].chaos = vec!["offline".to_owned()];
@@ -625,6 +625,8 @@ fn what_may_matter_is_told_and_what_a_boot_loader_writes_is_not() {
     control.environment.cmdline = boot("vmlinuz-1");
     let mut run = report("lab:fixed", clean(8, 5.0), 5.0);
     run.environment.cmdline = boot("vmlinuz-2");
+    // A kernel that looks for signatures.
+    run.module.as_mut().unwrap().taints = "OE".to_owned();
     let made = controlled(run, control).unwrap();
     assert_eq!(made.verdict, Verdict::Pass, "{}", made.verdict_reason);
     let text = Format::named("markdown").unwrap().render(&made).unwrap();

@@ -56,6 +56,13 @@ pub struct Difference {
     pub second: String,
 }
 
+/// The taints that say what a module is. E says that it has no signature, and is
+/// set where the kernel looks for one (load_module() in kernel/module.c, under
+/// CONFIG_MODULE_SIG): it is the kernel's, and makes no other race.
+fn taints(module: &ModuleRecord) -> String {
+    module.taints.replace('E', "")
+}
+
 type Field = (&'static str, fn(&Machine<'_>) -> Option<String>);
 
 /// What matters to the race.
@@ -77,7 +84,7 @@ const MATTERS: &[Field] = &[
 /// What matters of the module.
 const MODULE_MATTERS: &[Field] = &[
     ("module.name", |m| Some(m.module?.name.clone())),
-    ("module.taints", |m| Some(m.module?.taints.clone())),
+    ("module.taints", |m| Some(taints(m.module?))),
 ];
 
 /// What may matter.

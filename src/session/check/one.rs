@@ -71,17 +71,22 @@ impl One<'_> {
             .map_or(&[][..], |(_, control)| &control.trials);
         let interrupted = self.race(&preparation, &prepared, before, &mut report)?;
         record::conclude(&mut report, interrupted);
-        let behind = match &control {
+        let mut behind = match &control {
             Some((name, control)) => behind(name, control),
             None => no_control,
         };
         if let Some((name, control)) = control.filter(|_| !interrupted) {
             let source = source_of(&control);
-            report = with_control(
-                ("this run", report),
+            let beside = with_control(
+                ("this run", report.clone()),
                 (&name, control, source),
                 self.asked.confidence,
-            )?;
+            );
+            match beside {
+                Ok(beside) => report = beside,
+                // The row passes nothing then, and the others are run.
+                Err(differs) => behind = format!("{name} is no control: {differs}"),
+            }
         }
         let mut result = self.blank(report.verdict_reason.clone());
         result.verdict = Some(report.verdict);

@@ -1,7 +1,5 @@
 //! `modrace scan`: recognises crashes in any kernel log, and shows them.
 
-mod text;
-
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -12,6 +10,7 @@ use serde::Serialize;
 use super::ui::Ui;
 use crate::crash::ScanEvent;
 use crate::model::{Crash, ExitCode, Severity};
+use crate::report::found;
 use crate::session::Failure;
 use crate::session::scan::{self, Log, Symbols};
 
@@ -142,7 +141,7 @@ fn show_log(log: &Log, args: &Args, symbols: Option<&Symbols>, ui: &Ui, totals: 
                 symbols.add(&mut crash);
             }
             show(&log.name, &crash, args, ui);
-            rows.push(text::Row::new(&crash));
+            rows.push(found::Row::new(&crash));
             if args.first {
                 ControlFlow::Break(())
             } else {
@@ -160,7 +159,7 @@ fn show_log(log: &Log, args: &Args, symbols: Option<&Symbols>, ui: &Ui, totals: 
     if args.count {
         ui.result(&format!("{}: {}\n", log.name, rows.len()));
     } else if rows.len() > 1 && !args.json {
-        ui.result(&text::table(&log.name, &mut rows));
+        ui.result(&found::table(&log.name, &mut rows));
     }
     match done {
         Ok(()) if rows.is_empty() && !args.count => ui.note(&format!("{}: no crash", log.name)),
@@ -186,6 +185,6 @@ fn show(file: &str, crash: &Crash, args: &Args, ui: &Ui) {
             ui.result(&format!("{line}\n"));
         }
     } else {
-        ui.result(&text::render(file, crash));
+        ui.result(&found::render(file, crash));
     }
 }

@@ -8,6 +8,7 @@ mod evidence;
 mod excerpt;
 mod exploration;
 mod forced;
+pub mod found;
 mod github;
 mod html;
 mod json;

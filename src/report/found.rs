@@ -1,5 +1,5 @@
-//! How crashes look on a terminal: where, what, and the lines with a caret
-//! below what was matched; at a log's end a table of them all.
+//! Crashes found in a log, as they look on a terminal: where, what, and the lines
+//! with a caret below what was matched; at a log's end a table of them all.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use crate::model::{Crash, Severity};
 const SHOWN: usize = 24;
 
 /// A crash as text.
-pub(super) fn render(file: &str, crash: &Crash) -> String {
+pub fn render(file: &str, crash: &Crash) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
     let _ = write_crash(&mut out, file, crash);
@@ -64,16 +64,17 @@ fn write_crash(out: &mut String, file: &str, crash: &Crash) -> std::fmt::Result 
 
 /// A crash in the table at a log's end.
 #[derive(Debug)]
-pub(super) struct Row {
+pub struct Row {
     line: u64,
     time_s: Option<f64>,
     /// How bad it is.
-    pub(super) severity: Severity,
+    pub severity: Severity,
     title: String,
 }
 
 impl Row {
-    pub(super) fn new(crash: &Crash) -> Self {
+    /// The row of a crash.
+    pub fn new(crash: &Crash) -> Self {
         Self {
             line: crash.line,
             time_s: crash.log_time_s,
@@ -84,7 +85,7 @@ impl Row {
 }
 
 /// All crashes of a log, by line.
-pub(super) fn table(file: &str, rows: &mut [Row]) -> String {
+pub fn table(file: &str, rows: &mut [Row]) -> String {
     rows.sort_by_key(|row| row.line);
     let mut out = format!("{file}: {} crashes\n", rows.len());
     let _ = writeln!(

@@ -7,7 +7,7 @@ RELEASE := target/$(TARGET)/release/modrace
 DEBUG   := target/$(TARGET)/debug/modrace
 # The lab kernels that the tests boot.
 KERNELS := fixed vulnerable fixed-preempt vulnerable-preempt fixed-disk vulnerable-disk \
-  vulnerable-old
+  vulnerable-old vulnerable-debug-info
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all bench lint build install deps deps-test clean

@@ -6,20 +6,21 @@
 //!
 //! ```text
 //! room       imports
-//! cli        crash lab model procfs race report session
-//! session    bare build console crash interleave kernel lab model procfs race recorder report runner states stats trial verdict vm
+//! cli        crash decode lab model procfs race report session
+//! session    bare build console crash decode interleave kernel lab model procfs race recorder report runner states stats trial verdict vm
 //! report     build model procfs stats verdict
 //! states     build crash judge kernel model procfs recorder trial vm
 //! bare       build console crash judge kernel model recorder runner trial vm
 //! trial      judge kernel model race recorder vm
 //! judge      console crash kernel model race recorder vm
 //! runner     build kernel model procfs race recorder vm
-//! interleave crash kernel model vm
+//! interleave crash decode kernel model vm
 //! lab        build
 //! race       kernel model procfs recorder
 //! vm         kernel model recorder
 //! recorder   kernel model
 //! kernel     build model
+//! decode     build model
 //! verdict    model stats
 //! build
 //! crash      console model
@@ -46,6 +47,7 @@
 //! - `verdict`: from trials to a verdict, and the sentence that says why
 //! - `build`: Kbuild, module and kernel images, the cache
 //! - `crash`: bytes of a log → crashes
+//! - `decode`: addresses → names, lines of the source, instructions
 //! - `stats`: times → statistics; mathematics without words
 //! - `console`, `procfs`: bytes → lines; `model`: the records that all speak in
 
@@ -54,6 +56,7 @@ pub mod build;
 pub mod cli;
 pub mod console;
 pub mod crash;
+pub mod decode;
 pub mod interleave;
 pub mod judge;
 pub mod kernel;

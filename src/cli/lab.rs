@@ -29,6 +29,7 @@ enum Command {
 /// Build lab kernels; those that are built already are left as they are
 #[derive(Debug, clap::Args)]
 #[command(after_help = build_help())]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option")]
 struct BuildArgs {
     /// Which of modrace's lab kernels
     #[arg(required_unless_present_any = ["name", "race"], conflicts_with = "name")]
@@ -58,6 +59,11 @@ struct BuildArgs {
     /// given several times
     #[arg(long, value_name = "FILE", requires = "name")]
     config: Vec<PathBuf>,
+
+    /// With debug information, which decodes traces and opens cores: NAME
+    /// becomes lab:NAME-debug-info
+    #[arg(long, conflicts_with = "race")]
+    debug_info: bool,
 
     /// The compiler, as gcc-11 [default: gcc]
     #[arg(long, value_name = "PROGRAM")]
@@ -124,6 +130,7 @@ fn build(args: &BuildArgs, ui: &Ui) -> Result<(), Failure> {
         without_fix: args.without_fix,
         fragments: args.config.clone(),
         source: args.source.clone(),
+        debug_info: args.debug_info,
         compiler: args.cc.clone(),
         jobs: args.jobs,
         from_nothing: args.from_nothing,

@@ -9,10 +9,11 @@ use serde::Serialize;
 
 use super::ui::Ui;
 use crate::crash::ScanEvent;
+use crate::decode::{self, Sources, Vmlinux};
 use crate::model::{Crash, ExitCode, Severity};
 use crate::report::found;
 use crate::session::Failure;
-use crate::session::scan::{self, Log, Symbols};
+use crate::session::scan::{self, Log};
 
 /// Find kernel crashes in consoles, serial logs, journals and dmesg output
 ///
@@ -67,10 +68,10 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
         ui.result(&format!("{text}\n"));
         return Ok(ExitCode::Survived);
     }
-    let symbols = args
+    let vmlinux = args
         .vmlinux
         .as_deref()
-        .map(Symbols::open)
+        .map(Vmlinux::open)
         .transpose()
         .map_err(|error| Failure::new(ExitCode::Broken, error))?;
     let (logs, unreadable) = scan::logs(&args.files);
@@ -80,7 +81,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
         ui.note(&error.to_string());
     }
     for log in &logs {
-        show_log(log, args, symbols.as_ref(), ui, &mut totals);
+        show_log(log, args, vmlinux.as_ref(), ui, &mut totals);
     }
     if logs.len() > 1 && !args.json {
         ui.note(&totals.to_string());
@@ -124,7 +125,7 @@ impl std::fmt::Display for Totals {
     }
 }
 
-fn show_log(log: &Log, args: &Args, symbols: Option<&Symbols>, ui: &Ui, totals: &mut Totals) {
+fn show_log(log: &Log, args: &Args, vmlinux: Option<&Vmlinux>, ui: &Ui, totals: &mut Totals) {
     let mut rows = Vec::new();
     let mut first_sign = None;
     let done = scan::read(log, |event| match event {
@@ -137,8 +138,12 @@ fn show_log(log: &Log, args: &Args, symbols: Option<&Symbols>, ui: &Ui, totals: 
             ControlFlow::Continue(())
         }
         ScanEvent::Crash(mut crash) => {
-            if let Some(symbols) = symbols {
-                symbols.add(&mut crash);
+            if vmlinux.is_some() {
+                let sources = Sources {
+                    vmlinux,
+                    ..Sources::default()
+                };
+                decode::decode(&mut crash, sources);
             }
             show(&log.name, &crash, args, ui);
             rows.push(found::Row::new(&crash));

@@ -96,6 +96,10 @@ static REGISTER: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
+/// What stands in place of bytes that could not be read (`show_opcodes()` in
+/// arch/x86/kernel/dumpstack.c).
+const UNREAD_CODE: [&str; 2] = ["Unable to access opcode bytes", "Bad RIP value"];
+
 static OFFSET: LazyLock<Regex> = LazyLock::new(|| pattern(r"Kernel Offset: 0x([0-9a-f]+) from"));
 
 /// Reads a line into the crash. The first line that says a thing is believed.
@@ -117,6 +121,9 @@ pub(super) fn read(text: &str, crash: &mut Crash) {
             .all(|b| b.is_ascii_hexdigit() || b" <>()".contains(&b));
         if crash.code.is_none() && bytes && code.len() > 8 {
             crash.code = Some(code.to_owned());
+        } else if UNREAD_CODE.iter().any(|words| code.starts_with(words)) {
+            // The next line is of user space, where the system call came from.
+            crash.code.get_or_insert_default();
         }
     } else if let Some((_, name)) = text.split_once("Hardware name: ") {
         crash.hardware.get_or_insert_with(|| name.trim().to_owned());
@@ -274,6 +281,18 @@ mod tests {
         assert_eq!(crash.comm.as_deref(), Some("cat"));
         assert_eq!(crash.tainted.as_deref(), Some("GFO"));
         assert_eq!(crash.kernel.as_deref(), Some("3.10.0+"));
+    }
+
+    #[test]
+    fn code_that_could_not_be_read_is_not_that_of_user_space() {
+        let user = "Code: c3 cc cc 0f 05 <48> 3d 01 f0 ff ff";
+        for unread in [
+            "Code: Unable to access opcode bytes at 0xffffffff9fffffdd.",
+            "Code: Bad RIP value.",
+        ] {
+            assert_eq!(read_all(&[unread, user]).code.as_deref(), Some(""));
+        }
+        assert!(read_all(&[user]).code.is_some_and(|code| code.len() > 8));
     }
 
     #[test]

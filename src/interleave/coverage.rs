@@ -4,8 +4,8 @@
 
 use std::collections::HashSet;
 
-use super::decode::{Flow, Instruction, find};
 use super::machine::Ran;
+use crate::decode::instructions::{Flow, Instruction, find};
 
 /// What has run of a side, in all rounds.
 #[derive(Clone, Debug, Default)]
@@ -170,8 +170,8 @@ fn padding(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::decode::decode;
     use super::*;
+    use crate::decode::instructions::decode;
 
     /// 100: test %eax,%eax; 102: je 109; 104: call 200; 109: movl $3,(%rbx);
     /// 10f: ret; 110: movl $3,(%rbx); 116: jmp 10f

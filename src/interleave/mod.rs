@@ -4,7 +4,6 @@
 pub mod arch;
 pub mod calls;
 pub mod coverage;
-pub mod decode;
 pub mod driver;
 pub mod guest;
 pub mod machine;
@@ -16,4 +15,3 @@ pub mod schedule;
 pub mod search;
 pub mod sides;
 pub mod standing;
-pub mod symbols;

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::decode::{Flow, Instruction, find};
 use super::machine::{Ran, Touch};
+use crate::decode::instructions::{Flow, Instruction, find};
 
 /// Kernel stacks are at least as large, and aligned to it (x86: `THREAD_SIZE`).
 const STACK: u64 = 16 << 10;
@@ -104,8 +104,8 @@ pub fn conflict(one: &Point, other: &Point) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::decode::decode;
     use super::*;
+    use crate::decode::instructions::decode;
 
     fn ran(address: u64, touches: &[(u64, bool)]) -> Ran {
         Ran {

@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
-use super::decode::Instruction;
 use super::machine::{LOADER, READER, Ran};
 use super::noise::is_noise;
 use super::points::{Point, points};
-use super::symbols::Symbols;
+use crate::decode::instructions::Instruction;
+use crate::decode::symbols::Symbols;
 
 /// A conflict is looked for in words of this many bytes.
 const WORD: u64 = 8;

@@ -6,7 +6,7 @@
 
 use super::arch::{Arch, WaitKind, Waiting};
 use super::noise::is_noise;
-use super::symbols::Symbols;
+use crate::decode::symbols::Symbols;
 
 /// Bits of a lock's owner word that are no part of the pointer: three in
 /// kernel/locking/mutex.c, the same in rwsem.c.

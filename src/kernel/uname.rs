@@ -4,6 +4,7 @@ use std::fs;
 
 use nix::sys::utsname::uname;
 
+use crate::build::config::hex;
 use crate::model::{CHOSEN, Environment, KernelRecord};
 
 /// Describes the kernel that this process runs on, and its machine.
@@ -16,6 +17,9 @@ pub fn environment(name: &str) -> Environment {
             name: name.to_owned(),
             release: uts.as_ref().map(|uts| text(uts.release())),
             compiler: compiler(),
+            build_id: fs::read("/sys/kernel/notes")
+                .ok()
+                .and_then(|notes| build_id(&notes)),
             ..KernelRecord::default()
         },
         cpu_model: field("/proc/cpuinfo", "model name"),
@@ -61,6 +65,28 @@ impl Environment {
     fn with_version(mut self, version: Option<String>) -> Self {
         self.kernel.version = version;
         self
+    }
+}
+
+/// The build id among ELF notes: type, owner and content of each, in words of
+/// four bytes (elf(5), "Notes").
+fn build_id(notes: &[u8]) -> Option<String> {
+    const GNU_BUILD_ID: u32 = 3;
+    let mut rest = notes;
+    loop {
+        let word = |at: usize| -> Option<u32> {
+            let bytes = rest.get(at..at + 4)?;
+            Some(u32::from_le_bytes(bytes.try_into().ok()?))
+        };
+        let owner_bytes = usize::try_from(word(0)?).ok()?;
+        let content_bytes = usize::try_from(word(4)?).ok()?;
+        let content_at = 12 + owner_bytes.checked_next_multiple_of(4)?;
+        let owner = rest.get(12..12 + owner_bytes)?;
+        let content = rest.get(content_at..content_at.checked_add(content_bytes)?)?;
+        if word(8)? == GNU_BUILD_ID && owner == b"GNU\0" {
+            return Some(hex(content));
+        }
+        rest = rest.get(content_at + content_bytes.checked_next_multiple_of(4)?..)?;
     }
 }
 

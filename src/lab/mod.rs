@@ -20,5 +20,5 @@ pub use build_spec::{BuildSpec, Fix, NamedText};
 pub use error::LabError;
 pub use source::{DEBIAN_TARBALL, Source};
 pub use store::{KernelState, LabKernel, Manifest, Store};
-pub use table::{LAB_KERNELS, LabKernelRow};
+pub use table::{LAB_KERNELS, LabKernelRow, debug_info_fragment, with_debug_info};
 pub use tools::{BUILD_NEEDS, Need, missing_needs, package_of};

@@ -30,6 +30,7 @@ const PREEMPT: (&str, &str) = fixture!("", "preempt.config");
 const KASAN: (&str, &str) = fixture!("", "kasan.config");
 const DISK: (&str, &str) = fixture!("", "disk.config");
 const DEBUGFS: (&str, &str) = fixture!("", "debugfs.config");
+const DEBUG_INFO: (&str, &str) = fixture!("", "debug-info.config");
 const DEBUG: (&str, &str) = fixture!("", "debug.config");
 const KALLSYMS_UNFORMED: (&str, &str) =
     fixture!("patches/", "without-unformed-check-in-kallsyms.patch");
@@ -54,6 +55,20 @@ pub const LAB_KERNELS: &[LabKernelRow] = &[
         name: "vulnerable",
         help: "the same without the fix: free_module() sets UNFORMED unlocked",
         fragments: &[LAB],
+        fix: Fix::TakenOut,
+        patches: &[],
+    },
+    LabKernelRow {
+        name: "fixed-debug-info",
+        help: "fixed, with debug information: `lab build --debug-info fixed`",
+        fragments: &[LAB, DEBUG_INFO],
+        fix: Fix::Required,
+        patches: &[],
+    },
+    LabKernelRow {
+        name: "vulnerable-debug-info",
+        help: "vulnerable, with debug information",
+        fragments: &[LAB, DEBUG_INFO],
         fix: Fix::TakenOut,
         patches: &[],
     },
@@ -192,6 +207,16 @@ impl LabKernelRow {
             compiler: None,
         }
     }
+}
+
+/// The lab kernel of that name with debug information.
+pub fn with_debug_info(name: &str) -> String {
+    format!("{name}-debug-info")
+}
+
+/// What gives a kernel of one's own debug information.
+pub fn debug_info_fragment() -> NamedText {
+    NamedText::new(DEBUG_INFO.0, DEBUG_INFO.1.as_bytes())
 }
 
 /// What a kernel of one's own starts from: the lab's configuration, no patch.

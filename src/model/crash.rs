@@ -27,6 +27,12 @@ pub struct Crash {
     /// Offset of the instruction pointer into that function, bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub faulting_offset: Option<u64>,
+    /// The function's size, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub faulting_size: Option<u64>,
+    /// The module that the function is in; none for the kernel itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub faulting_module: Option<String>,
     /// Whether the report is cut, interleaved or otherwise not to be trusted.
     #[serde(default)]
     pub corrupted: bool,
@@ -63,6 +69,17 @@ pub struct Crash {
     /// The bytes around the faulting instruction, which stands in `<>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
+    /// These bytes as instructions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub instructions: Vec<CodeInstruction>,
+    /// The place of the instruction pointer in the source, from a vmlinux:
+    /// functions that the compiler put into one another, innermost first, the
+    /// one that they were put into last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faulting_at: Vec<Frame>,
+    /// Why a vmlinux told nothing of the trace: it is another build's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_decoded: Option<String>,
     /// `Modules linked in:`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub modules: Vec<LinkedModule>,
@@ -123,6 +140,18 @@ pub struct Frame {
     /// `file:line`, if the report or a vmlinux says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+}
+
+/// An instruction near the faulting one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CodeInstruction {
+    /// Bytes from the faulting instruction; 0 for that one.
+    pub offset: i64,
+    /// Its bytes, in hexadecimal.
+    pub bytes: String,
+    /// As an assembler writes it; where it jumps to by name, or as a distance
+    /// from the faulting instruction, `.+0x10`.
+    pub text: String,
 }
 
 /// A module in the line `Modules linked in:`.

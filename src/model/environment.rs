@@ -68,6 +68,10 @@ pub struct KernelRecord {
     pub image_sha256: Option<String>,
     /// The compiler that built it, as the kernel says.
     pub compiler: Option<String>,
+    /// Its build id, as the kernel says (`/sys/kernel/notes`), in hexadecimal:
+    /// a vmlinux of the same build has the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build_id: Option<String>,
     /// For a lab kernel: what it was built from, patches included.
     pub provenance: Option<String>,
 }

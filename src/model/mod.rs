@@ -21,7 +21,9 @@ pub use comparison::{
     Comparison, Conclusion, Detectable, Evidence, ExponentialityRecord, FisherRecord,
     LogRankRecord, NearMissRecord, Run, Source,
 };
-pub use crash::{AtPanic, Crash, CrashClass, CrashKind, FollowOn, Frame, LinkedModule, Severity};
+pub use crash::{
+    AtPanic, CodeInstruction, Crash, CrashClass, CrashKind, FollowOn, Frame, LinkedModule, Severity,
+};
 pub use environment::{CHOSEN, Environment, KernelRecord, LoadedModule, ModuleRecord, Tunable};
 pub use exploration::{
     BlockedCount, Exploration, ExploredLevel, LevelKind, OutcomeCount, PlaceCount,

@@ -6,6 +6,9 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::decoded;
+use crate::model::Crash;
+
 /// Lines that say nothing to a reader who has the kernel.
 const NOISE: &[&str] = &[
     r"^-+\[ (cut here|end trace .*) \]-+",
@@ -24,9 +27,13 @@ static NOISE_RE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(&NOISE.jo
 static STAMP_RE: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"^(<\d+>)?\[ *\d+\.\d+\](\[ *[TC]\d+\])? ?").ok());
 
-/// The lines worth sending, ASCII, none longer than `width`.
-pub(super) fn trim(excerpt: &[String], width: usize) -> Vec<String> {
-    excerpt
+/// The lines worth sending, with places of the source and the code where they
+/// are known; ASCII, none longer than `width`.
+pub(super) fn trim(crash: &Crash, width: usize) -> Vec<String> {
+    let frames = decoded::frames(crash);
+    let code = decoded::behind_trace(crash).into_iter();
+    crash
+        .excerpt
         .iter()
         .map(|line| {
             let line = line.trim_end();
@@ -40,7 +47,11 @@ pub(super) fn trim(excerpt: &[String], width: usize) -> Vec<String> {
             let noise = NOISE_RE.as_ref();
             !noise.is_some_and(|noise| noise.is_match(line))
         })
-        .map(|line| shorten(&ascii(&line), width))
+        .flat_map(|line| match decoded::in_line(&line, &frames) {
+            Some(told) => fold(&ascii(&told), width),
+            None => vec![shorten(&ascii(&line), width)],
+        })
+        .chain(code.map(|line| shorten(&ascii(&line), width)))
         .collect()
 }
 
@@ -53,6 +64,15 @@ pub(super) fn ascii(text: &str) -> String {
             _ => '?',
         })
         .collect()
+}
+
+/// A line in several, where it is longer: nothing of it may be lost.
+fn fold(line: &str, width: usize) -> Vec<String> {
+    let indent = line.len() - line.trim_start().len();
+    let further = " ".repeat(indent + 4);
+    let options = textwrap::Options::new(width).subsequent_indent(&further);
+    let wrapped = textwrap::wrap(line, options).into_iter();
+    wrapped.map(std::borrow::Cow::into_owned).collect()
 }
 
 fn shorten(line: &str, width: usize) -> String {
@@ -69,6 +89,13 @@ mod tests {
 
     fn lines(text: &str) -> Vec<String> {
         text.lines().map(str::to_owned).collect()
+    }
+
+    fn crash(excerpt: Vec<String>) -> Crash {
+        Crash {
+            excerpt,
+            ..Crash::default()
+        }
     }
 
     #[test]
@@ -97,12 +124,35 @@ mod tests {
              RIP: 0010:module_flags+0xb5/0xc0\n \
              m_show+0x19c/0x1e0\n",
         );
-        assert_eq!(trim(&log, 75), expected);
+        assert_eq!(trim(&crash(log), 75), expected);
+    }
+
+    #[test]
+    fn places_of_the_source_are_folded_not_cut() {
+        use crate::model::Frame;
+        let place = "arch/x86/include/generated/asm/syscalls_64.h";
+        let crash = Crash {
+            call_trace: vec![Frame {
+                function: "x64_sys_call".to_owned(),
+                offset: Some(0xc8),
+                source: Some(format!("{place}:18")),
+                ..Frame::default()
+            }],
+            excerpt: lines("[    1.2]  x64_sys_call+0xc8/0xd6e"),
+            ..Crash::default()
+        };
+        assert_eq!(
+            trim(&crash, 60),
+            [
+                " x64_sys_call+0xc8".to_owned(),
+                format!("     ({place}:18)")
+            ]
+        );
     }
 
     #[test]
     fn lines_are_ascii_and_short() {
-        let trimmed = trim(&["é".repeat(90)], 20);
+        let trimmed = trim(&crash(vec!["é".repeat(90)]), 20);
         assert_eq!(trimmed, [format!("{}...", "?".repeat(17))]);
     }
 }

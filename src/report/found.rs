@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 
+use super::decoded;
 use crate::model::{Crash, Severity};
 
 /// Lines shown around the match; the JSON form has them all.
@@ -48,13 +49,11 @@ fn write_crash(out: &mut String, file: &str, crash: &Crash) -> std::fmt::Result 
             crash.excerpt.len() - SHOWN
         )?;
     }
-    for frame in crash
-        .call_trace
-        .iter()
-        .filter(|frame| frame.source.is_some())
-    {
-        let source = frame.source.as_deref().unwrap_or_default();
-        writeln!(out, "  {} at {source}", frame.function)?;
+    for frame in decoded::frames(crash) {
+        writeln!(out, "  {}", decoded::told(&frame))?;
+    }
+    for line in decoded::behind_trace(crash) {
+        writeln!(out, "  {line}")?;
     }
     for follow_on in &crash.follow_ons {
         writeln!(out, "  then, line {}: {}", follow_on.line, follow_on.title)?;

@@ -102,7 +102,7 @@ fn forced_sections(report: &Report, forced: &Forced<'_>) -> Markup {
             @for line in proof::failure_head(report, failure) { p { (line) } }
             figure { (PreEscaped(proof::sequence(failure))) }
             @if let Some(crash) = &failure.crash {
-                pre { (excerpt::trim(&crash.excerpt, usize::MAX).join("\n")) }
+                pre { (excerpt::trim(crash, usize::MAX).join("\n")) }
             }
         }
         h2 { "Result" }
@@ -204,7 +204,7 @@ fn crash(report: &Report) -> Markup {
     html! {
         h2 { "Crash of the " (who) ", trial " (trial.index) }
         p { (crash.title) }
-        pre { (excerpt::trim(&crash.excerpt, usize::MAX).join("\n")) }
+        pre { (excerpt::trim(crash, usize::MAX).join("\n")) }
         @let at_panic = at_panic::lines(&trial.at_panic);
         @if !at_panic.is_empty() {
             h3 { "When the kernel panicked" }

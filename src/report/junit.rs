@@ -94,7 +94,7 @@ fn case(trial: &Trial, side: &str, is_control: bool) -> TestCase {
         case.add_property(("warning", told.as_str()));
     }
     if let Some(crash) = &trial.crash {
-        let mut lines = excerpt::trim(&crash.excerpt, usize::MAX);
+        let mut lines = excerpt::trim(crash, usize::MAX);
         lines.extend(at_panic::lines(&trial.at_panic));
         case.set_system_out(lines.join("\n"));
     }

@@ -120,7 +120,7 @@ fn objects(report: &Report, side: &Side, is_control: bool) -> Result<Objects, Re
     });
     let crash = side.trials.iter().find_map(|trial| trial.crash.as_ref());
     if let Some(crash) = crash {
-        let excerpt = excerpt::trim(&crash.excerpt, 1000).join("\n");
+        let excerpt = excerpt::trim(crash, 1000).join("\n");
         test["log_excerpt"] = json!(excerpt.chars().take(LONGEST_EXCERPT).collect::<String>());
     }
     Ok(Objects {

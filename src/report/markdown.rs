@@ -61,7 +61,7 @@ pub(super) fn page(report: &Report) -> String {
         out.push_str(&format!("- {}\n", cell(&line)));
     }
     if let Some((who, trial, crash)) = metadata::first_crash(report) {
-        let lines = excerpt::trim(&crash.excerpt, WIDTH).join("\n");
+        let lines = excerpt::trim(crash, WIDTH).join("\n");
         let fence = fence(&lines);
         out.push_str(&format!(
             "\n## Crash of the {who}, trial {}\n\n{}\n\n{fence}text\n{lines}\n{fence}\n",
@@ -110,7 +110,7 @@ fn forced_page(report: &Report, forced: &Forced<'_>) -> String {
         out.push_str("\n## What crashed\n\n");
         out.push_str(&proof::failure_markdown(report, failure, cell));
         if let Some(crash) = &failure.crash {
-            let lines = excerpt::trim(&crash.excerpt, WIDTH).join("\n");
+            let lines = excerpt::trim(crash, WIDTH).join("\n");
             let fence = fence(&lines);
             out.push_str(&format!("\n{fence}text\n{lines}\n{fence}\n"));
         }

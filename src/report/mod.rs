@@ -4,6 +4,7 @@
 
 mod at_panic;
 mod check;
+mod decoded;
 mod evidence;
 mod excerpt;
 mod exploration;

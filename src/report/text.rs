@@ -37,7 +37,7 @@ fn forced_sections(out: &mut Page, report: &Report, forced: &Forced<'_>) {
         }
         if let Some(crash) = &failure.crash {
             out.section("The kernel's report");
-            for line in excerpt::trim(&crash.excerpt, WIDTH - 2) {
+            for line in excerpt::trim(crash, WIDTH - 2) {
                 out.line(&format!("  {line}"));
             }
         }
@@ -115,7 +115,7 @@ fn render(report: &Report) -> Result<String, RenderError> {
         out.section(&format!("Crash of the {who}, trial {}", trial.index));
         out.wrapped("  ", &crash.title);
         out.blank();
-        for line in excerpt::trim(&crash.excerpt, WIDTH - 2) {
+        for line in excerpt::trim(crash, WIDTH - 2) {
             out.line(&format!("  {line}"));
         }
         let at_panic = at_panic::lines(&trial.at_panic);

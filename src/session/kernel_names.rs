@@ -1,45 +1,83 @@
-//! Names of a kernel's addresses, from the System.map of its build tree. Read
-//! when the first is asked for: most kernels never panic.
+//! What a kernel's files tell of its addresses: names, from the System.map of its
+//! build tree, and lines of the source, from a vmlinux with debug information and
+//! from the modules raced on it.
+//! Read when the first is asked for: most kernels never panic.
 
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::build::config::KernelConfig;
-use crate::interleave::symbols::Symbols;
+use crate::build::kbuild::Kdir;
+use crate::decode::symbols::Symbols;
+use crate::decode::{self, ModuleFile, Sources, Vmlinux};
+use crate::model::Crash;
 use crate::vm::at_panic::Names;
 
-/// The names; None where there is no System.map, or where the kernel moves
-/// itself at boot, so that its addresses are other ones.
+/// Folders in which distributions' packages of debug information lay a vmlinux:
+/// what stands before and behind the release.
+const DEBUG_PACKAGES: [(&str, &str); 2] = [
+    ("/usr/lib/debug/boot/vmlinux-", ""),
+    ("/usr/lib/debug/lib/modules/", "/vmlinux"),
+];
+
+/// What the files of a build tree, or of its release, tell. No names where the
+/// kernel moves itself at boot, so that its addresses are other ones.
 pub(super) fn of_tree(
     kdir: Option<&Path>,
     config: Option<&KernelConfig>,
     append: &str,
-) -> Option<Box<dyn Names>> {
-    let path = kdir?.join("System.map");
+    modules: Vec<(String, Vec<u8>)>,
+) -> Box<dyn Names> {
     let stays = append.split_whitespace().any(|word| word == "nokaslr")
         || config.is_some_and(|config| !config.is_yes("RANDOMIZE_BASE"));
-    if !stays || !path.is_file() {
-        return None;
-    }
-    Some(Box::new(OfTree {
-        path,
+    let map = kdir.map(|kdir| kdir.join("System.map"));
+    Box::new(OfTree {
+        map: map.filter(|path| stays && path.is_file()),
         known: OnceLock::new(),
-    }))
+        kdir: kdir.map(Path::to_owned),
+        vmlinux: OnceLock::new(),
+        modules,
+    })
 }
 
 #[derive(Debug)]
 struct OfTree {
-    path: PathBuf,
+    map: Option<PathBuf>,
     known: OnceLock<Option<Known>>,
+    kdir: Option<PathBuf>,
+    vmlinux: OnceLock<Mutex<Option<Vmlinux>>>,
+    /// Names and files.
+    modules: Vec<(String, Vec<u8>)>,
 }
 
 impl OfTree {
     fn known(&self) -> Option<&Known> {
-        let known = self.known.get_or_init(|| Known::read(&self.path));
-        known.as_ref()
+        let read = || self.map.as_deref().and_then(Known::read);
+        self.known.get_or_init(read).as_ref()
     }
+
+    /// The first vmlinux that has debug information.
+    fn vmlinux(&self) -> MutexGuard<'_, Option<Vmlinux>> {
+        let open = |path: PathBuf| Vmlinux::open(&path).ok();
+        let first = || Mutex::new(vmlinux_files(self.kdir.as_deref()).find_map(open));
+        let vmlinux = self.vmlinux.get_or_init(first).lock();
+        vmlinux.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where a vmlinux of a build tree's kernel may lie.
+fn vmlinux_files(kdir: Option<&Path>) -> impl Iterator<Item = PathBuf> {
+    let release = kdir.and_then(|kdir| Some(Kdir::open(kdir).ok()?.release().to_owned()));
+    let packaged = release.into_iter().flat_map(|release| {
+        DEBUG_PACKAGES.map(|(before, behind)| PathBuf::from(format!("{before}{release}{behind}")))
+    });
+    let built = kdir.map(|kdir| kdir.join("vmlinux"));
+    built
+        .into_iter()
+        .chain(packaged)
+        .filter(|path| path.is_file())
 }
 
 impl Names for OfTree {
@@ -50,6 +88,20 @@ impl Names for OfTree {
 
     fn address(&self, name: &str) -> Option<u64> {
         self.known()?.symbols.address(name)
+    }
+
+    fn decode(&self, crash: &mut Crash, build_id: Option<&str>) {
+        let files = self.modules.iter();
+        let modules: Vec<ModuleFile> = files
+            .filter_map(|(name, bytes)| ModuleFile::parse(name, bytes))
+            .collect();
+        let vmlinux = self.vmlinux();
+        let sources = Sources {
+            vmlinux: vmlinux.as_ref(),
+            modules: &modules,
+            build_id,
+        };
+        decode::decode(crash, sources);
     }
 }
 
@@ -80,10 +132,12 @@ mod tests {
         fs::write(folder.path().join("System.map"), map).unwrap();
         let moves = KernelConfig::parse(b"CONFIG_RANDOMIZE_BASE=y\n");
         let stays = KernelConfig::parse(b"# CONFIG_RANDOMIZE_BASE is not set\n");
-        assert!(of_tree(Some(folder.path()), Some(&moves), "quiet").is_none());
-        assert!(of_tree(Some(folder.path()), Some(&moves), "nokaslr").is_some());
-        assert!(of_tree(None, Some(&stays), "").is_none());
-        let names = of_tree(Some(folder.path()), Some(&stays), "").unwrap();
+        let data =
+            |kdir, config, append| of_tree(kdir, Some(config), append, Vec::new()).address("data");
+        assert_eq!(data(Some(folder.path()), &moves, "quiet"), None);
+        assert!(data(Some(folder.path()), &moves, "nokaslr").is_some());
+        assert_eq!(data(None, &stays, ""), None);
+        let names = of_tree(Some(folder.path()), Some(&stays), "", Vec::new());
         assert_eq!(names.of(0xffff_ffff_8100_0113).unwrap(), "free_module+0x13");
         assert_eq!(names.of(0xffff_ffff_8200_0000), None);
         assert_eq!(names.address("data"), Some(0xffff_ffff_8200_0000));

@@ -10,7 +10,7 @@ use super::stop;
 use crate::build::cache::Cache;
 use crate::lab::{
     BaseBuild, BuildEvent, BuildSpec, Builder, DEBIAN_TARBALL, Fix, LAB_KERNELS, LabKernel,
-    LabKernelRow, NamedText, Source, Store,
+    LabKernelRow, NamedText, Source, Store, debug_info_fragment, with_debug_info,
 };
 
 /// Which kernels to build, and how.
@@ -28,6 +28,8 @@ pub struct LabRequest {
     pub fragments: Vec<PathBuf>,
     /// A folder or a tarball.
     pub source: PathBuf,
+    /// Build them with debug information.
+    pub debug_info: bool,
     /// The compiler's name; None: gcc.
     pub compiler: Option<String>,
     /// Jobs that make runs at a time; none: one per CPU.
@@ -45,6 +47,7 @@ impl Default for LabRequest {
             without_fix: false,
             fragments: Vec::new(),
             source: DEBIAN_TARBALL.into(),
+            debug_info: false,
             compiler: None,
             jobs: None,
             from_nothing: false,
@@ -133,7 +136,8 @@ fn without_prefix(name: &str) -> &str {
 
 fn specs(request: &LabRequest) -> Result<Vec<BuildSpec>, Failure> {
     if let Some(name) = &request.name {
-        let (fragments, patches) = (texts(&request.fragments)?, texts(&request.patches)?);
+        let (mut fragments, patches) = (texts(&request.fragments)?, texts(&request.patches)?);
+        fragments.extend(request.debug_info.then(debug_info_fragment));
         let fix = if request.without_fix {
             Fix::TakenOut
         } else {
@@ -141,11 +145,14 @@ fn specs(request: &LabRequest) -> Result<Vec<BuildSpec>, Failure> {
         };
         return Ok(vec![BuildSpec::custom(name, fragments, fix, patches)?]);
     }
-    request.kernels.iter().map(|name| row_spec(name)).collect()
+    let named = |name: &String| match without_prefix(name) {
+        name if request.debug_info => row_spec(&with_debug_info(name)),
+        name => row_spec(name),
+    };
+    request.kernels.iter().map(named).collect()
 }
 
 fn row_spec(name: &str) -> Result<BuildSpec, Failure> {
-    let name = without_prefix(name);
     let row = LabKernelRow::find(name).ok_or_else(|| {
         let known: Vec<_> = LAB_KERNELS.iter().map(|row| row.name).collect();
         Failure::usage(format!("`{name}` is not one of modrace's lab kernels")).hint(format!(

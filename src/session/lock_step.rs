@@ -1,7 +1,6 @@
 //! Guests in lock-step of one kernel, booted again and again: what `prove` and
 //! `explore` force their schedules on.
 
-use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use super::events::Events;
@@ -132,24 +131,5 @@ impl<'a> Guests<'a> {
             debugger,
             self.cancel,
         )
-    }
-}
-
-/// File and line of addresses, where there is debug information.
-pub(super) struct Lines(Option<addr2line::Loader>);
-
-impl Lines {
-    /// Those that a vmlinux tells, if there is one.
-    pub(super) fn new(vmlinux: Option<&Path>) -> Self {
-        Self(vmlinux.and_then(|path| addr2line::Loader::new(path).ok()))
-    }
-
-    /// `file:line` of an address.
-    pub(super) fn at(&self, address: u64) -> Option<String> {
-        let found = self.0.as_ref()?.find_location(address).ok()??;
-        let file = found.file?;
-        // Paths of a build begin where it was made.
-        let file = file.trim_start_matches("./");
-        Some(format!("{file}:{}", found.line?))
     }
 }

@@ -133,7 +133,12 @@ impl<'a> Preparation<'a> {
             .as_deref()
             .and_then(|path| KernelConfig::open(path).ok());
         let kdir = kernel.kdir.as_deref();
-        trials.names = kernel_names::of_tree(kdir, config.as_ref(), &settings.append);
+        trials.names = Some(kernel_names::of_tree(
+            kdir,
+            config.as_ref(),
+            &settings.append,
+            modules.all(),
+        ));
         Ok(PreparedKernel {
             environment: environment(kernel, config.as_ref(), &trials),
             trials,
@@ -211,6 +216,7 @@ pub(super) fn adopt(environment: &mut Environment, guest: Environment) {
     environment.kernel.release = guest.kernel.release;
     environment.kernel.version = guest.kernel.version;
     environment.kernel.compiler = guest.kernel.compiler;
+    environment.kernel.build_id = guest.kernel.build_id;
     environment.cpu_model = guest.cpu_model;
     environment.cpus = guest.cpus;
     environment.mem_mib = guest.mem_mib;

@@ -54,6 +54,12 @@ impl RaceModules {
         })
     }
 
+    /// Names with contents of all.
+    pub(super) fn all(&self) -> Vec<(String, Vec<u8>)> {
+        let raced = (self.raced.name().to_owned(), self.raced.bytes().to_vec());
+        std::iter::once(raced).chain(self.packed()).collect()
+    }
+
     /// Names with contents of those loaded before.
     pub(super) fn packed(&self) -> Vec<(String, Vec<u8>)> {
         let before = self.before.iter();

@@ -146,6 +146,10 @@ impl VmTrials {
             Err(Ended::Interrupted) => return Err(Interrupted),
             Err(Ended::Broken(reason)) => record::broken(trial.index, run.seed, reason),
         };
+        if let (Some(names), Some(crash)) = (&self.names, &mut record.crash) {
+            let environment = self.found().environment.unwrap_or_default();
+            names.decode(crash, environment.kernel.build_id.as_deref());
+        }
         record.wall_s = start.elapsed().as_secs_f64();
         Ok(record)
     }

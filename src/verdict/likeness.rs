@@ -57,8 +57,8 @@ pub struct Difference {
 }
 
 /// The taints that say what a module is. E says that it has no signature, and is
-/// set where the kernel looks for one (load_module() in kernel/module.c, under
-/// CONFIG_MODULE_SIG): it is the kernel's, and makes no other race.
+/// set where the kernel looks for one (`load_module()` in kernel/module.c, under
+/// `CONFIG_MODULE_SIG`): it is the kernel's, and makes no other race.
 fn taints(module: &ModuleRecord) -> String {
     module.taints.replace('E', "")
 }

@@ -116,6 +116,7 @@ pub(crate) fn environment(name: &str) -> Environment {
             provenance: Some(
                 "linux-source-6.1 6.1.192-1, patch take-the-lock-away.patch".to_owned(),
             ),
+            ..KernelRecord::default()
         },
         cpu_model: Some("QEMU TCG CPU version 2.5+".to_owned()),
         cpus: Some(4),

@@ -175,21 +175,31 @@ pub(crate) fn dummy_module() -> PathBuf {
     kbuild::build_dummy(&kernel.kdir.unwrap(), &cache, &go_on).unwrap()
 }
 
+/// The build tree of a lab kernel.
+pub(crate) fn lab_kdir(kernel: &str) -> PathBuf {
+    use modrace::build::cache::Cache;
+    let cache = Cache::from_env().unwrap();
+    let kernel =
+        modrace::session::kernel_arg::resolve(kernel, &cache).expect("`make test` builds it");
+    kernel.kdir.unwrap()
+}
+
 /// Builds a module of `fixtures/` for the fixed lab kernel.
 pub(crate) fn fixture_module(name: &str, into: &Path) -> PathBuf {
-    use modrace::build::cache::Cache;
+    fixture_module_for("lab:fixed", name, into)
+}
+
+/// The same for another one.
+pub(crate) fn fixture_module_for(kernel: &str, name: &str, into: &Path) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("fixtures")
         .join(name);
     for entry in fs::read_dir(source).unwrap().flatten() {
         fs::copy(entry.path(), into.join(entry.file_name())).unwrap();
     }
-    let cache = Cache::from_env().unwrap();
-    let kernel =
-        modrace::session::kernel_arg::resolve("lab:fixed", &cache).expect("`make test` builds it");
     let made = Command::new("make")
         .arg("-C")
-        .arg(kernel.kdir.unwrap())
+        .arg(lab_kdir(kernel))
         .arg(format!("M={}", into.display()))
         .arg("modules")
         .env_remove("MAKEFLAGS")

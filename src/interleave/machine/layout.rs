@@ -5,10 +5,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::MachineError;
+use crate::decode::instructions::{TaskSwitch, decode, task_switch};
+use crate::decode::symbols::Symbols;
 use crate::interleave::arch::{Arch, WaitKind};
-use crate::interleave::decode::{TaskSwitch, decode, task_switch};
 use crate::interleave::sides::{SideRow, SidesRow};
-use crate::interleave::symbols::Symbols;
 use crate::vm::instrument::page::{Page, RANGES, kind};
 
 /// Longest stop of a side; the host lets go long before.

@@ -4,10 +4,10 @@
 use std::sync::atomic::Ordering;
 
 use super::{Machine, MachineError, layout};
+use crate::decode::instructions::{Instruction, TaskSwitch, call_before, decode};
+use crate::decode::symbols::Symbols;
 use crate::interleave::arch::Arch;
-use crate::interleave::decode::{Instruction, TaskSwitch, call_before, decode};
 use crate::interleave::memory::GuestMemory;
-use crate::interleave::symbols::Symbols;
 use crate::vm::instrument::page::{EVENTS, RECENT, event};
 
 /// Bytes of a sleeper's stack that are looked through.

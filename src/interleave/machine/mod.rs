@@ -19,9 +19,9 @@ use thiserror::Error;
 
 use self::layout::configure;
 use super::arch::Arch;
-use super::decode::TaskSwitch;
 use super::memory::GuestMemory;
 use crate::crash::{ScanEvent, Scanner};
+use crate::decode::instructions::TaskSwitch;
 use crate::kernel::sys;
 use crate::model::{Crash, Environment};
 use crate::vm::instrument::lock_step::LOCK_STEP_MAGIC;

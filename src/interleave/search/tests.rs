@@ -30,7 +30,7 @@ fn instruction(address: u64) -> Instruction {
         address,
         next: address + 4,
         text: "mov".to_owned(),
-        flow: super::super::decode::Flow::Next,
+        flow: crate::decode::instructions::Flow::Next,
         write: None,
     }
 }

@@ -5,6 +5,8 @@
 mod one;
 mod schedules;
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -19,6 +21,7 @@ use crate::model::{
 };
 use crate::race::races::RaceRow;
 use crate::report::write::save_as_json;
+use crate::trial::Event;
 
 /// What is checked, and how thoroughly.
 #[derive(Clone, Debug)]
@@ -103,6 +106,13 @@ pub fn run(asked: &CheckRequest, events: Events<'_>) -> Result<(CheckReport, Exi
     // Neither an unwritable place nor a wrong name is found after an hour.
     kernel_arg::resolve(&asked.kernel, &Cache::from_env()?)?;
     save(&check, asked)?;
+    let told = RefCell::new(HashSet::new());
+    let once = |event: Event| match event {
+        // Each race is prepared by itself, and finds the same of the host.
+        Event::Note(text) if !told.borrow_mut().insert(text.clone()) => {}
+        event => events.emit(event),
+    };
+    let events = Events::to(&once);
     for row in &asked.races {
         let one = One {
             asked,

@@ -9,7 +9,7 @@ use super::schedule::{OneCall, OneOrder};
 use super::sweep::order;
 use super::tally::Tally;
 use super::{ExploreError, Searched, whole_calls};
-use crate::interleave::decode::find;
+use crate::decode::instructions::find;
 use crate::interleave::driver::Driver;
 use crate::interleave::machine::{LOADER, Layout, Machine, MachineError, READER};
 use crate::interleave::round::{At, Moment, Order, Round, Wait};

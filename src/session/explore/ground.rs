@@ -2,15 +2,16 @@
 //! the reader's files, the scenes, and guests for them.
 
 use super::{ExploreError, Subject};
+use crate::decode::Lines;
+use crate::decode::instructions::TaskSwitch;
+use crate::decode::symbols::Symbols;
 use crate::interleave::calls::Call;
-use crate::interleave::decode::TaskSwitch;
 use crate::interleave::driver::{Driver, Patience};
 use crate::interleave::guest::{CODE_LINE, FILE_LINE, LockStepPlan};
 use crate::interleave::machine::{Layout, Setting, Watched};
 use crate::interleave::search::Home;
-use crate::interleave::symbols::Symbols;
 use crate::race::action::{LoaderAction, ReaderAction};
-use crate::session::lock_step::{Guests, Lines};
+use crate::session::lock_step::Guests;
 use crate::session::request::Request;
 use crate::vm::instrument::lock_step::{FILE_OPEN, MODULE_LOADED};
 use crate::vm::protocol::MODULE_PATH;
@@ -92,7 +93,7 @@ impl<'a> Ground<'a> {
             module_symbols: Symbols::of_module(&text, module),
             symbols,
             home,
-            lines: Lines::new(subject.vmlinux.as_deref()),
+            lines: Lines::of(subject.vmlinux.as_deref()),
             switch,
             system_calls,
             bare,

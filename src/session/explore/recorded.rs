@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::ExploreError;
 use super::ground::Ground;
-use crate::interleave::decode::{Instruction, decode};
+use crate::decode::instructions::{Instruction, decode};
 use crate::interleave::driver::Driver;
 use crate::interleave::machine::{LOADER, READER, Setting, Watched};
 use crate::interleave::noise::is_noise;

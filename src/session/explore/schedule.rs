@@ -18,7 +18,7 @@ pub struct OneCall {
     pub call: Call,
     /// The file, from 0.
     pub file: u64,
-    /// The place, as [`Symbols::show`](crate::interleave::symbols::Symbols::show)
+    /// The place, as [`Symbols::show`](crate::decode::symbols::Symbols::show)
     /// tells it.
     pub place: Option<String>,
     /// The task is preempted there, and its CPU lives on; else the CPU stands.

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use object::{Object, ObjectSection};
 
 use super::bench::ProveError;
+use crate::decode::symbols::Symbols;
 use crate::interleave::arch::Arch;
 use crate::interleave::machine::{Layout, MachineError, switch_in};
 use crate::interleave::sides::SidesRow;
-use crate::interleave::symbols::Symbols;
 use crate::session::lock_step::Guests;
 
 /// A kernel whose addresses are known.

@@ -4,8 +4,9 @@
 use super::again::Reduced;
 use super::bench::Bench;
 use super::undisturbed::{Found, index_of, who};
+use crate::decode::Lines;
+use crate::decode::instructions::{Flow, Instruction, find};
 use crate::interleave::coverage::{Coverage, Looked};
-use crate::interleave::decode::{Flow, Instruction, find};
 use crate::interleave::machine::{LOADER, READER};
 use crate::interleave::points::Point;
 use crate::interleave::round::{Moment, Round, Wait};
@@ -14,7 +15,6 @@ use crate::model::{
     Crash, NeverRan, Proof, ProofFailure, ProofForm, ProofPoint, ProofSide, ProofStep, Schedule,
     StateTouch, Who,
 };
-use crate::session::lock_step::Lines;
 
 /// What a proof does not show.
 const LIMITS: [&str; 2] = [
@@ -54,7 +54,7 @@ fn lock_name(bench: &Bench<'_>, target: u64) -> Option<String> {
 
 /// The whole record.
 pub(super) fn proof(bench: &Bench<'_>, found: &Found, seen: Seen) -> Proof {
-    let lines = Lines::new(bench.known.vmlinux.as_deref());
+    let lines = Lines::of(bench.known.vmlinux.as_deref());
     Proof {
         loader: side(bench, found, LOADER, &lines),
         reader: side(bench, found, READER, &lines),
@@ -193,7 +193,7 @@ pub(super) fn failure(
     crash: Option<Crash>,
     reduced: &Reduced,
 ) -> ProofFailure {
-    let lines = Lines::new(bench.known.vmlinux.as_deref());
+    let lines = Lines::of(bench.known.vmlinux.as_deref());
     let repeated = reduced.round.is_some();
     let crash = reduced.crash.clone().or(crash);
     let moments = reduced
@@ -284,7 +284,7 @@ fn step(
 
 /// Where both sides stand, a line for each turn.
 pub(super) fn moments(bench: &Bench<'_>, found: &Found, round: &Round) -> Vec<String> {
-    let lines = Lines::new(bench.known.vmlinux.as_deref());
+    let lines = Lines::of(bench.known.vmlinux.as_deref());
     let mut told: Vec<Who> = Vec::new();
     round
         .moments

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 
 use super::bench::{Bench, ProveError, of_race};
 use super::record;
+use crate::decode::instructions::Instruction;
 use crate::interleave::calls::Call;
 use crate::interleave::coverage::Coverage;
-use crate::interleave::decode::Instruction;
 use crate::interleave::driver::Driver;
 use crate::interleave::machine::{LOADER, MachineError, READER};
 use crate::interleave::points::{Point, points};

@@ -1,10 +1,7 @@
-//! What `scan` reads: the logs below what was named, their bytes, and a vmlinux
-//! that adds places to frames.
+//! What `scan` reads: the logs below what was named, and their bytes.
 
 mod input;
 mod source;
-mod symbols;
 
 pub use input::{Log, logs};
 pub use source::{Unreadable, read};
-pub use symbols::{SymbolError, Symbols};

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use self::stack::Walked;
 use super::{QmpEvent, Vm, VmEvent};
-use crate::model::AtPanic;
+use crate::model::{AtPanic, Crash};
 
 /// Longest time for all of it: what QEMU has not said by then it does not say.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -27,6 +27,9 @@ pub trait Names: std::fmt::Debug + Send + Sync {
     fn of(&self, at: u64) -> Option<String>;
     /// The address of a name.
     fn address(&self, name: &str) -> Option<u64>;
+    /// Tells a crash's addresses by lines of the source, and its code by
+    /// instructions. `build_id` is what the kernel says of itself.
+    fn decode(&self, crash: &mut Crash, build_id: Option<&str>);
 }
 
 /// Asks a stopped machine. `hear` is told what comes meanwhile. Nothing where QEMU

@@ -52,12 +52,36 @@ pub struct Instruction {
     pub write: Option<Write>,
 }
 
-/// The instructions of a function's bytes.
+/// How wide a kernel's registers are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// i386.
+    Bits32,
+    /// x86-64.
+    Bits64,
+}
+
+/// The instructions of a function's bytes, on x86-64.
 pub fn decode(bytes: &[u8], at: u64) -> Vec<Instruction> {
-    let mut decoder = Decoder::with_ip(64, bytes, at, DecoderOptions::NONE);
+    decode_with(64, false, bytes, at)
+}
+
+/// The same of code that is not where it ran, in either mode: data near it is
+/// told by its distance.
+pub fn decode_elsewhere(mode: Mode, bytes: &[u8], at: u64) -> Vec<Instruction> {
+    let bits = match mode {
+        Mode::Bits32 => 32,
+        Mode::Bits64 => 64,
+    };
+    decode_with(bits, true, bytes, at)
+}
+
+fn decode_with(bits: u32, relative: bool, bytes: &[u8], at: u64) -> Vec<Instruction> {
+    let mut decoder = Decoder::with_ip(bits, bytes, at, DecoderOptions::NONE);
     let mut factory = InstructionInfoFactory::new();
     let mut formatter = GasFormatter::new();
     formatter.options_mut().set_uppercase_hex(false);
+    formatter.options_mut().set_rip_relative_addresses(relative);
     let mut all = Vec::new();
     while decoder.can_decode() {
         let iced = decoder.decode();

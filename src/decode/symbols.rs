@@ -139,12 +139,16 @@ impl Symbols {
         }
     }
 
-    /// From a symbol to the next address that has one.
-    fn extent(&self, index: usize) -> Range<u64> {
-        let start = self.sorted[index].0;
+    /// From an address to the next one that has a symbol.
+    pub fn extent_at(&self, start: u64) -> Range<u64> {
         let after = self.sorted.partition_point(|(other, _)| *other <= start);
         let end = self.sorted.get(after).map_or(start + 1, |(next, _)| *next);
         start..end
+    }
+
+    /// From a symbol to the next address that has one.
+    fn extent(&self, index: usize) -> Range<u64> {
+        self.extent_at(self.sorted[index].0)
     }
 }
 

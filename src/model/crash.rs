@@ -142,6 +142,17 @@ pub struct Frame {
     pub source: Option<String>,
 }
 
+/// The memory of a guest that panicked, kept as a file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Vmcore {
+    /// Its path, relative to the report.
+    pub file: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Seconds that writing it took.
+    pub took_s: f64,
+}
+
 /// An instruction near the faulting one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CodeInstruction {

@@ -22,7 +22,8 @@ pub use comparison::{
     LogRankRecord, NearMissRecord, Run, Source,
 };
 pub use crash::{
-    AtPanic, CodeInstruction, Crash, CrashClass, CrashKind, FollowOn, Frame, LinkedModule, Severity,
+    AtPanic, CodeInstruction, Crash, CrashClass, CrashKind, FollowOn, Frame, LinkedModule,
+    Severity, Vmcore,
 };
 pub use environment::{CHOSEN, Environment, KernelRecord, LoadedModule, ModuleRecord, Tunable};
 pub use exploration::{

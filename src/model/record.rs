@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Assurance, AtPanic, BadLine, Comparison, Crash, Environment, Exploration, LineCounts,
     ModuleRecord, Outcome, Proof, Run, Settings, Source, Start, StartStats, StateCheck, Terms,
-    TrialPhase, Verdict,
+    TrialPhase, Verdict, Vmcore,
 };
 
 /// The schema that this version writes.
@@ -139,6 +139,9 @@ pub struct Trial {
     /// could look.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub at_panic: Vec<AtPanic>,
+    /// The guest's memory at that moment, where it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vmcore: Option<Vmcore>,
     /// What the kernel complained of during the trial without dying: warnings
     /// and lesser reports, each title once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -185,6 +188,7 @@ impl Trial {
             phase: TrialPhase::Race,
             crash: None,
             at_panic: Vec::new(),
+            vmcore: None,
             warnings: Vec::new(),
             counters: Counters::default(),
             bad_lines: Vec::new(),

@@ -1,6 +1,7 @@
-//! What each side was at when the kernel panicked, in a line each.
+//! What each side was at when the kernel panicked, in a line each, and where the
+//! guest's memory of that moment is.
 
-use crate::model::AtPanic;
+use crate::model::{AtPanic, Trial};
 
 /// Calls that a line names, the innermost first.
 const CALLS: usize = 4;
@@ -13,8 +14,17 @@ const READERS: &[&str] = &["read", "pread64", "openat", "write"];
 const IDLE: &[&str] = &["do_idle", "default_idle_call", "cpu_startup_entry"];
 const OFF: &[&str] = &["hlt_play_dead", "native_play_dead", "play_dead_common"];
 
-/// The lines; none where nobody could look.
-pub(super) fn lines(seen: &[AtPanic]) -> Vec<String> {
+/// The lines of a trial; none where nobody could look.
+pub(super) fn of_trial(trial: &Trial) -> Vec<String> {
+    let mut lines = lines(&trial.at_panic);
+    lines.extend(trial.vmcore.as_ref().map(|vmcore| {
+        let (file, mib) = (&vmcore.file, vmcore.bytes >> 20);
+        format!("vmcore: {file} ({mib} MiB): crash vmlinux {file}, or drgn -s vmlinux -c {file}")
+    }));
+    lines
+}
+
+fn lines(seen: &[AtPanic]) -> Vec<String> {
     let mut lines = Vec::new();
     let (mut idle, mut off) = (Vec::new(), Vec::new());
     for one in seen {

@@ -205,7 +205,7 @@ fn crash(report: &Report) -> Markup {
         h2 { "Crash of the " (who) ", trial " (trial.index) }
         p { (crash.title) }
         pre { (excerpt::trim(crash, usize::MAX).join("\n")) }
-        @let at_panic = at_panic::lines(&trial.at_panic);
+        @let at_panic = at_panic::of_trial(trial);
         @if !at_panic.is_empty() {
             h3 { "When the kernel panicked" }
             ul { @for line in &at_panic { li { code { (line) } } } }

@@ -95,7 +95,7 @@ fn case(trial: &Trial, side: &str, is_control: bool) -> TestCase {
     }
     if let Some(crash) = &trial.crash {
         let mut lines = excerpt::trim(crash, usize::MAX);
-        lines.extend(at_panic::lines(&trial.at_panic));
+        lines.extend(at_panic::of_trial(trial));
         case.set_system_out(lines.join("\n"));
     }
     case

@@ -63,7 +63,7 @@ fn suite(out: &mut String, number: usize, side: &Side) {
             trial.time_to_crash_s.unwrap_or(trial.exposure_s),
             one_line(what)
         ));
-        for line in at_panic::lines(&trial.at_panic) {
+        for line in at_panic::of_trial(trial) {
             out.push_str(&format!("    # {}\n", one_line(&line)));
         }
         for warning in &trial.warnings {

@@ -68,7 +68,7 @@ pub(super) fn page(report: &Report) -> String {
             trial.index,
             cell(&crash.title)
         ));
-        let at_panic = at_panic::lines(&trial.at_panic);
+        let at_panic = at_panic::of_trial(trial);
         if !at_panic.is_empty() {
             out.push_str("\nWhen the kernel panicked:\n\n");
         }

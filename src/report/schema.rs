@@ -30,6 +30,7 @@ pub const VOLATILE: &[&str] = &[
     "/trials/*/phase",
     "/trials/*/crash",
     "/trials/*/at_panic",
+    "/trials/*/vmcore",
     "/trials/*/warnings",
     "/trials/*/counters",
     "/trials/*/aim",

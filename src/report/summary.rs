@@ -58,7 +58,7 @@ pub fn summary(report: &Report) -> String {
         .iter()
         .find(|trial| !trial.at_panic.is_empty());
     if let Some(trial) = seen {
-        for line in at_panic::lines(&trial.at_panic) {
+        for line in at_panic::of_trial(trial) {
             row(&format!("in trial {}", trial.index + 1), line);
         }
     }

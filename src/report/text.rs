@@ -118,7 +118,7 @@ fn render(report: &Report) -> Result<String, RenderError> {
         for line in excerpt::trim(crash, WIDTH - 2) {
             out.line(&format!("  {line}"));
         }
-        let at_panic = at_panic::lines(&trial.at_panic);
+        let at_panic = at_panic::of_trial(trial);
         if !at_panic.is_empty() {
             out.blank();
             out.line("  When the kernel panicked:");

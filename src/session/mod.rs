@@ -57,7 +57,7 @@ pub mod stop;
 
 pub use crate::bare::{WORKER_COMMAND, work};
 pub use crate::recorder::Phase;
-pub use crate::trial::Event;
+pub use crate::trial::{Event, VmcoreChoice};
 pub use crate::verdict::{check_confidence, exit_code};
 
 pub use control::ControlRequest;

@@ -24,7 +24,7 @@ use crate::build::module_image::ModuleImage;
 use crate::kernel::uname;
 use crate::model::{Accel, Environment, ModuleRecord, Report, Strategy};
 use crate::report::write::ReportFile;
-use crate::trial::VmTrials;
+use crate::trial::{VmTrials, VmcoreChoice, Vmcores};
 use crate::vm::accel::{self, Finding};
 use crate::vm::{Qemu, VmSpec, contents};
 
@@ -121,12 +121,16 @@ impl<'a> Preparation<'a> {
             smp: settings.smp,
             mem_mib: settings.mem_mib,
             append: settings.append.clone(),
+            vmcoreinfo: self.request.vmcore != VmcoreChoice::None,
         };
         let mut trials = VmTrials::new(qemu, spec, base, settings.clone(), self.request.seed);
         // What was built here boots; of other kernels nothing is known.
         let boots = kernel.provenance.is_some();
         trials.spec.accel = self.accel(&trials, boots)?;
         trials.keep = self.request.keep;
+        trials.vmcores = logs
+            .as_deref()
+            .map(|logs| Vmcores::new(self.request.vmcore, logs, settings.mem_mib));
         trials.logs = logs;
         let config = kernel
             .config

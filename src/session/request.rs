@@ -12,6 +12,7 @@ use crate::model::{
 use crate::procfs::cpus::CpuList;
 use crate::race::targets;
 use crate::recorder::MAX_WORKERS;
+use crate::trial::VmcoreChoice;
 use crate::verdict;
 
 /// Trials of a run.
@@ -52,6 +53,8 @@ pub struct Request {
     pub qemu: Option<PathBuf>,
     /// Keep what is needed to boot a trial again by hand.
     pub keep: bool,
+    /// Which guests that panicked leave their memory beside the report.
+    pub vmcore: VmcoreChoice,
 }
 
 /// Where a report goes.
@@ -112,6 +115,7 @@ impl Default for Request {
             program: None,
             qemu: None,
             keep: false,
+            vmcore: VmcoreChoice::None,
         }
     }
 }

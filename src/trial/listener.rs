@@ -10,11 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::virtual_cpus::HostCpuPair;
+use super::vmcore::Vmcores;
 use super::watch::{Budgets, Step, Watch};
 use crate::judge::record;
-use crate::model::{Accel, AtPanic, Outcome, Settings, Trial};
+use crate::model::{Accel, AtPanic, Outcome, Settings, Trial, Vmcore};
 use crate::recorder::{Phase, Snapshot};
 use crate::vm::at_panic::{self, Names};
+use crate::vm::vmcore::Uname;
 use crate::vm::{QmpEvent, Vm, VmEvent};
 
 /// Longest wait for an event before the watch is asked again.
@@ -74,6 +76,18 @@ pub(super) struct Listener<'a> {
     /// The guest panicked just now, and stands still.
     panicked: bool,
     at_panic: Vec<AtPanic>,
+    vmcore: Option<Vmcore>,
+    /// Why there is no vmcore, where one was wanted.
+    no_vmcore: Option<String>,
+}
+
+/// What is done when a guest panics.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct OnPanic<'a> {
+    /// Names of its kernel's addresses.
+    pub(super) names: Option<&'a dyn Names>,
+    /// Where its memory is kept, and the trial's index.
+    pub(super) vmcores: Option<(&'a Vmcores, u32)>,
 }
 
 impl<'a> Listener<'a> {
@@ -94,6 +108,8 @@ impl<'a> Listener<'a> {
             cpu_threads: Vec::new(),
             panicked: false,
             at_panic: Vec::new(),
+            vmcore: None,
+            no_vmcore: None,
         }
     }
 
@@ -118,7 +134,7 @@ impl<'a> Listener<'a> {
         &mut self,
         vm: &mut Vm,
         until_gate: bool,
-        names: Option<&dyn Names>,
+        on_panic: OnPanic<'_>,
         stop: &AtomicBool,
         progress: &dyn Fn(&Snapshot),
     ) -> Result<Heard, Ended> {
@@ -133,7 +149,7 @@ impl<'a> Listener<'a> {
                 self.hear(event)?;
             }
             if std::mem::take(&mut self.panicked) {
-                self.look_at_cpus(vm, names)?;
+                self.look_at(vm, on_panic, stop)?;
             }
             let now = self.now();
             let snapshot = vm.recorder().snapshot();
@@ -194,14 +210,36 @@ impl<'a> Listener<'a> {
         Ok(())
     }
 
-    /// Asks a guest that panicked what its CPUs were at, and lets it go on to say
-    /// the rest.
-    fn look_at_cpus(&mut self, vm: &mut Vm, names: Option<&dyn Names>) -> Result<(), Ended> {
+    /// Asks a guest that panicked what its CPUs were at, keeps its memory where
+    /// that is wanted, and lets it go on to say the rest.
+    fn look_at(
+        &mut self,
+        vm: &mut Vm,
+        on_panic: OnPanic<'_>,
+        stop: &AtomicBool,
+    ) -> Result<(), Ended> {
         let mut heard = Vec::new();
-        let seen = at_panic::look(vm, names, &mut |event| heard.push(event));
         // One that panics twice shows the same.
         if self.at_panic.is_empty() {
-            self.at_panic = seen;
+            self.at_panic = at_panic::look(vm, on_panic.names, &mut |event| heard.push(event));
+        }
+        if let Some((vmcores, index)) = on_panic.vmcores
+            && self.vmcore.is_none()
+            && vmcores.wants()
+        {
+            let stood = Instant::now();
+            let kernel = self.watch.environment().map(|known| known.kernel.clone());
+            let kernel = kernel.unwrap_or_default();
+            let uname = Uname {
+                release: kernel.release.as_deref().unwrap_or_default(),
+                version: kernel.version.as_deref().unwrap_or_default(),
+            };
+            match vmcores.write(vm, index, uname, stop, &mut |event| heard.push(event)) {
+                Ok(vmcore) => self.vmcore = Some(vmcore),
+                Err(why) => self.no_vmcore = Some(why),
+            }
+            // No time has passed for the guest.
+            self.start += stood.elapsed();
         }
         // A QEMU that has ended needs no word.
         let _ = vm.go_on();
@@ -252,6 +290,9 @@ impl<'a> Listener<'a> {
             trial.notes.push(note.to_owned());
         }
         trial.at_panic = self.at_panic;
+        trial.vmcore = self.vmcore;
+        let no_vmcore = self.no_vmcore.map(|why| format!("no vmcore: {why}"));
+        trial.notes.extend(no_vmcore);
         (trial, self.log)
     }
 

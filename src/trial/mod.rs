@@ -8,10 +8,12 @@ mod listener;
 mod start;
 mod virtual_cpus;
 mod vm_trial;
+mod vmcore;
 mod watch;
 
 pub use boots::MOST_BOOTS;
 pub use campaign::{Interrupted, Schedule, Turn};
 pub use event::Event;
 pub use vm_trial::{VmTrial, VmTrials};
+pub use vmcore::{VmcoreChoice, Vmcores};
 pub use watch::{Budgets, Step, Watch};

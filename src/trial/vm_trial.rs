@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use super::Event;
 use super::boots;
 use super::campaign::{Interrupted, guarded};
-use super::listener::{Ended, Listener, Log};
+use super::listener::{Ended, Listener, Log, OnPanic};
 use super::start::{Made, Maker, Proof, Saved, Templates};
+use super::vmcore::Vmcores;
 use super::watch::Watch;
 use crate::judge::record;
 use crate::model::{
@@ -48,6 +49,8 @@ pub struct VmTrials {
     pub wanted: Option<u32>,
     /// Names of the kernel's addresses, where they are known.
     pub names: Option<Box<dyn Names>>,
+    /// Where guests that panicked leave their memory; none: nowhere.
+    pub vmcores: Option<Vmcores>,
     found: Mutex<Found>,
     proof: Mutex<Proof>,
     templates: OnceLock<Templates>,
@@ -96,6 +99,7 @@ impl VmTrials {
             keep: false,
             wanted: None,
             names: None,
+            vmcores: None,
             found: Mutex::default(),
             proof: Mutex::default(),
             templates: OnceLock::new(),
@@ -298,7 +302,10 @@ impl Run<'_> {
         listener.listen(
             &mut vm,
             false,
-            self.trials.names.as_deref(),
+            OnPanic {
+                names: self.trials.names.as_deref(),
+                vmcores: self.trials.vmcores.as_ref().map(|all| (all, self.index)),
+            },
             self.stop,
             &tell,
         )?;
@@ -309,6 +316,12 @@ impl Run<'_> {
         listener.drain(&vm)?;
         self.trials.learn(&listener.watch);
         let (trial, log) = listener.conclude(vm);
+        if let Some(vmcore) = &trial.vmcore {
+            let (number, mib) = (self.index + 1, vmcore.bytes >> 20);
+            let (file, took_s) = (&vmcore.file, vmcore.took_s);
+            let note = format!("trial {number}: vmcore {file}, {mib} MiB in {took_s:.1} s");
+            (self.tell)(Event::Note(note));
+        }
         Ok(self.identified(trial, start, log.name))
     }
 

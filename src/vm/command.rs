@@ -63,6 +63,9 @@ pub struct VmSpec {
     pub mem_mib: u32,
     /// Appended to the kernel command line.
     pub append: String,
+    /// The guest's kernel may say where its parts lie, for whoever opens its
+    /// memory (docs/specs/vmcoreinfo.txt in QEMU's source).
+    pub vmcoreinfo: bool,
 }
 
 impl VmSpec {
@@ -162,6 +165,12 @@ impl VmSpec {
                     .chain(more)
                     .flat_map(|(option, value)| [option.to_owned(), value]),
             )
+            .chain(
+                ["-device", "vmcoreinfo"]
+                    .into_iter()
+                    .filter(|_| self.vmcoreinfo)
+                    .map(str::to_owned),
+            )
             // One instruction in a block: a CPU that a debugger stops is let go
             // for no more than that.
             .chain(match origin {
@@ -228,6 +237,7 @@ mod tests {
             smp: 4,
             mem_mib: 512,
             append: String::new(),
+            vmcoreinfo: false,
         }
     }
 

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
@@ -169,6 +170,12 @@ impl Vm {
     /// [`Vm::go_on`].
     pub fn pause_on_panic(&mut self) -> io::Result<()> {
         self.qmp.pause_on_panic()
+    }
+
+    /// Has the memory of a stopped guest written to a file; the end of it is an
+    /// event.
+    pub fn dump_memory(&mut self, path: &Path) -> io::Result<()> {
+        self.qmp.dump_memory(path)
     }
 
     /// Lets stopped CPUs go on.

@@ -16,6 +16,7 @@ pub mod protocol;
 mod qemu;
 mod qmp;
 mod template;
+pub mod vmcore;
 
 pub use agent_port::open_agent;
 pub use command::{AGENT_TTY, VmSpec};

@@ -6,6 +6,7 @@
 use std::io::{self, IoSlice, Write};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde_json::{Value, json};
@@ -31,6 +32,11 @@ pub enum QmpEvent {
     Migrated {
         /// Whether all of it was saved or loaded.
         completed: bool,
+    },
+    /// Writing the guest's memory to a file has ended; why it failed, if it did.
+    Dumped {
+        /// QEMU's reason.
+        error: Option<String>,
     },
     /// Where the guest has mapped the flight recorder; none: nowhere yet.
     RecorderAt(Option<u64>),
@@ -96,6 +102,17 @@ impl QmpEvent {
         match value["event"].as_str() {
             Some("GUEST_PANICKED") => Self::GuestPanicked,
             Some("RESUME") => Self::Resumed,
+            Some("DUMP_COMPLETED") => Self::Dumped {
+                error: match value["data"]["result"]["status"].as_str() {
+                    Some("completed") => None,
+                    _ => Some(
+                        value["data"]["error"]
+                            .as_str()
+                            .unwrap_or("failed")
+                            .to_owned(),
+                    ),
+                },
+            },
             Some("MIGRATION") => match value["data"]["status"].as_str() {
                 Some("completed") => Self::Migrated { completed: true },
                 Some("failed" | "cancelled") => Self::Migrated { completed: false },
@@ -164,6 +181,20 @@ impl QmpSender {
     /// Has the CPUs stop when the guest says that it panicked.
     pub(super) fn pause_on_panic(&mut self) -> io::Result<()> {
         self.execute_with("set-action", &json!({"panic": "pause"}))
+    }
+
+    /// Has the guest's memory written to a file, compressed; the end of it comes
+    /// as [`QmpEvent::Dumped`].
+    pub(super) fn dump_memory(&mut self, path: &Path) -> io::Result<()> {
+        self.execute_with(
+            "dump-guest-memory",
+            &json!({
+                "paging": false,
+                "protocol": format!("file:{}", path.display()),
+                "format": "kdump-zlib",
+                "detach": true,
+            }),
+        )
     }
 
     /// Lets stopped CPUs go on.
@@ -318,6 +349,16 @@ mod tests {
                     reason:
                         "Migration is disabled when using feature 'peer mode' in device 'ivshmem'"
                             .to_owned(),
+                },
+            ),
+            (
+                r#"{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "DUMP_COMPLETED", "data": {"result": {"total": 536870912, "status": "completed", "completed": 536870912}}}"#,
+                QmpEvent::Dumped { error: None },
+            ),
+            (
+                r#"{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "DUMP_COMPLETED", "data": {"result": {"total": 536870912, "status": "failed", "completed": 0}, "error": "dump: failed to save memory: No space left on device"}}"#,
+                QmpEvent::Dumped {
+                    error: Some("dump: failed to save memory: No space left on device".to_owned()),
                 },
             ),
             ("not json", QmpEvent::Other),

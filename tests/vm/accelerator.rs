@@ -19,6 +19,7 @@ fn a_kernel_that_says_nothing_leaves_no_finding_about_the_host() {
         smp: 1,
         mem_mib: 128,
         append: String::new(),
+        vmcoreinfo: false,
     };
     // Without an init no kernel gets as far as saying something.
     let nothing = Initramfs::new().finish().unwrap();

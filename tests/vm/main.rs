@@ -25,3 +25,4 @@ mod states;
 mod stock_kernel;
 mod support;
 mod trouble;
+mod vmcores;

@@ -11,7 +11,7 @@ use super::schedules::{UntilClean, UntilCrashes};
 use crate::build::cache::Cache;
 use crate::build::config::hex;
 use crate::lab::{BaseBuild, Builder, DEBIAN_TARBALL, LabKernelRow, Source, Store};
-use crate::model::{ExitCode, RaceResult, Report, Trial, Verdict};
+use crate::model::{DEFAULT_RENEW, ExitCode, RaceResult, Report, StartChoice, Trial, Verdict};
 use crate::race::races::{LabPair, RaceRow};
 use crate::report::with_control;
 use crate::report::write::save_as_json;
@@ -105,6 +105,9 @@ impl One<'_> {
         request.report = Destination::Stdout;
         request.qemu.clone_from(&self.asked.qemu);
         request.settings.duration_s = self.asked.duration_s;
+        // Most of a short trial is its boot.
+        request.settings.start = StartChoice::Auto;
+        request.settings.renew = Some(DEFAULT_RENEW);
         let jobs = default_jobs(request.settings.smp);
         request.settings.jobs = self.asked.jobs.unwrap_or(jobs);
         request

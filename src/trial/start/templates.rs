@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::kernel::priority;
 use crate::model::{Domain, Settings, Trial, derive};
-use crate::trial::listener::{Ended, Heard, Listener, Log, with_causes};
+use crate::trial::listener::{Ended, Heard, Listener, Log, OnPanic, with_causes};
 use crate::vm::contents;
 use crate::vm::protocol::{Task, TrialPlan};
 use crate::vm::{Qemu, SaveError, Template, VmSpec};
@@ -73,7 +73,7 @@ impl Maker {
             Err(error) => return Ok(Made::NotSaved(with_causes(&error))),
         };
         let mut listener = Listener::of_template(&self.settings, self.spec.accel);
-        let heard = listener.listen(&mut machine.vm, true, None, stop, &|_| {})?;
+        let heard = listener.listen(&mut machine.vm, true, OnPanic::default(), stop, &|_| {})?;
         match heard {
             Heard::AtGate => {}
             Heard::Enough => {

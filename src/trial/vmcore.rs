@@ -1,13 +1,13 @@
 //! The memory of a guest that panicked, as a file beside its console log that
 //! crash(8) and drgn open: QEMU writes it while the guest stands still.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::statvfs::statvfs;
+use tempfile::NamedTempFile;
 
 use crate::model::Vmcore;
 use crate::vm::vmcore::{self, Uname};
@@ -38,16 +38,6 @@ pub struct Vmcores {
     mem_mib: u32,
     /// The first crash has taken its own.
     taken: AtomicBool,
-}
-
-/// A file that is removed unless it was kept: half a vmcore is none.
-struct Partial(PathBuf);
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        // It is gone where it was renamed.
-        let _ = fs::remove_file(&self.0);
-    }
 }
 
 impl Vmcores {
@@ -82,23 +72,21 @@ impl Vmcores {
         hear: &mut dyn FnMut(VmEvent),
     ) -> Result<Vmcore, String> {
         let name = format!("trial-{index:04}.vmcore");
-        // QEMU runs elsewhere, as far as paths are concerned.
-        let folder = fs::canonicalize(&self.folder)
-            .map_err(|error| format!("{}: {error}", self.folder.display()))?;
-        self.check_space(&folder)?;
-        let partial = |of: &str| Partial(folder.join(format!(".{name}.{of}")));
-        let (flattened, whole) = (partial("flattened"), partial("part"));
+        let named = |error: io::Error| format!("{}: {error}", self.folder.display());
+        self.check_space()?;
         let began = Instant::now();
-        vm.dump_memory(&flattened.0)
+        // Half a vmcore is none: neither file has a name before it is whole.
+        let flattened = tempfile::tempfile_in(&self.folder).map_err(named)?;
+        vm.dump_memory(&flattened)
             .map_err(|error| format!("QEMU does not listen: {error}"))?;
         self.wait(vm, stop, hear)?;
         let finish = || {
-            vmcore::unflatten(&flattened.0, &whole.0, uname)?;
-            fs::rename(&whole.0, folder.join(&name))?;
-            Ok(fs::metadata(folder.join(&name))?.len())
+            let whole = NamedTempFile::new_in(&self.folder)?;
+            vmcore::unflatten(&flattened, whole.as_file(), uname)?;
+            let file = whole.persist(self.folder.join(&name))?;
+            Ok(file.metadata()?.len())
         };
-        let bytes =
-            finish().map_err(|error: io::Error| format!("{}: {error}", folder.display()))?;
+        let bytes = finish().map_err(named)?;
         let logs = self.folder.file_name().map_or(&*self.folder, Path::new);
         Ok(Vmcore {
             file: logs.join(name).display().to_string(),
@@ -109,7 +97,8 @@ impl Vmcores {
 
     /// Whether all of the memory would fit: how far it can be compressed is not
     /// known before.
-    fn check_space(&self, folder: &Path) -> Result<(), String> {
+    fn check_space(&self) -> Result<(), String> {
+        let folder = &self.folder;
         let known = statvfs(folder).map_err(|errno| format!("{}: {errno}", folder.display()))?;
         let free_mib = known
             .blocks_available()

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
@@ -174,8 +173,8 @@ impl Vm {
 
     /// Has the memory of a stopped guest written to a file; the end of it is an
     /// event.
-    pub fn dump_memory(&mut self, path: &Path) -> io::Result<()> {
-        self.qmp.dump_memory(path)
+    pub fn dump_memory(&mut self, file: &File) -> io::Result<()> {
+        self.qmp.dump_memory(file.as_fd())
     }
 
     /// Lets stopped CPUs go on.

@@ -6,7 +6,6 @@
 use std::io::{self, IoSlice, Write};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde_json::{Value, json};
@@ -185,12 +184,13 @@ impl QmpSender {
 
     /// Has the guest's memory written to a file, compressed; the end of it comes
     /// as [`QmpEvent::Dumped`].
-    pub(super) fn dump_memory(&mut self, path: &Path) -> io::Result<()> {
+    pub(super) fn dump_memory(&mut self, file: BorrowedFd<'_>) -> io::Result<()> {
+        self.hand_over("vmcore", file)?;
         self.execute_with(
             "dump-guest-memory",
             &json!({
                 "paging": false,
-                "protocol": format!("file:{}", path.display()),
+                "protocol": "fd:vmcore",
                 "format": "kdump-zlib",
                 "detach": true,
             }),
@@ -239,8 +239,14 @@ impl QmpSender {
     /// Has the machine stopped and its state written to a socket, which QEMU
     /// closes at the end.
     pub(super) fn save_to(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
-        let command = line("getfd", &json!({"fdname": "state"}));
-        let descriptors = [socket.as_raw_fd()];
+        self.hand_over("state", socket)?;
+        self.execute_with("migrate", &json!({"uri": "fd:state"}))
+    }
+
+    /// Gives QEMU a descriptor, under a name.
+    fn hand_over(&mut self, name: &str, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+        let command = line("getfd", &json!({"fdname": name}));
+        let descriptors = [descriptor.as_raw_fd()];
         let sent = sendmsg::<()>(
             self.0.as_raw_fd(),
             &[IoSlice::new(command.as_bytes())],
@@ -248,8 +254,7 @@ impl QmpSender {
             MsgFlags::MSG_NOSIGNAL,
             None,
         )?;
-        self.0.write_all(&command.as_bytes()[sent..])?;
-        self.execute_with("migrate", &json!({"uri": "fd:state"}))
+        self.0.write_all(&command.as_bytes()[sent..])
     }
 
     /// Has the machine's state read from a descriptor that QEMU inherited; the

@@ -2,10 +2,8 @@
 //! flattened form, for sockets, and says nothing of the kernel in the header:
 //! crash(8) minds neither, drgn both.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 
 /// What a flattened file begins with (makedumpfile.h, `MAKEDUMPFILE_SIGNATURE`),
 /// and the bytes of its header.
@@ -25,22 +23,17 @@ pub struct Uname<'a> {
     pub version: &'a str,
 }
 
-/// Writes a flattened vmcore in its proper form, to a file that is not there.
-pub fn unflatten(flattened: &Path, to: &Path, uname: Uname<'_>) -> io::Result<()> {
-    let mut from = BufReader::new(File::open(flattened)?);
+/// Writes a flattened vmcore in its proper form.
+pub fn unflatten(mut flattened: &File, to: &File, uname: Uname<'_>) -> io::Result<()> {
+    flattened.seek(SeekFrom::Start(0))?;
+    let mut from = BufReader::new(flattened);
     let mut header = [0; HEADER_BYTES];
     from.read_exact(&mut header)?;
     if !header.starts_with(SIGNATURE) {
         let error = "QEMU wrote no flattened vmcore";
         return Err(io::Error::new(io::ErrorKind::InvalidData, error));
     }
-    // Whatever the guest had in its memory is in there.
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(to)?;
-    let mut out = BufWriter::new(file);
+    let mut out = BufWriter::new(to);
     // Each record: where it belongs, how long it is, and it.
     loop {
         let [at, length] = [word(&mut from)?, word(&mut from)?];
@@ -90,11 +83,14 @@ mod tests {
     };
 
     fn made(bytes: &[u8]) -> io::Result<Vec<u8>> {
-        let folder = tempfile::tempdir().unwrap();
-        let [from, to] = ["flat", "core"].map(|name| folder.path().join(name));
-        std::fs::write(&from, bytes).unwrap();
+        let mut from = tempfile::tempfile()?;
+        from.write_all(bytes)?;
+        let mut to = tempfile::tempfile()?;
         unflatten(&from, &to, UNAME)?;
-        std::fs::read(&to)
+        to.seek(SeekFrom::Start(0))?;
+        let mut made = Vec::new();
+        to.read_to_end(&mut made)?;
+        Ok(made)
     }
 
     #[test]

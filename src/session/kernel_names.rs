@@ -12,7 +12,7 @@ use crate::build::config::KernelConfig;
 use crate::build::kbuild::Kdir;
 use crate::decode::symbols::Symbols;
 use crate::decode::{self, ModuleFile, Sources, Vmlinux};
-use crate::model::Crash;
+use crate::model::{Crash, KernelRecord};
 use crate::vm::at_panic::Names;
 
 /// Folders in which distributions' packages of debug information lay a vmlinux:
@@ -33,21 +33,42 @@ pub(super) fn of_tree(
     let stays = append.split_whitespace().any(|word| word == "nokaslr")
         || config.is_some_and(|config| !config.is_yes("RANDOMIZE_BASE"));
     let map = kdir.map(|kdir| kdir.join("System.map"));
+    let release = kdir.and_then(|kdir| Some(Kdir::open(kdir).ok()?.release().to_owned()));
     Box::new(OfTree {
         map: map.filter(|path| stays && path.is_file()),
         known: OnceLock::new(),
-        kdir: kdir.map(Path::to_owned),
-        vmlinux: OnceLock::new(),
+        vmlinux: vmlinux_files(kdir, release.as_deref()),
+        opened: OnceLock::new(),
         modules,
     })
 }
 
-#[derive(Debug)]
+/// Tells the crashes of an installed kernel by instructions, and by lines of the
+/// source where there is a vmlinux of that release. `sound`: this kernel has not
+/// crashed; one that has is not asked to read some hundred MiB.
+pub(super) fn decode_installed<'a>(
+    kernel: &KernelRecord,
+    sound: bool,
+    crashes: impl Iterator<Item = &'a mut Crash>,
+) {
+    let release = kernel.release.as_deref().filter(|_| sound);
+    let kdir = release.map(|release| Path::new("/lib/modules").join(release).join("build"));
+    let names = OfTree {
+        vmlinux: vmlinux_files(kdir.as_deref(), release),
+        ..OfTree::default()
+    };
+    for crash in crashes {
+        names.decode(crash, kernel.build_id.as_deref());
+    }
+}
+
+#[derive(Debug, Default)]
 struct OfTree {
     map: Option<PathBuf>,
     known: OnceLock<Option<Known>>,
-    kdir: Option<PathBuf>,
-    vmlinux: OnceLock<Mutex<Option<Vmlinux>>>,
+    /// Files that may have debug information, the likeliest first.
+    vmlinux: Vec<PathBuf>,
+    opened: OnceLock<Mutex<Option<Vmlinux>>>,
     /// Names and files.
     modules: Vec<(String, Vec<u8>)>,
 }
@@ -60,16 +81,15 @@ impl OfTree {
 
     /// The first vmlinux that has debug information.
     fn vmlinux(&self) -> MutexGuard<'_, Option<Vmlinux>> {
-        let open = |path: PathBuf| Vmlinux::open(&path).ok();
-        let first = || Mutex::new(vmlinux_files(self.kdir.as_deref()).find_map(open));
-        let vmlinux = self.vmlinux.get_or_init(first).lock();
+        let open = |path: &PathBuf| Vmlinux::open(path).ok();
+        let first = || Mutex::new(self.vmlinux.iter().find_map(open));
+        let vmlinux = self.opened.get_or_init(first).lock();
         vmlinux.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Where a vmlinux of a build tree's kernel may lie.
-fn vmlinux_files(kdir: Option<&Path>) -> impl Iterator<Item = PathBuf> {
-    let release = kdir.and_then(|kdir| Some(Kdir::open(kdir).ok()?.release().to_owned()));
+/// The files that a vmlinux of a kernel may be, the likeliest first.
+fn vmlinux_files(kdir: Option<&Path>, release: Option<&str>) -> Vec<PathBuf> {
     let packaged = release.into_iter().flat_map(|release| {
         DEBUG_PACKAGES.map(|(before, behind)| PathBuf::from(format!("{before}{release}{behind}")))
     });
@@ -78,6 +98,7 @@ fn vmlinux_files(kdir: Option<&Path>) -> impl Iterator<Item = PathBuf> {
         .into_iter()
         .chain(packaged)
         .filter(|path| path.is_file())
+        .collect()
 }
 
 impl Names for OfTree {

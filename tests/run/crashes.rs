@@ -38,11 +38,10 @@ fn after_a_panic_recover_has_the_crash_from_pstore_with_its_time() {
     assert_eq!(report.verdict, Verdict::Fail);
     let trial = &report.trials[0];
     assert_eq!(trial.outcome, Outcome::Crashed);
-    assert_eq!(
-        trial.crash.as_ref().unwrap().class,
-        CrashClass::Target,
-        "{trial:?}"
-    );
+    let crash = trial.crash.as_ref().unwrap();
+    assert_eq!(crash.class, CrashClass::Target, "{trial:?}");
+    let faulting = crash.instructions.iter().find(|one| one.offset == 0);
+    assert_eq!(faulting.unwrap().text, "ud2");
     assert!(trial.signals[0].starts_with("pstore: "), "{trial:?}");
     assert_eq!(trial.time_to_crash_bounds_s, None, "{trial:?}");
     let told = trial.time_to_crash_s.unwrap();
@@ -81,6 +80,8 @@ fn without_a_panic_the_report_is_there_before_the_exit_and_the_process_leaves() 
             .iter()
             .any(|frame| frame.function == "m_show")
     );
+    let faulting = crash.instructions.iter().find(|one| one.offset == 0);
+    assert_eq!(faulting.unwrap().text, "ud2");
     assert!(
         trial.signals.iter().any(|signal| signal.contains("death")),
         "{trial:?}"

@@ -13,13 +13,14 @@ use nix::sys::reboot::{RebootMode, reboot};
 
 use super::{tunables, unit};
 use crate::bare::{BareTrials, Begin, Done, Journal, Record};
+use crate::kernel::preflight::{TAINT_DIE, taint};
 use crate::model::{Outcome, Report, Trial, Tunable};
 use crate::report::write::{ReportFile, WriteError};
 use crate::session::control::Control;
 use crate::session::events::Events;
 use crate::session::exit::Failure;
 use crate::session::finished::Finished;
-use crate::session::record;
+use crate::session::{kernel_names, record};
 use crate::trial::Event;
 use crate::verdict::exit_code;
 
@@ -104,6 +105,12 @@ impl RunLoop<'_> {
 
     /// Makes the report final.
     pub(in crate::session) fn conclude(mut self, interrupted: bool) -> Result<Finished, Failure> {
+        let crashes = self.report.trials.iter_mut();
+        kernel_names::decode_installed(
+            &self.report.environment.kernel,
+            taint() & TAINT_DIE == 0,
+            crashes.filter_map(|trial| trial.crash.as_mut()),
+        );
         record::update(&mut self.report);
         let mut exit = record::conclude(&mut self.report, interrupted);
         if let Some(control) = self.control.take().filter(|_| !interrupted) {

@@ -80,6 +80,26 @@ impl Bench {
         done.status.success()
     }
 
+    /// `modrace vm` on a file system of its own, which the rest of the machine
+    /// does not notice. Says its exit code, and what it left beside the report.
+    pub(crate) fn vm_on_disk_of(&self, size: &str, arguments: &str) -> Ended {
+        let disk = self.path("disk");
+        fs::create_dir(&disk).unwrap();
+        let script = format!(
+            "mount -t tmpfs -o size={size} modrace-test {disk} && \
+             {modrace} vm {arguments} --report {disk}/report.json; echo \"code $?\"; \
+             ls -A {disk}/report.logs; cp {disk}/report.json {saved}",
+            disk = disk.display(),
+            modrace = env!("CARGO_BIN_EXE_modrace"),
+            saved = self.path("report.json").display(),
+        );
+        let output = Command::new("unshare")
+            .args(["--map-root-user", "--mount", "sh", "-c", &script])
+            .output()
+            .unwrap();
+        self.ended(&output)
+    }
+
     pub(crate) fn ended(&self, output: &Output) -> Ended {
         let report = fs::read(self.path("report.json")).ok();
         Ended {

@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
 
 use modrace::model::{Outcome, Verdict};
 use nix::sys::signal::{Signal, kill};
@@ -180,23 +179,11 @@ fn what_is_no_kernel_is_named() {
 #[test]
 fn a_full_disk_ends_the_run_and_spares_the_report() {
     let bench = Bench::new();
-    // A file system of our own, large enough for a report and a console, not
-    // for two consoles. The rest of the machine must not notice.
-    let disk = bench.path("disk");
-    fs::create_dir(&disk).unwrap();
-    let script = format!(
-        "mount -t tmpfs -o size=44k modrace-test {disk} && \
-         {modrace} vm --kernel lab:vulnerable --trials 4 --duration 60s --jobs 1 \
-         --report {disk}/report.json; echo \"code $?\"; cp {disk}/report.json {saved}",
-        disk = disk.display(),
-        modrace = env!("CARGO_BIN_EXE_modrace"),
-        saved = bench.path("report.json").display(),
+    // Large enough for a report and a console, not for two consoles.
+    let ended = bench.vm_on_disk_of(
+        "44k",
+        "--kernel lab:vulnerable --trials 4 --duration 60s --jobs 1",
     );
-    let output = Command::new("unshare")
-        .args(["--map-root-user", "--mount", "sh", "-c", &script])
-        .output()
-        .unwrap();
-    let ended = bench.ended(&output);
     assert!(
         ended.stdout.contains("code 3"),
         "{} {}",

@@ -93,21 +93,7 @@ fn drgn_finds_the_dummy_module_unformed() {
 #[test]
 fn a_disk_without_room_costs_the_vmcore_and_not_the_verdict() {
     let bench = Bench::new();
-    let disk = bench.path("disk");
-    fs::create_dir(&disk).unwrap();
-    let script = format!(
-        "mount -t tmpfs -o size=8m modrace-test {disk} && \
-         {modrace} vm --kernel {KERNEL} --trials 1 --smp 2 --report {disk}/report.json; \
-         echo \"code $?\"; ls -A {disk}/report.logs; cp {disk}/report.json {saved}",
-        disk = disk.display(),
-        modrace = env!("CARGO_BIN_EXE_modrace"),
-        saved = bench.path("report.json").display(),
-    );
-    let output = Command::new("unshare")
-        .args(["--map-root-user", "--mount", "sh", "-c", &script])
-        .output()
-        .unwrap();
-    let ended = bench.ended(&output);
+    let ended = bench.vm_on_disk_of("8m", &format!("--kernel {KERNEL} --trials 1 --smp 2"));
     assert!(ended.stdout.contains("code 1"), "{}", ended.stderr);
     assert!(
         ended.stdout.ends_with("code 1\ntrial-0000.console.log\n"),

@@ -286,7 +286,8 @@ impl<'a> Listener<'a> {
         trial.bad_lines = bad_lines;
         let crashed = trial.outcome == Outcome::Crashed && trial.crash.is_some();
         if crashed && self.at_panic.is_empty() {
-            let note = "what the CPUs were at is not known: the kernel told no pvpanic device";
+            let note = "what the CPUs were at is not known, and there is no vmcore: the kernel told no \
+                        pvpanic device";
             trial.notes.push(note.to_owned());
         }
         trial.at_panic = self.at_panic;

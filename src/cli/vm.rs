@@ -24,6 +24,9 @@ pub(super) struct Args {
     /// and drgn
     #[arg(long, value_enum, default_value_t = VmcoreArg::First)]
     vmcore: VmcoreArg,
+    /// Make one trial, and hold its guest at the crash for a debugger
+    #[arg(long, conflicts_with_all = ["trials", "jobs"])]
+    gdb: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -52,6 +55,10 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
     let mut request = args.race.request()?;
     args.machine.add_to(&mut request);
     request.vmcore = args.vmcore.into();
+    request.debugger = args.gdb;
+    if args.gdb {
+        request.settings.trials = 1;
+    }
     let control = args.control.request();
     let listener = |event| ui.hear(event);
     let finished = repeated::run(request, &args.kernel, &control, Events::to(&listener))?;

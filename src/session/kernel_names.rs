@@ -111,6 +111,11 @@ impl Names for OfTree {
         self.known()?.symbols.address(name)
     }
 
+    fn image(&self) -> Option<String> {
+        let first = self.vmlinux.first()?;
+        Some(first.display().to_string())
+    }
+
     fn decode(&self, crash: &mut Crash, build_id: Option<&str>) {
         let files = self.modules.iter();
         let modules: Vec<ModuleFile> = files

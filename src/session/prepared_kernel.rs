@@ -128,6 +128,7 @@ impl<'a> Preparation<'a> {
         let boots = kernel.provenance.is_some();
         trials.spec.accel = self.accel(&trials, boots)?;
         trials.keep = self.request.keep;
+        trials.debugger = self.request.debugger;
         trials.vmcores = logs
             .as_deref()
             .map(|logs| Vmcores::new(self.request.vmcore, logs, settings.mem_mib));

@@ -55,6 +55,8 @@ pub struct Request {
     pub keep: bool,
     /// Which guests that panicked leave their memory beside the report.
     pub vmcore: VmcoreChoice,
+    /// A guest that panics is held for a debugger.
+    pub debugger: bool,
 }
 
 /// Where a report goes.
@@ -116,6 +118,7 @@ impl Default for Request {
             qemu: None,
             keep: false,
             vmcore: VmcoreChoice::None,
+            debugger: false,
         }
     }
 }

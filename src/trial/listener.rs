@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::debugger;
 use super::virtual_cpus::HostCpuPair;
 use super::vmcore::Vmcores;
 use super::watch::{Budgets, Step, Watch};
@@ -82,12 +83,14 @@ pub(super) struct Listener<'a> {
 }
 
 /// What is done when a guest panics.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct OnPanic<'a> {
     /// Names of its kernel's addresses.
     pub(super) names: Option<&'a dyn Names>,
     /// Where its memory is kept, and the trial's index.
     pub(super) vmcores: Option<(&'a Vmcores, u32)>,
+    /// It is held for a debugger, and this is told how to attach.
+    pub(super) debugger: Option<&'a dyn Fn(String)>,
 }
 
 impl<'a> Listener<'a> {
@@ -150,6 +153,10 @@ impl<'a> Listener<'a> {
             }
             if std::mem::take(&mut self.panicked) {
                 self.look_at(vm, on_panic, stop)?;
+                // Who ends what a debugger held has seen the crash, and it counts.
+                if on_panic.debugger.is_some() && stop.load(Ordering::Relaxed) {
+                    return Ok(Heard::Enough);
+                }
             }
             let now = self.now();
             let snapshot = vm.recorder().snapshot();
@@ -239,6 +246,17 @@ impl<'a> Listener<'a> {
                 Err(why) => self.no_vmcore = Some(why),
             }
             // No time has passed for the guest.
+            self.start += stood.elapsed();
+        }
+        if let Some(tell) = on_panic.debugger {
+            let stood = Instant::now();
+            let vmlinux = on_panic.names.and_then(Names::image);
+            let held = debugger::hold(vm, vmlinux.as_deref(), stop, tell, &mut |event| {
+                heard.push(event);
+            });
+            if let Err(why) = held {
+                tell(format!("no debugger: {why}"));
+            }
             self.start += stood.elapsed();
         }
         // A QEMU that has ended needs no word.

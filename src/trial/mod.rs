@@ -3,6 +3,7 @@
 
 mod boots;
 pub mod campaign;
+mod debugger;
 mod event;
 mod listener;
 mod start;

@@ -51,6 +51,8 @@ pub struct VmTrials {
     pub names: Option<Box<dyn Names>>,
     /// Where guests that panicked leave their memory; none: nowhere.
     pub vmcores: Option<Vmcores>,
+    /// A guest that panics is held for a debugger.
+    pub debugger: bool,
     found: Mutex<Found>,
     proof: Mutex<Proof>,
     templates: OnceLock<Templates>,
@@ -100,6 +102,7 @@ impl VmTrials {
             wanted: None,
             names: None,
             vmcores: None,
+            debugger: false,
             found: Mutex::default(),
             proof: Mutex::default(),
             templates: OnceLock::new(),
@@ -298,6 +301,7 @@ impl Run<'_> {
         mut vm: Vm,
         mut start: Start,
     ) -> Result<Trial, Ended> {
+        let attach = |text| (self.tell)(Event::Note(text));
         let tell = |seen: &_| (self.tell)(Event::progress(self.index, seen));
         listener.listen(
             &mut vm,
@@ -305,6 +309,7 @@ impl Run<'_> {
             OnPanic {
                 names: self.trials.names.as_deref(),
                 vmcores: self.trials.vmcores.as_ref().map(|all| (all, self.index)),
+                debugger: self.trials.debugger.then_some(&attach),
             },
             self.stop,
             &tell,

@@ -11,6 +11,7 @@
 mod accelerator;
 mod clones;
 mod compared;
+mod debugger;
 mod decoded;
 mod drivers;
 mod explore;

@@ -27,6 +27,8 @@ pub trait Names: std::fmt::Debug + Send + Sync {
     fn of(&self, at: u64) -> Option<String>;
     /// The address of a name.
     fn address(&self, name: &str) -> Option<u64>;
+    /// The path of the kernel's image with its symbols.
+    fn image(&self) -> Option<String>;
     /// Tells a crash's addresses by lines of the source, and its code by
     /// instructions. `build_id` is what the kernel says of itself.
     fn decode(&self, crash: &mut Crash, build_id: Option<&str>);

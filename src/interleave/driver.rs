@@ -10,7 +10,9 @@ use super::machine::{LOADER, Layout, Look, Machine, MachineError, READER, Ran};
 use super::noise::is_noise;
 use super::round::{Moment, Order, Round, WAIT, Wait};
 use super::search::Home;
-use super::standing::{EVERY_CPU_QUIET_S, Seen, owner_of, spins, standing, waits_for_every_cpu};
+use super::standing::{
+    EVERY_CPU_QUIET_S, Patience, Seen, owner_of, spins, standing, waits_for_every_cpu,
+};
 
 /// Longest wait for the module to be loaded, or for a round to be over.
 const PREPARE: Duration = Duration::from_secs(40);
@@ -24,31 +26,6 @@ const NAMED: usize = 3;
 const WAKE: Duration = Duration::from_millis(100);
 /// Between two looks at a side that does not come.
 const LOOK_EVERY: Duration = Duration::from_micros(500);
-
-/// How long a side must have been quiet for what is concluded from it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Patience {
-    /// In a wait for every CPU, until that counts as standing still, seconds.
-    pub every_cpu_s: f64,
-    /// In a wait of which it is not shown who could end it, until it is left.
-    /// None: the limit of all waits.
-    pub waits: Option<Duration>,
-}
-
-impl Patience {
-    /// Where nothing may be concluded that is not shown.
-    pub const PROOF: Self = Self {
-        every_cpu_s: EVERY_CPU_QUIET_S,
-        waits: None,
-    };
-    /// Where much is to be tried, and nothing is concluded from a side that
-    /// does not come. A grace period or an interprocessor call that began after
-    /// a CPU was stopped cannot end before it goes on.
-    pub const SEARCH: Self = Self {
-        every_cpu_s: 0.008,
-        waits: Some(Duration::from_millis(15)),
-    };
-}
 
 /// Forces orders on a machine.
 #[derive(Debug)]

@@ -4,6 +4,8 @@
 //! progress alone shows nothing: a side that sleeps and tries again makes none
 //! either for a while. Pure.
 
+use std::time::Duration;
+
 use super::arch::{Arch, WaitKind, Waiting};
 use super::noise::is_noise;
 use crate::decode::symbols::Symbols;
@@ -14,6 +16,31 @@ const OWNER_FLAGS: u64 = 7;
 /// How long a wait for every CPU must have lasted without a wake-up: a grace
 /// period that needs the stopped CPU no more ends within it.
 pub const EVERY_CPU_QUIET_S: f64 = 0.2;
+
+/// How long a side must have been quiet for what is concluded from it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Patience {
+    /// In a wait for every CPU, until that counts as standing still, seconds.
+    pub every_cpu_s: f64,
+    /// In a wait of which it is not shown who could end it, until it is left.
+    /// None: the limit of all waits.
+    pub waits: Option<Duration>,
+}
+
+impl Patience {
+    /// Where nothing may be concluded that is not shown.
+    pub const PROOF: Self = Self {
+        every_cpu_s: EVERY_CPU_QUIET_S,
+        waits: None,
+    };
+    /// Where much is to be tried, and nothing is concluded from a side that
+    /// does not come. A grace period or an interprocessor call that began after
+    /// a CPU was stopped cannot end before it goes on.
+    pub const SEARCH: Self = Self {
+        every_cpu_s: 0.008,
+        waits: Some(Duration::from_millis(15)),
+    };
+}
 
 /// What is seen of a side while the other one is stopped.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,12 +3,11 @@
 //! same for a guest that boots and for a clone, which begins with what its
 //! template has said.
 
-use std::fs::File;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::console_log::Log;
 use super::debugger;
 use super::virtual_cpus::HostCpuPair;
 use super::vmcore::Vmcores;
@@ -275,10 +274,7 @@ impl<'a> Listener<'a> {
 
     /// What a template has said: on its console, and on the agent channel.
     pub(super) fn into_said(self) -> (Vec<u8>, Vec<u8>) {
-        let Store::Memory(console) = self.log.store else {
-            return (Vec::new(), Vec::new());
-        };
-        (console, self.agent.unwrap_or_default())
+        (self.log.into_bytes(), self.agent.unwrap_or_default())
     }
 
     /// Judges what was heard. The record lacks its index and its seed.
@@ -332,73 +328,5 @@ fn budgets(settings: &Settings, accel: Accel, duration_s: f64) -> Budgets {
         settle_s: 15.0 * slow,
         linger_s: 10.0 * slow,
         answer_s: 5.0,
-    }
-}
-
-/// The console's bytes as they came.
-#[derive(Debug)]
-pub(super) struct Log {
-    store: Store,
-    /// How the report names it.
-    pub(super) name: Option<String>,
-}
-
-#[derive(Debug)]
-enum Store {
-    None,
-    Memory(Vec<u8>),
-    File(File, PathBuf),
-}
-
-impl Log {
-    fn in_memory() -> Self {
-        Self {
-            store: Store::Memory(Vec::new()),
-            name: None,
-        }
-    }
-
-    /// The log of a trial, in the folder `logs` if there is one.
-    pub(super) fn create(logs: Option<&Path>, index: u32) -> Result<Self, Ended> {
-        let Some(logs) = logs else {
-            return Ok(Self {
-                store: Store::None,
-                name: None,
-            });
-        };
-        let path = logs.join(format!("trial-{index:04}.console.log"));
-        std::fs::create_dir_all(logs).map_err(|error| Ended::file(logs, &error))?;
-        let file = File::create(&path).map_err(|error| Ended::file(&path, &error))?;
-        // The report stands beside the folder of logs.
-        let folder = logs.file_name().map_or(logs, Path::new);
-        let name = folder
-            .join(path.file_name().unwrap_or_default())
-            .display()
-            .to_string();
-        Ok(Self {
-            store: Store::File(file, path),
-            name: Some(name),
-        })
-    }
-
-    /// What is kept in memory is written to a log that is a file.
-    pub(super) fn move_to(self, mut log: Self) -> Result<Self, Ended> {
-        if let Store::Memory(bytes) = &self.store {
-            log.write(bytes)?;
-        }
-        Ok(log)
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Ended> {
-        match &mut self.store {
-            Store::None => Ok(()),
-            Store::Memory(kept) => {
-                kept.extend_from_slice(bytes);
-                Ok(())
-            }
-            Store::File(file, path) => file
-                .write_all(bytes)
-                .map_err(|error| Ended::file(path, &error)),
-        }
     }
 }

@@ -3,6 +3,7 @@
 
 mod boots;
 pub mod campaign;
+mod console_log;
 mod debugger;
 mod event;
 mod listener;

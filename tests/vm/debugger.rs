@@ -13,6 +13,9 @@ use nix::unistd::Pid;
 
 use crate::support::Bench;
 
+/// How a debugger leaves a guest.
+type Way<'a> = &'a dyn Fn(&mut UnixStream, &Child);
+
 /// A run whose guest stands at its crash, and the socket that it names.
 fn held(bench: &Bench) -> (Child, PathBuf) {
     let mut child = bench
@@ -61,8 +64,7 @@ fn a_debugger_finds_the_guest_at_its_crash_which_counts_however_it_is_left() {
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
         kill(pid, Signal::SIGINT).unwrap();
     };
-    let ways: [(&dyn Fn(&mut UnixStream, &Child), i32); 3] =
-        [(&detach, 1), (&end, 1), (&interrupt, 130)];
+    let ways: [(Way<'_>, i32); 3] = [(&detach, 1), (&end, 1), (&interrupt, 130)];
     for (leave, expected) in ways {
         let bench = Bench::new();
         let (child, socket) = held(&bench);

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::kernel::priority;
 use crate::model::{Domain, Settings, Trial, derive};
-use crate::trial::listener::{Ended, Heard, Listener, Log, OnPanic, with_causes};
+use crate::trial::console_log::Log;
+use crate::trial::listener::{Ended, Heard, Listener, OnPanic, with_causes};
 use crate::vm::contents;
 use crate::vm::protocol::{Task, TrialPlan};
 use crate::vm::{Qemu, SaveError, Template, VmSpec};

@@ -24,7 +24,7 @@ pub(super) struct Args {
     /// The kernel
     #[arg(short, long, value_name = "KERNEL", help = kernel_help())]
     kernel: String,
-    /// Take a minute or two, and be less sure: 6 s for each race, 90 %
+    /// Take a few minutes, and be less sure: 6 s for each race, 90 %
     #[arg(long)]
     quick: bool,
     /// Only these races, from `modrace list races`

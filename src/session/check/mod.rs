@@ -65,7 +65,7 @@ impl CheckRequest {
         }
     }
 
-    /// One that takes a minute or two, and is less sure.
+    /// One that takes a few minutes, and is less sure.
     #[must_use]
     pub fn quick(self) -> Self {
         Self {

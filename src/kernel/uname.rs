@@ -3,6 +3,9 @@
 use std::fs;
 
 use nix::sys::utsname::uname;
+use object::NativeEndian;
+use object::elf::{ELF_NOTE_GNU, FileHeader64, NT_GNU_BUILD_ID};
+use object::read::elf::NoteIterator;
 
 use crate::build::config::hex;
 use crate::model::{CHOSEN, Environment, KernelRecord};
@@ -68,26 +71,14 @@ impl Environment {
     }
 }
 
-/// The build id among ELF notes: type, owner and content of each, in words of
-/// four bytes (elf(5), "Notes").
+/// The build id among ELF notes.
 fn build_id(notes: &[u8]) -> Option<String> {
-    const GNU_BUILD_ID: u32 = 3;
-    let mut rest = notes;
-    loop {
-        let word = |at: usize| -> Option<u32> {
-            let bytes = rest.get(at..at + 4)?;
-            Some(u32::from_le_bytes(bytes.try_into().ok()?))
-        };
-        let owner_bytes = usize::try_from(word(0)?).ok()?;
-        let content_bytes = usize::try_from(word(4)?).ok()?;
-        let content_at = 12 + owner_bytes.checked_next_multiple_of(4)?;
-        let owner = rest.get(12..12 + owner_bytes)?;
-        let content = rest.get(content_at..content_at.checked_add(content_bytes)?)?;
-        if word(8)? == GNU_BUILD_ID && owner == b"GNU\0" {
-            return Some(hex(content));
-        }
-        rest = rest.get(content_at + content_bytes.checked_next_multiple_of(4)?..)?;
-    }
+    let notes = NoteIterator::<FileHeader64<NativeEndian>>::new(NativeEndian, 4, notes);
+    let id = notes
+        .ok()?
+        .map_while(Result::ok)
+        .find(|note| note.name() == ELF_NOTE_GNU && note.n_type(NativeEndian) == NT_GNU_BUILD_ID)?;
+    Some(hex(id.desc()))
 }
 
 /// What a kernel that can choose has chosen: `voluntary (dynamic)`. None where
@@ -148,6 +139,29 @@ fn compiler() -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_build_id_is_found_among_other_notes() {
+        let note = |owner: &[u8], kind: u32, content: &[u8]| {
+            let mut bytes = Vec::new();
+            for word in [owner.len(), content.len()] {
+                bytes.extend(u32::try_from(word).unwrap().to_ne_bytes());
+            }
+            bytes.extend(kind.to_ne_bytes());
+            for part in [owner, content] {
+                bytes.extend(part);
+                bytes.resize(bytes.len().next_multiple_of(4), 0);
+            }
+            bytes
+        };
+        let mut notes = note(b"Linux\0", 257, &[0, 1, 2]);
+        notes.extend(note(b"GNU\0", 5, &[7; 8]));
+        assert_eq!(build_id(&notes), None);
+        notes.extend(note(b"GNU\0", 3, &[0xab, 0xcd, 0xef]));
+        assert_eq!(build_id(&notes).as_deref(), Some("abcdef"));
+        assert_eq!(build_id(&notes[..notes.len() - 4]), None);
+        assert_eq!(build_id(&[]), None);
+    }
 
     #[test]
     fn preemption_is_read_from_the_version() {

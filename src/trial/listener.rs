@@ -229,11 +229,11 @@ impl<'a> Listener<'a> {
         if self.at_panic.is_empty() {
             self.at_panic = at_panic::look(vm, on_panic.names, &mut |event| heard.push(event));
         }
+        let stood = Instant::now();
         if let Some((vmcores, index)) = on_panic.vmcores
             && self.vmcore.is_none()
             && vmcores.wants()
         {
-            let stood = Instant::now();
             let kernel = self.watch.environment().map(|known| known.kernel.clone());
             let kernel = kernel.unwrap_or_default();
             let uname = Uname {
@@ -244,11 +244,8 @@ impl<'a> Listener<'a> {
                 Ok(vmcore) => self.vmcore = Some(vmcore),
                 Err(why) => self.no_vmcore = Some(why),
             }
-            // No time has passed for the guest.
-            self.start += stood.elapsed();
         }
         if let Some(tell) = on_panic.debugger {
-            let stood = Instant::now();
             let vmlinux = on_panic.names.and_then(Names::image);
             let held = debugger::hold(vm, vmlinux.as_deref(), stop, tell, &mut |event| {
                 heard.push(event);
@@ -256,8 +253,9 @@ impl<'a> Listener<'a> {
             if let Err(why) = held {
                 tell(format!("no debugger: {why}"));
             }
-            self.start += stood.elapsed();
         }
+        // No time has passed for the guest.
+        self.start += stood.elapsed();
         // A QEMU that has ended needs no word.
         let _ = vm.go_on();
         heard.into_iter().try_for_each(|event| self.hear(event))

@@ -61,8 +61,8 @@ impl Vmcores {
         }
     }
 
-    /// Has a stopped machine's memory written, with the kernel's name. `hear` is told what comes
-    /// meanwhile. An error is why there is none.
+    /// Has a stopped machine's memory written, with the kernel's name. `hear` is
+    /// told what comes meanwhile. An error is why there is none.
     pub(super) fn write(
         &self,
         vm: &mut Vm,

@@ -419,3 +419,20 @@ fn a_vmlinux_adds_places_to_frames() {
     let none = feed(&["--vmlinux", "no/such/vmlinux", "-"], log.as_bytes());
     assert_eq!(none.status.code(), Some(3));
 }
+
+#[test]
+fn the_instruction_pointers_function_keeps_what_the_compiler_added() {
+    let log = "[    1.000000] BUG: kernel NULL pointer dereference, address: 0\n\
+               [    1.000001] RIP: 0010:m_show.constprop.0+0x2/0x40 [drv]\n\
+               [    1.000002] Call Trace:\n\
+               [    1.000003]  vfs_read+0x90/0x13b\n";
+    let output = feed(&["--json", "-"], log.as_bytes());
+    let crash: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(crash["faulting_function"], "m_show");
+    let frame = &crash["faulting_frame"];
+    assert_eq!(frame["function"], "m_show.constprop.0");
+    assert_eq!(
+        (&frame["size"], &frame["module"]),
+        (&0x40.into(), &"drv".into())
+    );
+}

@@ -65,6 +65,7 @@ pub(super) fn read(builder: &ReportBuilder, log_ended: bool) -> Crash {
     for line in head.chain(own()).filter(|line| !line.foreign) {
         metadata::read(&line.text, &mut crash);
     }
+    // What the kernel could not read is none.
     crash.code = crash.code.take().filter(|code| !code.is_empty());
     if let Some(tag) = &first.tag {
         metadata::from_tag(tag, &mut crash);
@@ -75,8 +76,7 @@ pub(super) fn read(builder: &ReportBuilder, log_ended: bool) -> Crash {
     let in_module = pc.as_ref().is_some_and(|frame| frame.module.is_some());
     crash.faulting_function = pc.as_ref().map(|frame| plain(&frame.function).to_owned());
     crash.faulting_offset = pc.as_ref().and_then(|frame| frame.offset);
-    crash.faulting_size = pc.as_ref().and_then(|frame| frame.size);
-    crash.faulting_module = pc.as_ref().and_then(|frame| frame.module.clone());
+    crash.faulting_frame.clone_from(&pc);
     if !builder.mixed {
         crash.call_trace = call_trace(shown);
     }

@@ -30,30 +30,20 @@ pub struct Place {
 impl Lines {
     /// Those that a file tells, if there is one that does.
     pub fn of(path: Option<&Path>) -> Self {
-        path.and_then(|path| Self::open(path).ok())
-            .unwrap_or_default()
+        let lines = path.and_then(|path| {
+            let bytes = std::fs::read(path).ok()?;
+            Self::new(path, &object::File::parse(&*bytes).ok()?).ok()
+        });
+        lines.unwrap_or_default()
     }
 
-    /// Reads a file's debug information; why that cannot be done in words.
-    pub fn open(path: &Path) -> Result<Self, String> {
+    /// A file's debug information, of which all else was read already; why that
+    /// cannot be done in words.
+    pub fn new(path: &Path, elf: &object::File<'_>) -> Result<Self, String> {
         let debug = addr2line::Loader::new(path).map_err(|error| error.to_string())?;
-        let mut lines = Self {
-            debug: Some(debug),
-            base: None,
-        };
-        let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
-        lines.base = lines.base(&bytes);
-        Ok(lines)
-    }
-
-    fn base(&self, image: &[u8]) -> Option<String> {
-        let elf = object::File::parse(image).ok()?;
-        let known = elf
-            .symbols()
-            .find(|symbol| symbol.name() == Ok(KNOWN.0) && symbol.is_definition())?;
-        let location = self.debug.as_ref()?.find_location(known.address()).ok()??;
-        let file = normal(location.file?);
-        file.strip_suffix(KNOWN.1).map(str::to_owned)
+        let base = base(&debug, elf);
+        let debug = Some(debug);
+        Ok(Self { debug, base })
     }
 
     /// The functions that an address lies in: those that the compiler put into
@@ -76,6 +66,16 @@ impl std::fmt::Debug for Lines {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Lines")
     }
+}
+
+/// Where the source lay, with the last slash.
+fn base(debug: &addr2line::Loader, elf: &object::File<'_>) -> Option<String> {
+    let known = elf
+        .symbols()
+        .find(|symbol| symbol.name() == Ok(KNOWN.0) && symbol.is_definition())?;
+    let location = debug.find_location(known.address()).ok()??;
+    let file = normal(location.file?);
+    file.strip_suffix(KNOWN.1).map(str::to_owned)
 }
 
 /// What frames of debug information say, with `base` left out of their paths.

@@ -5,11 +5,13 @@
 //! - `lines`: file and line, from debug information
 //! - `instructions`: machine code
 //! - `code_line`: the `Code:` line of a crash as instructions
+//! - `functions`: where a file's functions are
 //! - `vmlinux`: a kernel's image with debug information, and whose it is
 //! - `module`: a module's file with debug information
 //! - `trace`: a crash's trace told by them
 
 mod code_line;
+mod functions;
 pub mod instructions;
 mod lines;
 mod module;

@@ -3,17 +3,18 @@
 //! applied here, with the sections laid out one behind the other.
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use gimli::{Dwarf, EndianArcSlice, LittleEndian, SectionId};
 use object::read::elf::ElfFile64;
 use object::{
     Object, ObjectSection, ObjectSymbol, RelocationKind, RelocationTarget, SectionIndex,
-    SectionKind, SymbolKind,
+    SectionKind,
 };
 
+use super::functions::Functions;
 use super::lines::{Place, places};
+use crate::model::Frame;
 
 type Reader = EndianArcSlice<LittleEndian>;
 
@@ -21,7 +22,7 @@ type Reader = EndianArcSlice<LittleEndian>;
 pub struct ModuleFile {
     name: String,
     context: addr2line::Context<Reader>,
-    functions: HashMap<String, Vec<Range<u64>>>,
+    functions: Functions,
     /// The folder of its source, with the last slash.
     own: Option<String>,
 }
@@ -39,18 +40,10 @@ impl ModuleFile {
         };
         let dwarf = Dwarf::load(load).ok()?;
         let context = addr2line::Context::from_dwarf(dwarf).ok()?;
-        let mut functions: HashMap<String, Vec<Range<u64>>> = HashMap::new();
-        for symbol in elf
-            .symbols()
-            .filter(|symbol| symbol.kind() == SymbolKind::Text)
-        {
-            let base = symbol.section_index().and_then(|index| bases.get(&index));
-            if let (Ok(name), Some(base)) = (symbol.name(), base) {
-                let at = base + symbol.address();
-                let all = functions.entry(name.to_owned()).or_default();
-                all.push(at..at + symbol.size());
-            }
-        }
+        let functions = Functions::of(&elf, |symbol| {
+            let base = bases.get(&symbol.section_index()?)?;
+            Some(base + symbol.address())
+        });
         let mut module = Self {
             name: name.to_owned(),
             context,
@@ -66,13 +59,10 @@ impl ModuleFile {
         &self.name
     }
 
-    /// The address, as this file is laid out, of a function's offset; none where
-    /// no function, or several, have that name.
-    pub(super) fn address(&self, function: &str, offset: u64) -> Option<u64> {
-        match self.functions.get(function)?.as_slice() {
-            [one] => Some(one.start + offset),
-            _ => None,
-        }
+    /// The address of a frame, as this file is laid out; none where no function,
+    /// or several, have its name.
+    pub(super) fn address(&self, frame: &Frame) -> Option<u64> {
+        Some(self.functions.only(&frame.function, |_| true)? + frame.offset?)
     }
 
     /// The functions that an address lies in, innermost first.
@@ -84,7 +74,7 @@ impl ModuleFile {
     /// The folder in which most of its functions' source lies.
     fn source_folder(&self) -> Option<String> {
         let mut folders: HashMap<String, usize> = HashMap::new();
-        for range in self.functions.values().flatten() {
+        for range in self.functions.all() {
             let source = self
                 .places(range.start)
                 .pop()

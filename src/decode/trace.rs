@@ -21,49 +21,26 @@ pub struct Sources<'a> {
     pub build_id: Option<&'a str>,
 }
 
-/// A frame's function with its place in it.
-#[derive(Clone, Copy)]
-struct At<'a> {
-    function: &'a str,
-    offset: Option<u64>,
-    size: Option<u64>,
-    module: Option<&'a str>,
-}
-
 /// Adds to a crash what is known of its addresses, or why the vmlinux tells
 /// nothing.
-pub fn decode(crash: &mut Crash, sources: Sources<'_>) {
-    let mut sources = sources;
+pub fn decode(crash: &mut Crash, mut sources: Sources<'_>) {
     let other = |vmlinux: &Vmlinux| is_of_another_build(vmlinux, crash, sources.build_id);
     if let Some(reason) = sources.vmlinux.and_then(other) {
         crash.not_decoded = Some(reason);
         sources.vmlinux = None;
     }
-    let at = crash.faulting_function.clone().map(|function| {
-        let module = crash.faulting_module.clone();
-        (function, module)
-    });
-    let at = at.as_ref().map(|(function, module)| At {
-        function,
-        offset: crash.faulting_offset,
-        size: crash.faulting_size,
-        module: module.as_deref(),
-    });
-    crash.faulting_at = at.map_or_else(Vec::new, |at| frames(sources.places(at, 0)));
+    let faulting = crash.faulting_frame.clone();
+    let faulting = faulting.as_ref();
+    crash.faulting_at = faulting.map_or_else(Vec::new, |frame| frames(sources.places(frame, 0)));
     let mut decoded = Vec::new();
     for mut frame in std::mem::take(&mut crash.call_trace) {
         if frame.source.is_none() && !frame.inlined {
-            let here = At {
-                function: &frame.function,
-                offset: frame.offset,
-                size: frame.size,
-                module: frame.module.as_deref(),
-            };
             // A frame holds the address to return to, and the call stands before
             // it; where a trace begins with the faulting instruction, that one
             // is meant.
-            let own = at.is_some_and(|at| (at.function, at.offset) == (here.function, here.offset));
-            let mut places = frames(sources.places(here, u64::from(!own)));
+            let own = faulting
+                .is_some_and(|at| (&at.function, at.offset) == (&frame.function, frame.offset));
+            let mut places = frames(sources.places(&frame, u64::from(!own)));
             // The last is the function that the others were put into.
             frame.source = places.pop().and_then(|outer| outer.source);
             for place in &mut places {
@@ -75,15 +52,13 @@ pub fn decode(crash: &mut Crash, sources: Sources<'_>) {
         decoded.push(frame);
     }
     crash.call_trace = decoded;
-    let faulting = sources
+    let near = faulting.filter(|frame| frame.module.is_none());
+    let near = sources
         .vmlinux
-        .zip(at)
-        .filter(|(_, at)| at.module.is_none())
-        .and_then(|(vmlinux, at)| {
-            Some((vmlinux, vmlinux.address(at.function, at.offset?, at.size)?))
-        });
+        .zip(near)
+        .and_then(|(vmlinux, frame)| Some((vmlinux, vmlinux.address(frame)?)));
     let name = |distance: i64| {
-        let (vmlinux, address) = faulting?;
+        let (vmlinux, address) = near?;
         Some(vmlinux.symbols.show(address.wrapping_add_signed(distance)))
     };
     crash.instructions = disassemble(crash, &name);
@@ -91,20 +66,16 @@ pub fn decode(crash: &mut Crash, sources: Sources<'_>) {
 
 impl Sources<'_> {
     /// The places in the source of a frame, `back` bytes before what it says.
-    fn places(&self, at: At<'_>, back: u64) -> Vec<Place> {
-        let Some(offset) = at.offset else {
-            return Vec::new();
-        };
-        let found = match at.module {
+    fn places(&self, frame: &Frame, back: u64) -> Vec<Place> {
+        let found = match &frame.module {
             None => self.vmlinux.and_then(|vmlinux| {
-                let address = vmlinux.address(at.function, offset, at.size)?;
+                let address = vmlinux.address(frame)?;
                 Some(vmlinux.lines.places(address.saturating_sub(back)))
             }),
             Some(name) => self.modules.iter().find_map(|module| {
-                let address = (module.name() == name)
-                    .then(|| module.address(at.function, offset))
-                    .flatten()?;
-                Some(module.places(address.saturating_sub(back)))
+                let named = (module.name() == name).then_some(module)?;
+                let address = named.address(frame)?;
+                Some(named.places(address.saturating_sub(back)))
             }),
         };
         found.unwrap_or_default()

@@ -1,17 +1,18 @@
 //! A kernel's image with debug information: its functions, its lines, and which
 //! build it is of.
 
-use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use object::{Object, ObjectSymbol, SymbolKind};
+use object::{Object, ObjectSymbol};
 use thiserror::Error;
 
+use super::functions::Functions;
 use super::lines::Lines;
 use super::symbols::Symbols;
 use crate::build::config::hex;
+use crate::model::Frame;
 
 /// A vmlinux that can't be used.
 #[derive(Debug, Error)]
@@ -38,9 +39,7 @@ pub enum VmlinuxError {
 pub struct Vmlinux {
     pub(super) lines: Lines,
     pub(super) symbols: Symbols,
-    /// Every function of a name: static ones share names. Its size as the
-    /// symbol has it; the kernel's own is up to the next symbol.
-    functions: HashMap<String, Vec<Range<u64>>>,
+    functions: Functions,
     /// `uname -r`, from its banner.
     release: Option<String>,
     build_id: Option<String>,
@@ -71,34 +70,13 @@ impl Vmlinux {
             let reason = "it has no section .debug_line (build with CONFIG_DEBUG_INFO)";
             return Err(without(reason.to_owned()));
         }
-        let mut functions: HashMap<String, Vec<Range<u64>>> = HashMap::new();
-        // Labels of assembler files, entry_SYSCALL_64_after_hwframe among them,
-        // have no type.
-        let code = |kind| {
-            matches!(
-                kind,
-                SymbolKind::Text | SymbolKind::Label | SymbolKind::Unknown
-            )
-        };
-        for symbol in elf
-            .symbols()
-            .filter(|symbol| symbol.is_definition() && code(symbol.kind()))
-        {
-            if let Ok(name) = symbol.name() {
-                let at = symbol.address();
-                functions
-                    .entry(name.to_owned())
-                    .or_default()
-                    .push(at..at + symbol.size());
-            }
-        }
         let build_id = elf.build_id().ok().flatten();
         Ok(Self {
-            functions,
+            functions: Functions::of(&elf, |symbol| Some(symbol.address())),
             symbols: Symbols::of_elf(&bytes).map_err(bad)?,
             release: release(&bytes),
             build_id: build_id.map(hex),
-            lines: Lines::open(path).map_err(without)?,
+            lines: Lines::new(path, &elf).map_err(without)?,
         })
     }
 
@@ -112,37 +90,28 @@ impl Vmlinux {
         self.release.as_deref()
     }
 
-    /// The address of a function's offset; none where functions of that name and
-    /// size are several, or none is.
-    pub(super) fn address(&self, function: &str, offset: u64, size: Option<u64>) -> Option<u64> {
-        match self.candidates(function, size).as_slice() {
-            [one] => Some(one + offset),
-            _ => None,
-        }
+    /// The address of a frame; none where functions of its name and size are
+    /// several, or none is.
+    pub(super) fn address(&self, frame: &Frame) -> Option<u64> {
+        let fits = |range: &Range<u64>| frame.size.is_none_or(|size| self.is_of_size(range, size));
+        Some(self.functions.only(&frame.function, fits)? + frame.offset?)
     }
 
     /// How large a function is here, where it is known and none of that name is
     /// of a size.
     pub(super) fn size_unless(&self, function: &str, size: u64) -> Option<u64> {
-        let first = self.functions.get(function)?.first()?.start;
-        self.candidates(function, Some(size))
-            .is_empty()
-            .then(|| self.symbols.extent_at(first).end - first)
+        let all = self.functions.named(function);
+        let first = all.first()?.start;
+        let any = all.iter().any(|range| self.is_of_size(range, size));
+        (!any).then(|| self.symbols.extent_at(first).end - first)
     }
 
-    /// Where functions of that name begin, those of that size where it is said.
-    fn candidates(&self, function: &str, size: Option<u64>) -> Vec<u64> {
-        // Up to the next symbol, as the kernel counts
-        // (kallsyms_lookup_size_offset() in kernel/kallsyms.c), or its own.
-        let fits = |range: &&Range<u64>| {
-            let next = self.symbols.extent_at(range.start).end;
-            size.is_none_or(|size| [range.end, next].contains(&(range.start + size)))
-        };
-        let all = self.functions.get(function).map_or(&[][..], Vec::as_slice);
-        let mut begins: Vec<u64> = all.iter().filter(fits).map(|range| range.start).collect();
-        begins.sort_unstable();
-        begins.dedup();
-        begins
+    /// Whether a log may say that size of a function: up to the next symbol, as
+    /// the kernel counts (`kallsyms_lookup_size_offset()` in kernel/kallsyms.c), or
+    /// its own.
+    fn is_of_size(&self, range: &Range<u64>, size: u64) -> bool {
+        let next = self.symbols.extent_at(range.start).end;
+        [range.end, next].contains(&(range.start + size))
     }
 }
 

@@ -27,12 +27,10 @@ pub struct Crash {
     /// Offset of the instruction pointer into that function, bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub faulting_offset: Option<u64>,
-    /// The function's size, bytes.
+    /// The instruction pointer as the report has it: with the compiler's suffixes
+    /// of the function, which tell it from others of its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub faulting_size: Option<u64>,
-    /// The module that the function is in; none for the kernel itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub faulting_module: Option<String>,
+    pub faulting_frame: Option<Frame>,
     /// Whether the report is cut, interleaved or otherwise not to be trusted.
     #[serde(default)]
     pub corrupted: bool,

@@ -28,10 +28,10 @@ pub(super) fn frames(crash: &Crash) -> Vec<Decoded<'_>> {
         .iter()
         .filter_map(|frame| frame.source.as_deref())
         .collect();
-    if let (Some(function), false) = (&crash.faulting_function, faulting.is_empty()) {
+    if let (Some(frame), false) = (&crash.faulting_frame, faulting.is_empty()) {
         all.push(Decoded {
-            function,
-            offset: crash.faulting_offset,
+            function: &frame.function,
+            offset: frame.offset,
             places: faulting,
         });
     }
@@ -111,8 +111,10 @@ mod tests {
 
     fn crash() -> Crash {
         Crash {
-            faulting_function: Some("module_flags".to_owned()),
-            faulting_offset: Some(0xa),
+            faulting_frame: Some(Frame {
+                inlined: false,
+                ..frame("module_flags", Some(0xa), "")
+            }),
             faulting_at: vec![frame("module_flags", None, "kernel/module/main.c:2998")],
             call_trace: vec![
                 frame("pde_read", None, "fs/proc/inode.c:316"),

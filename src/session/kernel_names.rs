@@ -1,7 +1,6 @@
 //! What a kernel's files tell of its addresses: names, from the System.map of its
 //! build tree, and lines of the source, from a vmlinux with debug information and
-//! from the modules raced on it.
-//! Read when the first is asked for: most kernels never panic.
+//! from the modules raced on it. Read when the first is asked for: most kernels never panic.
 
 use std::fs;
 use std::ops::Range;
@@ -68,9 +67,16 @@ struct OfTree {
     known: OnceLock<Option<Known>>,
     /// Files that may have debug information, the likeliest first.
     vmlinux: Vec<PathBuf>,
-    opened: OnceLock<Mutex<Option<Vmlinux>>>,
+    opened: OnceLock<Mutex<Opened>>,
     /// Names and files.
     modules: Vec<(String, Vec<u8>)>,
+}
+
+/// Files with debug information.
+#[derive(Debug)]
+struct Opened {
+    vmlinux: Option<Vmlinux>,
+    modules: Vec<ModuleFile>,
 }
 
 impl OfTree {
@@ -79,12 +85,17 @@ impl OfTree {
         self.known.get_or_init(read).as_ref()
     }
 
-    /// The first vmlinux that has debug information.
-    fn vmlinux(&self) -> MutexGuard<'_, Option<Vmlinux>> {
+    /// The first vmlinux that has debug information, and the modules that have.
+    fn opened(&self) -> MutexGuard<'_, Opened> {
         let open = |path: &PathBuf| Vmlinux::open(path).ok();
-        let first = || Mutex::new(self.vmlinux.iter().find_map(open));
-        let vmlinux = self.opened.get_or_init(first).lock();
-        vmlinux.unwrap_or_else(PoisonError::into_inner)
+        let parse = |(name, bytes): &(String, Vec<u8>)| ModuleFile::parse(name, bytes);
+        let opened = self.opened.get_or_init(|| {
+            Mutex::new(Opened {
+                vmlinux: self.vmlinux.iter().find_map(open),
+                modules: self.modules.iter().filter_map(parse).collect(),
+            })
+        });
+        opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -117,14 +128,10 @@ impl Names for OfTree {
     }
 
     fn decode(&self, crash: &mut Crash, build_id: Option<&str>) {
-        let files = self.modules.iter();
-        let modules: Vec<ModuleFile> = files
-            .filter_map(|(name, bytes)| ModuleFile::parse(name, bytes))
-            .collect();
-        let vmlinux = self.vmlinux();
+        let opened = self.opened();
         let sources = Sources {
-            vmlinux: vmlinux.as_ref(),
-            modules: &modules,
+            vmlinux: opened.vmlinux.as_ref(),
+            modules: &opened.modules,
             build_id,
         };
         decode::decode(crash, sources);

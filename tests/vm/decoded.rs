@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use modrace::model::Crash;
 use regex::Regex;
 
-use crate::support::{Bench, fixture_module_for, lab_kdir};
+use crate::support::{Bench, fixture_module_for, lab_kdir, modrace};
 
 const KERNEL: &str = "lab:vulnerable-debug-info";
 
@@ -81,8 +81,9 @@ fn by_report(crash: &Crash) -> HashMap<String, String> {
     let mut places = Vec::new();
     let faulting = crash.faulting_at.iter();
     let at: Vec<&str> = faulting.filter_map(|one| one.source.as_deref()).collect();
-    if let (Some(function), Some(offset)) = (&crash.faulting_function, crash.faulting_offset) {
-        told.insert(format!("{function}+{offset:#x}"), normal(&at.join(" ")));
+    if let Some(frame) = &crash.faulting_frame {
+        let name = format!("{}+{:#x}", frame.function, frame.offset.unwrap());
+        told.insert(name, normal(&at.join(" ")));
     }
     for frame in &crash.call_trace {
         places.extend(frame.source.as_deref());
@@ -156,7 +157,7 @@ fn traces_are_told_as_the_kernels_own_script_does() {
 }
 
 fn report_as_text(bench: &Bench) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_modrace"))
+    let output = modrace()
         .args(["report", "render", "--format", "text"])
         .arg(bench.path("report.json"))
         .output()
@@ -191,7 +192,7 @@ fn a_vmlinux_of_another_build_tells_nothing_and_says_why() {
     let edited = size.replace_all(&text, "$1/0x7fff");
     assert_ne!(edited, text);
     fs::write(&console, &*edited).unwrap();
-    let scanned = Command::new(env!("CARGO_BIN_EXE_modrace"))
+    let scanned = modrace()
         .args(["scan", "--json", "--vmlinux"])
         .arg(other.join("vmlinux"))
         .arg(&console)

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use object::{Object, ObjectSection};
 
 use super::bench::ProveError;
+use crate::decode::Lines;
 use crate::decode::symbols::Symbols;
 use crate::interleave::arch::Arch;
 use crate::interleave::machine::{Layout, MachineError, switch_in};
@@ -16,8 +17,10 @@ use crate::session::lock_step::Guests;
 /// A kernel whose addresses are known.
 pub(super) struct Known {
     pub(super) layout: Layout,
-    /// The file that may tell file and line of an address.
+    /// The file with its symbols.
     pub(super) vmlinux: Option<PathBuf>,
+    /// File and line of addresses, as far as that tells them.
+    pub(super) lines: Lines,
 }
 
 /// From vmlinux of a build tree; none where there is no such file, as in the
@@ -54,6 +57,7 @@ pub(super) fn of_tree(
     let switch = switch_in(arch, code, range.start)?;
     Ok(Some(Known {
         layout: Layout::find(arch, row, symbols, switch)?,
+        lines: Lines::new(&path, &elf).unwrap_or_default(),
         vmlinux: Some(path),
     }))
 }
@@ -72,5 +76,6 @@ pub(super) fn of_first_boot(
     Ok(Known {
         layout: Layout::find(arch, row, symbols, switch)?,
         vmlinux: None,
+        lines: Lines::default(),
     })
 }

@@ -4,7 +4,6 @@
 use super::again::Reduced;
 use super::bench::Bench;
 use super::undisturbed::{Found, index_of, who};
-use crate::decode::Lines;
 use crate::decode::instructions::{Flow, Instruction, find};
 use crate::interleave::coverage::{Coverage, Looked};
 use crate::interleave::machine::{LOADER, READER};
@@ -54,13 +53,12 @@ fn lock_name(bench: &Bench<'_>, target: u64) -> Option<String> {
 
 /// The whole record.
 pub(super) fn proof(bench: &Bench<'_>, found: &Found, seen: Seen) -> Proof {
-    let lines = Lines::of(bench.known.vmlinux.as_deref());
     Proof {
-        loader: side(bench, found, LOADER, &lines),
-        reader: side(bench, found, READER, &lines),
+        loader: side(bench, found, LOADER),
+        reader: side(bench, found, READER),
         schedules_planned: seen.planned,
         schedules: seen.schedules,
-        never_ran: never_ran(bench, found, &seen.coverage, &lines),
+        never_ran: never_ran(bench, found, &seen.coverage),
         failure: seen.failure,
         boot_s: seen.boot_s,
         schedules_s: seen.schedules_s,
@@ -93,12 +91,12 @@ pub(super) fn without_schedules(bench: &Bench<'_>, title: &str, crash: Option<Cr
     }
 }
 
-fn side(bench: &Bench<'_>, found: &Found, side: usize, lines: &Lines) -> ProofSide {
+fn side(bench: &Bench<'_>, found: &Found, side: usize) -> ProofSide {
     let layout = &bench.known.layout;
     let begin = layout.begins[side].first().copied().unwrap_or_default();
     let points = found.all(side).map(|(form, one)| ProofPoint {
         place: layout.symbols.show(one.address),
-        source: lines.at(one.address),
+        source: bench.known.lines.at(one.address),
         instruction: find(&found.code[side], one.address)
             .map_or_else(String::new, |code| told(bench, code)),
         state: one.state.map(|written| {
@@ -135,12 +133,7 @@ fn squeezed(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn never_ran(
-    bench: &Bench<'_>,
-    found: &Found,
-    coverage: &[Coverage; 2],
-    lines: &Lines,
-) -> Vec<NeverRan> {
+fn never_ran(bench: &Bench<'_>, found: &Found, coverage: &[Coverage; 2]) -> Vec<NeverRan> {
     let layout = &bench.known.layout;
     // Some functions reach the module by another of its fields: the offsets at
     // which the state was seen to be written count besides its own.
@@ -174,7 +167,7 @@ fn never_ran(
             all.extend(gaps.map(|gap| NeverRan {
                 side: who(side),
                 place: layout.symbols.show(gap.address),
-                source: lines.at(gap.address),
+                source: bench.known.lines.at(gap.address),
                 instruction: squeezed(&gap.text),
                 matters: gap.matters,
             }));
@@ -193,7 +186,6 @@ pub(super) fn failure(
     crash: Option<Crash>,
     reduced: &Reduced,
 ) -> ProofFailure {
-    let lines = Lines::of(bench.known.vmlinux.as_deref());
     let repeated = reduced.round.is_some();
     let crash = reduced.crash.clone().or(crash);
     let moments = reduced
@@ -203,7 +195,7 @@ pub(super) fn failure(
     let mut steps: Vec<ProofStep> = Vec::new();
     for moment in moments {
         let again = steps.iter().any(|step| step.side == who(moment.side));
-        steps.push(step(bench, found, moment, again, &lines));
+        steps.push(step(bench, found, moment, again));
     }
     if let Some(last) = last_step(reduced, crash.as_ref()) {
         steps.push(last);
@@ -230,13 +222,7 @@ pub(super) fn failure(
     }
 }
 
-fn step(
-    bench: &Bench<'_>,
-    found: &Found,
-    moment: &Moment,
-    again: bool,
-    lines: &Lines,
-) -> ProofStep {
+fn step(bench: &Bench<'_>, found: &Found, moment: &Moment, again: bool) -> ProofStep {
     let here = || {
         let code = &found.code[moment.side];
         find(code, moment.at).map_or_else(String::new, |one| told(bench, one))
@@ -272,7 +258,7 @@ fn step(
     };
     ProofStep {
         place: Some(bench.known.layout.symbols.show(moment.at)),
-        source: lines.at(moment.at),
+        source: bench.known.lines.at(moment.at),
         state: moment
             .state
             .and_then(|state| STATES.get(state as usize))
@@ -284,14 +270,13 @@ fn step(
 
 /// Where both sides stand, a line for each turn.
 pub(super) fn moments(bench: &Bench<'_>, found: &Found, round: &Round) -> Vec<String> {
-    let lines = Lines::of(bench.known.vmlinux.as_deref());
     let mut told: Vec<Who> = Vec::new();
     round
         .moments
         .iter()
         .map(|moment| {
             let side = who(moment.side);
-            let step = step(bench, found, moment, told.contains(&side), &lines);
+            let step = step(bench, found, moment, told.contains(&side));
             told.push(side);
             format!(
                 "CPU {}, {}: {} {} [state {}, mutex held by {}]",

@@ -7,10 +7,10 @@
 //! ```text
 //! room       imports
 //! cli        crash decode lab model procfs race report session
-//! session    bare build console crash decode interleave kernel lab model procfs race recorder report runner states stats trial verdict vm
-//! report     build model procfs stats verdict
+//! session    bare build console crash decode disk interleave kernel lab model procfs race recorder report runner states stats trial verdict vm
+//! report     build disk model procfs stats verdict
 //! states     build crash judge kernel model procfs recorder trial vm
-//! bare       build console crash judge kernel model recorder runner trial vm
+//! bare       build console crash disk judge kernel model recorder runner trial vm
 //! trial      judge kernel model race recorder vm
 //! judge      console crash kernel model race recorder vm
 //! runner     build kernel model procfs race recorder vm
@@ -22,11 +22,12 @@
 //! kernel     build model
 //! decode     build model
 //! verdict    model stats
-//! build
+//! build      disk
 //! crash      console model
 //! stats
 //! console
 //! procfs
+//! disk
 //! model
 //! ```
 //!
@@ -49,6 +50,7 @@
 //! - `crash`: bytes of a log → crashes
 //! - `decode`: addresses → names, lines of the source, instructions
 //! - `stats`: times → statistics; mathematics without words
+//! - `disk`: files that are there after a crash
 //! - `console`, `procfs`: bytes → lines; `model`: the records that all speak in
 
 pub mod bare;
@@ -57,6 +59,7 @@ pub mod cli;
 pub mod console;
 pub mod crash;
 pub mod decode;
+pub mod disk;
 pub mod interleave;
 pub mod judge;
 pub mod kernel;

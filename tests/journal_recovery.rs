@@ -44,7 +44,7 @@ fn start(index: u32) -> Record {
         unix_ms: 1_000_000,
         taint: 0,
         old_logs: Vec::new(),
-        pstore: None,
+        crash_log: String::new(),
         worker: 7,
     })
 }

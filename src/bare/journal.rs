@@ -18,6 +18,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use flate2::Crc;
 use thiserror::Error;
 
+use crate::disk;
+
 /// Where journals are, unless the user says otherwise: `recover` has to find
 /// them without being told.
 pub const JOURNAL_FOLDER: &str = "/var/lib/modrace";
@@ -35,6 +37,18 @@ pub enum JournalError {
         path: PathBuf,
         /// Why it failed.
         source: io::Error,
+    },
+    /// There is less room than the run may need.
+    #[error(
+        "no room for the journal: it may take {} MiB in {}",
+        bytes.div_ceil(1 << 20),
+        folder.display()
+    )]
+    NoRoom {
+        /// What it may take, bytes.
+        bytes: u64,
+        /// Where.
+        folder: PathBuf,
     },
     /// Another process writes it.
     #[error("{} is in use: a run is under way", .0.display())]
@@ -93,9 +107,10 @@ pub struct Found {
 }
 
 impl Journal {
-    /// A new journal in `folder`, named after the moment.
-    pub fn create(folder: &Path) -> Result<Self, JournalError> {
-        fs::create_dir_all(folder).map_err(failed("create the folder", folder))?;
+    /// A new journal in `folder`, named after the moment, with room on the disk for
+    /// so many bytes. Where there is none, no journal is left.
+    pub fn create(folder: &Path, room: u64) -> Result<Self, JournalError> {
+        disk::make_folder(folder).map_err(failed("create the folder", folder))?;
         let path = folder.join(format!("{}.{EXTENSION}", unix_ms()));
         let file = OpenOptions::new()
             .append(true)
@@ -104,9 +119,20 @@ impl Journal {
             .map_err(failed("create the journal", &path))?;
         let journal = Self::locked(file, path)?;
         // The name itself has to survive.
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(failed("sync", folder))?;
+        let kept = disk::keep_room(&journal.file, room).and_then(|()| disk::sync(folder));
+        if let Err(source) = kept {
+            let failure = if disk::is_full(&source) {
+                JournalError::NoRoom {
+                    bytes: room,
+                    folder: folder.to_owned(),
+                }
+            } else {
+                failed("keep room in", folder)(source)
+            };
+            // The folder goes only if nothing else is in it.
+            let _ = journal.remove().map(|()| fs::remove_dir(folder));
+            return Err(failure);
+        }
         Ok(journal)
     }
 

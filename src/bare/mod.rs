@@ -4,10 +4,12 @@
 //! then on nothing here touches a module or their list. After the machine's
 //! death, `recovery` takes over. It judges nothing and prints nothing.
 
+mod fold;
 mod journal;
 mod monitor;
 #[cfg(test)]
 mod one_judge_tests;
+mod put_away;
 mod recovery;
 #[cfg(test)]
 mod tests;
@@ -18,6 +20,7 @@ pub use journal::{
     Beat, Begin, FORMAT, JOURNAL_FOLDER, Journal, JournalError, RacingMark, Record, SignRecord,
     TrialStart, list as journals,
 };
+pub use put_away::{PutAway, put_away};
 pub use recovery::{Machine, OpenTrial, Recovery};
 pub use worker_process::{COMMAND as WORKER_COMMAND, main as work};
 
@@ -25,10 +28,11 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use thiserror::Error;
 
+use self::fold::Fold;
 use self::journal::unix_ms;
 use self::monitor::{Ended, Monitor};
 use self::watch_loop::WatchLoop;
@@ -36,9 +40,10 @@ use self::worker_process::{WorkerPlan, WorkerProcess};
 use crate::judge::evidence::Taint;
 use crate::judge::record;
 use crate::judge::stall_detector::{StallDetector, StallLimits};
+use crate::kernel::crash_log::CrashLog;
 use crate::kernel::kmsg::Kmsg;
 use crate::kernel::preflight::taint;
-use crate::kernel::pstore::{self, Pstore};
+use crate::kernel::pstore;
 use crate::kernel::uname::boot_id;
 use crate::model::{Domain, Trial, derive};
 use crate::trial::Event;
@@ -73,6 +78,8 @@ pub struct Done {
     pub interrupted: bool,
     /// Whether the kernel must not be touched any more.
     pub reboot_needed: bool,
+    /// The journal could not be written any more, and the trial was ended.
+    pub lost: Option<JournalError>,
 }
 
 /// One trial after the other on this machine.
@@ -94,7 +101,7 @@ impl BareTrials<'_> {
         stop: &AtomicBool,
         tell: &mut dyn FnMut(Event),
     ) -> Result<Done, BareError> {
-        let start = Instant::now();
+        let (start, began) = (Instant::now(), SystemTime::now());
         let seed = derive(self.begin.report.seed, Domain::Trial, index.into());
         // Opened first: what the kernel says from here on is this trial's.
         let mut kmsg = Kmsg::open().map_err(BareError::Kmsg)?;
@@ -122,7 +129,7 @@ impl BareTrials<'_> {
             unix_ms: unix_ms(),
             taint: taint_before,
             old_logs,
-            pstore: Pstore::backend(),
+            crash_log: CrashLog::gather().to_string(),
             worker: worker.group(),
         }))?;
         // Held back until the line above was on the disk.
@@ -151,6 +158,8 @@ impl BareTrials<'_> {
             asked_to_stop: None,
             crashed: false,
             unmarked: None,
+            lost: None,
+            fold: Fold::default(),
         };
         let ended = watch.until_ended(stop, tell)?;
         let reboot_needed = matches!(ended, Ended::Sign | Ended::Stalled(_));
@@ -173,15 +182,42 @@ impl BareTrials<'_> {
             ..record::of_race(settings, trial, &last, &leaks)
         };
         trial.notes.extend(self.begin.report.settings.crowding());
-        self.journal
-            .append(&Record::Outcome(Box::new(trial.clone())))?;
+        let mut lost = watch.lost.take();
+        if !reboot_needed {
+            trial.notes.extend(self.look_behind(began, tell));
+        }
+        if lost.is_none() {
+            let outcome = Record::Outcome(Box::new(trial.clone()));
+            lost = self.journal.append(&outcome).err();
+        }
         // Plain files: a dead worker process that has them open does not mind.
         // What stays is left for --cleanup.
         let _ = fs::remove_dir_all(&self.folder);
         Ok(Done {
             trial,
-            interrupted: ended == Ended::Interrupted,
+            interrupted: ended == Ended::Interrupted && lost.is_none(),
             reboot_needed,
+            lost,
         })
+    }
+
+    /// The end is looked at, not assumed: what is still loaded goes, and what does
+    /// not go is told. Returns the notes for the trial's record.
+    fn look_behind(&self, began: SystemTime, tell: &mut dyn FnMut(Event)) -> Vec<String> {
+        let found = put_away(self.begin, began);
+        let mut notes = Vec::new();
+        if !found.stay.is_empty() {
+            notes.push(format!("still loaded: {}", found.stay.join(", ")));
+        }
+        if !found.others.is_empty() {
+            notes.push(format!(
+                "loaded since the run began, and not by modrace: {}",
+                found.others.join(", ")
+            ));
+        }
+        for note in &notes {
+            tell(Event::Note(note.clone()));
+        }
+        notes
     }
 }

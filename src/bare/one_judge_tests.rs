@@ -222,7 +222,9 @@ fn in_recovery(lines: &[&str], end: End) -> Said {
             report_path: None,
             module: "/m.ko".into(),
             dependencies: Vec::new(),
+            loaded_before: Vec::new(),
             rearm: false,
+            unit: false,
             heartbeat_s: 1.0,
             tunables: Vec::new(),
         })),
@@ -233,7 +235,7 @@ fn in_recovery(lines: &[&str], end: End) -> Said {
             unix_ms: 1_000_000,
             taint: 0,
             old_logs: Vec::new(),
-            pstore: None,
+            crash_log: String::new(),
             worker: 7,
         }),
         Record::Racing(RacingMark {

@@ -12,9 +12,9 @@ use crate::judge::evidence::{DeathSign, Evidence, Report, Taint};
 use crate::judge::judge;
 use crate::judge::race_clock::{CLOCK_TOLERANCE_S, last_mark_s};
 use crate::kernel::pstore::FoundLog;
-use crate::model::{Accel, Crash, Outcome, Trial, TrialPhase};
+use crate::model::{Accel, Crash, LoadedModule, Outcome, Trial, TrialPhase, Tunable};
 use crate::recorder::Recorder;
-use crate::vm::protocol::{Ending, Finished};
+use crate::vm::protocol::{Ending, Finished, Racing};
 
 /// Without a cycle for so long before the end, the race had stopped.
 const STALL_S: f64 = 30.0;
@@ -30,6 +30,10 @@ pub struct Recovery {
     pub trials: Vec<Trial>,
     /// The trial that has none.
     pub open: Option<OpenTrial>,
+    /// The module as it was loaded.
+    pub module: Option<LoadedModule>,
+    /// What the race had set.
+    pub tunables: Vec<Tunable>,
     /// Whether the run said that it was over.
     pub ended: bool,
 }
@@ -39,6 +43,8 @@ pub struct Recovery {
 pub struct OpenTrial {
     /// Its beginning.
     pub start: TrialStart,
+    /// What was armed before the gate opened.
+    pub armed: Option<Racing>,
     /// The start of its race.
     pub racing: Option<RacingMark>,
     /// The last heartbeat.
@@ -78,6 +84,8 @@ impl Recovery {
             begin,
             trials: Vec::new(),
             open: None,
+            module: None,
+            tunables: Vec::new(),
             ended: false,
         };
         for record in records {
@@ -91,6 +99,7 @@ impl Recovery {
             (Record::Trial(start), open) => {
                 *open = Some(OpenTrial {
                     start,
+                    armed: None,
                     racing: None,
                     last: None,
                     longest_gap_s: 0.0,
@@ -98,6 +107,11 @@ impl Recovery {
                     sign: None,
                     result: None,
                 });
+            }
+            (Record::Module(module), _) => self.module = Some(module),
+            (Record::Armed(armed), Some(open)) => {
+                self.tunables.clone_from(&armed.tunables);
+                open.armed = Some(armed);
             }
             (Record::Racing(racing), Some(open)) => open.racing = Some(racing),
             (Record::Beat(beat), Some(open)) => {
@@ -224,7 +238,7 @@ impl OpenTrial {
 
     /// What the journal and the machine say, without a log.
     fn evidence(&self, source: &str, machine: Machine, logs: &[FoundLog]) -> Evidence {
-        let raced = self.racing.is_some();
+        let raced = self.raced();
         let idle_s = self.last.as_ref().map_or(0.0, |last| last.idle_s);
         let taint = match machine {
             Machine::Rebooted => None,
@@ -265,7 +279,7 @@ impl OpenTrial {
 
     /// Where the trial was. `marked`: the start of its race is on record.
     fn phase(&self, marked: bool) -> TrialPhase {
-        if marked || self.raced_s() > 0.0 {
+        if marked || self.raced() || self.raced_s() > 0.0 {
             TrialPhase::Race
         } else {
             TrialPhase::Setup
@@ -277,13 +291,14 @@ impl OpenTrial {
         let raced_s = self.raced_s();
         match machine {
             Machine::Rebooted => format!(
-                "the machine rebooted after {raced_s:.1} s of race, and nothing says why \
-                 (power, reset, watchdog?); {}",
-                looked(logs)
+                "the machine rebooted after {raced_s:.1} s of race, and nothing says why (a \
+                 crash unseen, power, reset, watchdog?); {}{}",
+                looked(logs),
+                self.crash_log_in_words()
             ),
             Machine::SameBoot { .. } => format!(
-                "modrace was killed after {raced_s:.1} s of race; the kernel is in order (its \
-                 taint word tells of no report)"
+                "modrace was killed, or could not go on, after {raced_s:.1} s of race; the kernel \
+                 is in order (its taint word tells of no report)"
             ),
         }
     }
@@ -307,8 +322,8 @@ impl OpenTrial {
             bad_lines: (self.result.as_ref())
                 .map(|result| result.bad_lines.clone())
                 .unwrap_or_default(),
-            chaos: (self.racing.as_ref())
-                .map(|mark| mark.racing.techniques.clone())
+            chaos: (self.armed())
+                .map(|armed| armed.techniques.clone())
                 .unwrap_or_default(),
             wall_s: beat.unix_ms.saturating_sub(self.start.unix_ms) as f64 / 1e3,
             ..Trial::new(
@@ -330,6 +345,25 @@ impl OpenTrial {
     fn raced_s(&self) -> f64 {
         let seen = self.sign.as_ref().map(|sign| &sign.beat);
         seen.or(self.last.as_ref()).map_or(0.0, |beat| beat.raced_s)
+    }
+
+    /// Whether the race had begun: all was armed, and the gate opened at once.
+    fn raced(&self) -> bool {
+        self.racing.is_some() || self.armed.is_some()
+    }
+
+    /// What was armed.
+    fn armed(&self) -> Option<&Racing> {
+        let mark = self.racing.as_ref().map(|mark| &mark.racing);
+        mark.or(self.armed.as_ref())
+    }
+
+    /// What would have kept a panic's log, as the end of a sentence.
+    fn crash_log_in_words(&self) -> String {
+        match &*self.start.crash_log {
+            "" => String::new(),
+            words => format!("; a panic's log was {words}"),
+        }
     }
 
     /// The start of the race by the kernel log's clock, as the journal has it.

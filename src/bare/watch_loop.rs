@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::BareError;
+use super::fold::Fold;
 use super::monitor::{Ended, Monitor};
-use crate::bare::journal::{Beat, Journal, RacingMark, Record, SignRecord, unix_ms};
+use crate::bare::journal::{Beat, Journal, JournalError, RacingMark, Record, SignRecord, unix_ms};
 use crate::bare::worker_process::WorkerProcess;
 use crate::crash::{Sign, scan};
 use crate::judge::conclusion::Conclusion;
@@ -53,6 +54,10 @@ pub(super) struct WatchLoop<'a> {
     pub(super) crashed: bool,
     /// A race that is about to start, or has not been journaled yet.
     pub(super) unmarked: Option<Racing>,
+    /// Why the journal cannot be written any more: the trial is ended.
+    pub(super) lost: Option<JournalError>,
+    /// Messages of the kernel that come again and again.
+    pub(super) fold: Fold,
 }
 
 impl WatchLoop<'_> {
@@ -74,7 +79,7 @@ impl WatchLoop<'_> {
             if self.journaled.elapsed() >= self.heartbeat && !self.journal.is_syncing() {
                 self.journaled = Instant::now();
                 let beat = self.beat(&seen);
-                self.journal.append_behind(&Record::Beat(beat))?;
+                self.write(|journal| journal.append_behind(&Record::Beat(beat)));
             }
             if self.monitor.finished().is_some() {
                 return Ok(match self.asked_to_stop {
@@ -99,14 +104,36 @@ impl WatchLoop<'_> {
                 self.worker.kill();
                 return Ok(Ended::Stalled(stall));
             }
-            if stop.load(Ordering::Relaxed) && self.asked_to_stop.is_none() {
-                self.asked_to_stop = Some(Instant::now());
-                self.worker.ask_to_stop();
+            if stop.load(Ordering::Relaxed) {
+                self.ask_to_stop();
             }
             if self.told.elapsed() >= PROGRESS {
                 self.told = Instant::now();
                 tell(Event::progress(self.index, &seen));
             }
+            if let Some(folded) = self.fold.due(Instant::now()) {
+                tell(Event::Kernel(folded));
+            }
+        }
+    }
+
+    /// Asks the worker process to end the race and to put all back, once.
+    fn ask_to_stop(&mut self) {
+        if self.asked_to_stop.is_none() {
+            self.asked_to_stop = Some(Instant::now());
+            self.worker.ask_to_stop();
+        }
+    }
+
+    /// Writes to the journal. Where that fails, the trial is ended in good order:
+    /// what cannot be recorded is not raced.
+    fn write(&mut self, write: impl FnOnce(&mut Journal) -> Result<(), JournalError>) {
+        if self.lost.is_some() {
+            return;
+        }
+        if let Err(error) = write(self.journal) {
+            self.lost = Some(error);
+            self.ask_to_stop();
         }
     }
 
@@ -136,6 +163,9 @@ impl WatchLoop<'_> {
         // The kernel may still print.
         thread::sleep(Duration::from_millis(100));
         self.listen(tell)?;
+        if let Some(folded) = self.fold.rest().filter(|_| !self.crashed) {
+            tell(Event::Kernel(folded));
+        }
         Ok(())
     }
 
@@ -147,7 +177,7 @@ impl WatchLoop<'_> {
         let bytes = self.worker.read();
         let crashed = self.read_log(tell)?;
         self.hear_worker(&bytes, tell)?;
-        self.mark_race(start_ns)?;
+        self.mark_race(start_ns);
         Ok(crashed)
     }
 
@@ -190,7 +220,7 @@ impl WatchLoop<'_> {
                         self.crashed = true;
                         begins = true;
                     }
-                    if let Some(message) = shown {
+                    if let Some(message) = shown.and_then(|text| self.fold.hear(text)) {
                         tell(Event::Kernel(message));
                     }
                 }
@@ -243,11 +273,13 @@ impl WatchLoop<'_> {
         tell(Event::Crashed(Box::new(record::trial(
             self.index, self.seed, conclusion, &seen,
         ))));
-        if !journaled? {
-            tell(Event::Kernel(format!(
+        match journaled {
+            Ok(true) => {}
+            Ok(false) => tell(Event::Kernel(format!(
                 "(the journal did not reach the disk within {} s)",
                 JOURNAL_PATIENCE.as_secs()
-            )));
+            ))),
+            Err(error) => self.lost = Some(error),
         }
         Ok(())
     }
@@ -255,13 +287,21 @@ impl WatchLoop<'_> {
     fn hear_worker(&mut self, bytes: &[u8], tell: &mut dyn FnMut(Event)) -> Result<(), BareError> {
         for message in self.monitor.on_worker(bytes) {
             match message {
-                GuestMessage::Module(loaded) => tell(Event::Module(loaded)),
+                GuestMessage::Module(loaded) => {
+                    let record = Record::Module(loaded.clone());
+                    self.write(|journal| journal.append(&record));
+                    tell(Event::Module(loaded));
+                }
                 GuestMessage::Racing(racing) => {
                     self.unmarked = Some(racing.clone());
+                    let record = Record::Armed(racing.clone());
+                    self.write(|journal| journal.append(&record));
                     tell(Event::Racing(racing));
+                    self.worker.open_gate().map_err(BareError::WorkerProcess)?;
                 }
                 GuestMessage::Finished(finished) => {
-                    self.journal.append(&Record::Result(finished))?;
+                    tell(Event::Tunables(finished.tunables.clone()));
+                    self.write(|journal| journal.append(&Record::Result(finished)));
                 }
                 // Said by guests, or in answer to another task.
                 GuestMessage::Hello { .. }
@@ -277,11 +317,10 @@ impl WatchLoop<'_> {
 
     /// Journals the start of the race, once it has started. The race does not
     /// wait for it: its crash may come now.
-    fn mark_race(&mut self, start_ns: u64) -> Result<(), BareError> {
+    fn mark_race(&mut self, start_ns: u64) {
         if let Some(mark) = self.race_mark(start_ns) {
-            self.journal.append_behind(&mark)?;
+            self.write(|journal| journal.append_behind(&mark));
         }
-        Ok(())
     }
 
     /// The start of the race, if it has started and is not journaled yet.

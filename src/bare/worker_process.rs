@@ -5,7 +5,7 @@
 //! is started, and what it does. It judges nothing.
 
 use std::fs::{self};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -52,7 +52,8 @@ pub(super) struct WorkerPlan {
 #[derive(Debug)]
 pub(super) struct WorkerProcess {
     child: Child,
-    plan: Option<(ChildStdin, Vec<u8>)>,
+    stdin: ChildStdin,
+    plan: Vec<u8>,
     pipe: ChildStdout,
     recorder: MappedRecorder,
 }
@@ -85,7 +86,8 @@ impl WorkerProcess {
         fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         Ok(Self {
             child,
-            plan: Some((stdin, serde_json::to_vec(plan)?)),
+            stdin,
+            plan: serde_json::to_vec(plan)?,
             pipe,
             recorder,
         })
@@ -93,10 +95,14 @@ impl WorkerProcess {
 
     /// Hands it its plan. Until then it has touched nothing.
     pub(super) fn go(&mut self) -> io::Result<()> {
-        match self.plan.take() {
-            Some((mut stdin, plan)) => stdin.write_all(&plan),
-            None => Ok(()),
-        }
+        let plan = std::mem::take(&mut self.plan);
+        self.stdin.write_all(&plan)?;
+        self.stdin.write_all(b"\n")
+    }
+
+    /// Lets it open the gate: what it has armed is on the disk.
+    pub(super) fn open_gate(&mut self) -> io::Result<()> {
+        self.stdin.write_all(b"\n")
     }
 
     /// Its process group.
@@ -167,9 +173,10 @@ impl Drop for WorkerProcess {
 
 /// What the worker process does: reads its plan, performs, says how it went.
 pub fn main() -> io::Result<()> {
-    let mut plan = Vec::new();
-    io::stdin().read_to_end(&mut plan)?;
-    let plan: WorkerPlan = serde_json::from_slice(&plan)?;
+    let mut watcher = io::stdin().lock();
+    let mut line = String::new();
+    watcher.read_line(&mut line)?;
+    let plan: WorkerPlan = serde_json::from_str(&line)?;
     let stop = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&stop))?;
     let page = recorder::open(Path::new(&format!("/proc/self/fd/{RECORDER_FD}")))?;
@@ -180,6 +187,11 @@ pub fn main() -> io::Result<()> {
         let line = message.to_line();
         // Whoever listened may be gone.
         let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+        if matches!(message, GuestMessage::Racing(_)) {
+            // The gate stays shut until it is on the disk. A watcher that is gone
+            // takes this process with it.
+            let _ = watcher.read_line(&mut String::new());
+        }
     };
     let dependencies = match Dependencies::load(&plan.dependencies, &plan.folder) {
         Ok(dependencies) => dependencies,

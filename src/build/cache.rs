@@ -9,9 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::unistd::geteuid;
 
 /// How often a wait for a lock looks whether it was told to stop.
 const LOCK_POLL: Duration = Duration::from_millis(100);
+/// Where a system service's cache is, by the Filesystem Hierarchy Standard.
+const OF_MACHINE: &str = "/var/cache/modrace";
 
 /// Why the cache could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -81,9 +84,14 @@ impl Drop for CacheLock {
 
 impl Cache {
     /// The user's cache: `$MODRACE_CACHE`, else `$XDG_CACHE_HOME/modrace`,
-    /// else `~/.cache/modrace`.
+    /// else `~/.cache/modrace`. Root without a home, as a service of systemd's,
+    /// has `/var/cache/modrace`.
     pub fn from_env() -> Result<Self, CacheError> {
-        Self::locate(&|name| std::env::var_os(name).map(PathBuf::from))
+        let located = Self::locate(&|name| std::env::var_os(name).map(PathBuf::from));
+        match located {
+            Err(CacheError::NoPlace) if geteuid().is_root() => Ok(Self::at(OF_MACHINE)),
+            located => located,
+        }
     }
 
     fn locate(env: &dyn Fn(&'static str) -> Option<PathBuf>) -> Result<Self, CacheError> {

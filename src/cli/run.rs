@@ -35,7 +35,8 @@ pub(super) struct Args {
     /// The running kernel's build tree [default: /lib/modules/RELEASE/build]
     #[arg(long, value_name = "DIR", conflicts_with_all = ["module", "module_name"])]
     kdir: Option<PathBuf>,
-    /// Race this installed module, with its dependencies in place
+    /// Race this installed module, with its dependencies in place. One that taints
+    /// nothing cannot meet the BUG of the bug report: give it another --target
     #[arg(long, value_name = "NAME", conflicts_with = "module")]
     module_name: Option<String>,
     /// What the kernel does at an oops [default: as the machine has it]
@@ -47,6 +48,13 @@ pub(super) struct Args {
     /// Install the systemd unit that does so, for the time of the run
     #[arg(long, requires = "rearm")]
     install_unit: bool,
+    /// This machine's console is recorded elsewhere: race it even though nothing on
+    /// it would keep the log of a panic
+    #[arg(long)]
+    console_recorded: bool,
+    /// Reboot at the end if the kernel has crashed; --rearm does so anyway
+    #[arg(long)]
+    reboot: bool,
     /// Where the journal is kept
     #[arg(long, value_name = "DIR", default_value = JOURNAL_FOLDER)]
     journal: PathBuf,
@@ -89,6 +97,8 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
         on_crash: args.on_crash.map(Into::into),
         rearm: args.rearm,
         install_unit: args.install_unit,
+        console_recorded: args.console_recorded,
+        reboot: args.reboot,
         journal: args.journal.clone(),
         heartbeat_s: args.heartbeat.as_secs_f64(),
     };

@@ -7,6 +7,8 @@
 //!   a stopped heartbeat, the kernel's own taint. A report that something
 //!   contradicts is no crash; one that nobody could confirm any more, because
 //!   the machine was taken away, counts if it is whole.
+//! - A machine that nobody watched, and that booted again in mid-race without a
+//!   word of why, died: its kernel may have crashed, and nothing says so.
 //! - Survival needs the result of who raced, counts that agree, an untainted
 //!   kernel and a log without a crash.
 
@@ -84,7 +86,7 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
                 earlier => earlier,
             }
         }),
-        Outcome::Hung => evidence.phase,
+        Outcome::Hung | Outcome::Died => evidence.phase,
         _ => TrialPhase::Race,
     };
     let reason = match outcome {
@@ -155,7 +157,9 @@ fn without_report(
         };
         return (Outcome::Hung, reason, crash);
     }
+    let died = evidence.deaths.contains(&DeathSign::JournalStops);
     let (outcome, reason) = match &evidence.trouble {
+        Some(why) if died && !evidence.phase.is_before_race() => (Outcome::Died, why.clone()),
         // The kernel said itself that it does not get on.
         Some(why) if complaint.is_some() && evidence.phase.is_before_race() => {
             let title = complaint.map_or("", |report| &report.crash.title);

@@ -3,6 +3,7 @@
 
 pub mod affinity;
 pub mod clock;
+pub mod crash_log;
 pub mod first_load;
 pub mod kmsg;
 pub mod module;
@@ -14,4 +15,5 @@ pub mod rcu;
 pub mod sys;
 pub mod tunable;
 pub mod uname;
+pub mod unload;
 pub mod usage;

@@ -102,16 +102,19 @@ impl ModuleFile {
     }
 }
 
-/// Names of loaded modules that a race of `raced` loads: itself, its copies
-/// `raced_N`, and the background.
-pub fn left_loaded(raced: &str) -> std::io::Result<Vec<String>> {
-    let copy_of = |name: &str, base: &str| {
-        let rest = name.strip_prefix(base);
-        rest.is_some_and(|rest| {
-            let number = rest.strip_prefix('_').unwrap_or(rest);
-            rest.is_empty() || rest != number && number.bytes().all(|byte| byte.is_ascii_digit())
-        })
+/// Whether a module has the name of another's, or that of one of its copies,
+/// `BASE_N`.
+pub fn is_copy_of(name: &str, base: &str) -> bool {
+    let Some(rest) = name.strip_prefix(base) else {
+        return false;
     };
+    let number = rest.strip_prefix('_').unwrap_or(rest);
+    rest.is_empty() || rest != number && number.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Names of the modules that are loaded, from sysfs: it takes no look at their
+/// list.
+pub fn loaded() -> std::io::Result<Vec<String>> {
     let entries = match fs::read_dir("/sys/module") {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -122,7 +125,6 @@ pub fn left_loaded(raced: &str) -> std::io::Result<Vec<String>> {
         // What is built in has no state.
         .filter(|entry| entry.path().join("initstate").exists())
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| copy_of(name, raced) || copy_of(name, BACKGROUND))
         .collect())
 }
 

@@ -91,7 +91,9 @@ pub fn new_logs(known: &[PathBuf]) -> Vec<FoundLog> {
     let mut logs = dumps(&files);
     for file in &files {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        let is_kdump = name.starts_with("vmcore-dmesg") || name.starts_with("dmesg.");
+        // systemd-pstore keeps a `dmesg.txt` of the pieces, beside the pieces.
+        let is_kdump = file.starts_with(KDUMP)
+            && (name.starts_with("vmcore-dmesg") || name.starts_with("dmesg."));
         if let Some(bytes) = is_kdump.then(|| fs::read(file).ok()).flatten() {
             logs.push(FoundLog {
                 source: format!("kdump: {}", file.display()),
@@ -121,10 +123,12 @@ pub fn journald(boot_id: &str) -> Option<FoundLog> {
 }
 
 /// Removes pstore records whose text has been kept elsewhere: the backend has
-/// little room, and the next crash needs it.
+/// little room, and the next crash needs it. What systemd has archived takes none
+/// of it, and stays.
 pub fn remove(records: &[PathBuf]) -> io::Result<()> {
     let _mounted = Pstore::open();
-    records.iter().try_for_each(fs::remove_file)
+    let mut in_backend = records.iter().filter(|path| path.starts_with(PSTORE));
+    in_backend.try_for_each(fs::remove_file)
 }
 
 fn walk(folder: &Path, depth: u32, files: &mut Vec<PathBuf>) {

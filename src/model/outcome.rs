@@ -18,6 +18,10 @@ pub enum Outcome {
     Survived,
     /// The kernel stopped making progress without saying why.
     Hung,
+    /// The machine died while its kernel was raced, and nothing that it left says
+    /// why: a crash that left no trace, or the power. Only where nobody watches
+    /// from outside.
+    Died,
     /// The set-up failed; nothing is known about the kernel.
     Broken,
     /// The kernel under test cannot be raced, for the reason given.
@@ -29,10 +33,11 @@ pub const SILENT_BOOT: &str = "the guest's init did not speak";
 
 impl Outcome {
     /// The outcomes in the order in which they are reported.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Crashed,
         Self::Survived,
         Self::Hung,
+        Self::Died,
         Self::Broken,
         Self::Unsupported,
     ];

@@ -43,7 +43,7 @@ pub fn annotations(report: &Report) -> String {
         let level = match trial.outcome {
             Outcome::Survived => continue,
             Outcome::Crashed | Outcome::Hung => "error",
-            Outcome::Broken | Outcome::Unsupported => "warning",
+            Outcome::Died | Outcome::Broken | Outcome::Unsupported => "warning",
         };
         let told = trial
             .crash

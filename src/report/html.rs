@@ -178,13 +178,14 @@ fn strip(side: &Side) -> Markup {
         Outcome::Crashed => "C",
         Outcome::Survived => "",
         Outcome::Hung => "H",
+        Outcome::Died => "D",
         Outcome::Broken => "B",
         Outcome::Unsupported => "U",
     };
     html! {
         div.faint {
             (side.name) ", " (side.trials.len()) " trials. C crashed, H hung, empty survived"
-            @if metadata::no_result(side) > 0 { ", B broken, U unsupported" }
+            @if metadata::no_result(side) > 0 { ", D died unseen, B broken, U unsupported" }
         }
         div.strip {
             @for trial in side.trials {

@@ -74,7 +74,7 @@ fn case(trial: &Trial, side: &str, is_control: bool) -> TestCase {
         Outcome::Crashed | Outcome::Hung => {
             bad(NonSuccessKind::Failure, trial.outcome.as_str(), told)
         }
-        Outcome::Broken => bad(NonSuccessKind::Error, "broken", told),
+        Outcome::Died | Outcome::Broken => bad(NonSuccessKind::Error, trial.outcome.as_str(), told),
         Outcome::Unsupported => {
             let mut skipped = TestCaseStatus::skipped();
             skipped.set_message(told.as_str());

@@ -49,7 +49,7 @@ fn suite(out: &mut String, number: usize, side: &Side) {
         let (ok, directive) = match trial.outcome {
             Outcome::Survived => (true, String::new()),
             Outcome::Crashed | Outcome::Hung => (is_control, String::new()),
-            Outcome::Broken => (false, String::new()),
+            Outcome::Died | Outcome::Broken => (false, String::new()),
             Outcome::Unsupported => (true, format!(" # SKIP {}", one_line(&trial.reason))),
         };
         all_ok &= ok;

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::at_panic;
 use super::exploration;
 use super::proof::proof_text;
-use crate::model::{Environment, Outcome, Report, Summary};
+use crate::model::{Environment, Outcome, Report, Summary, Trial};
 use crate::verdict::format::seconds;
 use crate::verdict::{starts_sentence, warnings};
 
@@ -51,7 +51,8 @@ pub fn summary(report: &Report) -> String {
         row("time to crash", spread(times, seconds));
     }
     if let Some(cycles) = &stats.cycles_to_crash {
-        row("cycles to crash", spread(cycles, whole_or_half));
+        let known = spread(cycles, whole_or_half);
+        row("cycles to crash", known + &bounded(&report.trials));
     }
     let seen = report
         .trials
@@ -116,6 +117,26 @@ fn race(report: &Report) -> String {
         at_work(report),
         report.seed
     )
+}
+
+/// In how many trials the cycle of the crash is known within bounds only.
+fn bounded(trials: &[Trial]) -> String {
+    let bounds: Vec<_> = trials
+        .iter()
+        .filter_map(|trial| trial.cycles_to_crash_bounds)
+        .collect();
+    let highest = bounds
+        .iter()
+        .filter_map(|bounds| bounds.high)
+        .fold(0.0, f64::max);
+    match bounds.len() {
+        0 => String::new(),
+        some => format!(
+            " (lower bounds in {some} of {} trials, whose last cycles did not reach the disk: at \
+             most {highest:.0})",
+            trials.len()
+        ),
+    }
 }
 
 fn plural(count: u32) -> &'static str {

@@ -2,19 +2,21 @@
 //! the target, synced and renamed over it, so that a crash at any moment leaves
 //! the last complete one.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::disk;
 use crate::model::Report;
 
 /// The word in a default file name while a run is under way.
 const RUNNING: &str = "running";
+/// Who may read a report.
+const MODE: u32 = 0o644;
 
 /// A report could not be written.
 #[derive(Debug, Error)]
@@ -127,28 +129,11 @@ impl ReportFile {
 /// Replaces a file by a record in JSON.
 pub fn save_as_json(path: &Path, record: &impl Serialize) -> Result<(), WriteError> {
     to_json(record)
-        .and_then(|json| replace(path, &json))
+        .and_then(|json| disk::replace(path, &json, MODE))
         .map_err(|source| WriteError {
             path: path.to_owned(),
             source,
         })
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    fs::create_dir_all(folder)?;
-    let mut file = tempfile::Builder::new()
-        .prefix(".modrace-")
-        .tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.as_file()
-        .set_permissions(fs::Permissions::from_mode(0o644))?;
-    file.persist(path).map_err(|error| error.error)?;
-    File::open(folder)?.sync_all()
 }
 
 /// A record as it stands in its file.

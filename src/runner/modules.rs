@@ -4,12 +4,14 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
+use std::time::SystemTime;
 
 use nix::errno::Errno;
 
 use super::{Unfit, broken, unsupported};
 use crate::build::module_image::ModuleImage;
 use crate::kernel::module::ModuleFile;
+use crate::kernel::unload::{PATIENCE, holders, unload_patiently};
 use crate::model::Oracle;
 use crate::race::shows;
 use crate::race::targets::Target;
@@ -44,6 +46,7 @@ pub(super) fn try_module(
     oracle: Oracle,
     target: &'static Target,
 ) -> Result<String, Unfit> {
+    let since = SystemTime::now();
     let loaded = module.first_load(c"");
     let module = &*module;
     let name = module.name();
@@ -65,12 +68,18 @@ pub(super) fn try_module(
     })?;
     let taints = module.taint();
     let shown = shows(target, name);
-    module.unload().map_err(|errno| match errno {
+    unload_patiently(name, PATIENCE).map_err(|errno| match errno {
         Errno::ENOSYS => {
             unsupported("this kernel cannot unload modules (CONFIG_MODULE_UNLOAD is off)")
         }
         Errno::EBUSY => unsupported(format!(
             "the module {name} cannot be unloaded: no exit, or in use"
+        )),
+        Errno::EWOULDBLOCK => unsupported(format!(
+            "the module {name} cannot be unloaded: it is in use as soon as it is loaded, and still \
+             after {} s{}",
+            PATIENCE.as_secs(),
+            holders(name, since)
         )),
         other => broken(format!("unloading {name}: {other}")),
     })?;

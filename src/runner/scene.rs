@@ -6,6 +6,7 @@ use std::ffi::CString;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
@@ -13,6 +14,7 @@ use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use super::{Unfit, broken, unsupported};
 use crate::build::module_image::ModuleImage;
 use crate::kernel::module::ModuleFile;
+use crate::kernel::unload::{PATIENCE, holders, unload_patiently};
 use crate::model::{DriverSettings, Settings};
 use crate::race::action::{Actions, LoaderAction, ReaderAction, files, refusal};
 use crate::race::races::{self, Node, RaceRow};
@@ -96,10 +98,11 @@ impl Scene {
                 continue;
             }
             let listed = self.plan.discovers().then(files::listing);
+            let since = SystemTime::now();
             load(module, &actions.parameters)?;
             taints = module.taint().unwrap_or_default();
             let found = self.plan.files(module.name(), &actions, listed.as_ref());
-            unload(module)?;
+            unload(module, since)?;
             actions.files.extend(found?);
         }
         Ok((taints, actions))
@@ -310,9 +313,10 @@ fn load(module: &mut ModuleFile, parameters: &CString) -> Result<(), Unfit> {
     )))
 }
 
-fn unload(module: &ModuleFile) -> Result<(), Unfit> {
+fn unload(module: &ModuleFile, since: SystemTime) -> Result<(), Unfit> {
     let name = module.name();
-    module.unload().map_err(|errno| match errno {
+    // udev holds the node of a new device for a moment.
+    unload_patiently(name, PATIENCE).map_err(|errno| match errno {
         Errno::ENOSYS => {
             unsupported("this kernel cannot unload modules (CONFIG_MODULE_UNLOAD is off)")
         }
@@ -321,7 +325,10 @@ fn unload(module: &ModuleFile) -> Result<(), Unfit> {
         )),
         Errno::EWOULDBLOCK => unsupported(format!(
             "the module {name} cannot be unloaded: something uses it as soon as it is loaded, \
-             such as a device that was opened or a module that depends on it"
+             and still does after {} s, such as a device that was opened or a module that depends \
+             on it{}",
+            PATIENCE.as_secs(),
+            holders(name, since)
         )),
         other => broken(format!("unloading {name}: {other}")),
     })

@@ -374,6 +374,11 @@ impl Exit for JournalError {
                 ExitCode::Unsupported,
                 "wait for its end, or end it: it cleans up on SIGTERM",
             ),
+            Self::NoRoom { .. } => hinted(
+                ExitCode::Unsupported,
+                "make room there, name another folder with --journal, or let it take less with a \
+                 longer --heartbeat or a shorter --duration",
+            ),
             Self::Io { .. } => (ExitCode::Broken, None),
         }
     }

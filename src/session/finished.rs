@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use super::bare::OpenRun;
+use super::bare::run_loop::restart;
 use super::exit::Failure;
 use crate::model::{ExitCode, Report};
 use crate::report::write::ReportFile;
@@ -17,6 +18,8 @@ pub struct Finished {
     pub exit: ExitCode,
     /// What the user should do next, if anything.
     pub advice: Option<&'static str>,
+    /// Whether this machine is rebooted once all is closed: its kernel has crashed.
+    pub reboot: bool,
     /// The report's file; none for stdout.
     file: Option<ReportFile>,
     /// A run on this machine that can be recovered until it is closed.
@@ -30,6 +33,7 @@ impl Finished {
             report,
             exit,
             advice: None,
+            reboot: false,
             file,
             open: None,
         }
@@ -55,6 +59,9 @@ impl Finished {
             .transpose()?;
         if let Some(open) = self.open {
             open.close(&self.report)?;
+        }
+        if self.reboot {
+            return Err(restart());
         }
         Ok(path)
     }

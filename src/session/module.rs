@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use super::events::Events;
 use super::exit::Failure;
 use crate::build::cache::Cache;
 use crate::build::kbuild::{self, Variant};
@@ -27,6 +28,7 @@ pub(super) fn of_kernel(
     kernel: &str,
     cache: &Cache,
     stop: &AtomicBool,
+    events: Events<'_>,
 ) -> Result<ModuleImage, Failure> {
     if let Some(path) = named {
         return Ok(ModuleImage::open(path)?);
@@ -37,7 +39,9 @@ pub(super) fn of_kernel(
             Failure::usage(error).hint("name it as BZIMAGE,KDIR, or give a module with --module")
         );
     };
-    let built = kbuild::build_variant(kdir, variant(oracle), cache, stop)?;
+    let built = kbuild::build_variant(kdir, variant(oracle), cache, stop, &|text| {
+        events.note(text);
+    })?;
     // Not named by anybody: that it is no module is no wrong usage.
     ModuleImage::open(&built).map_err(|error| Failure::from(error).code(ExitCode::Broken))
 }

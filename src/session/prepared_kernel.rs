@@ -108,7 +108,14 @@ impl<'a> Preparation<'a> {
         let kernel = kernel_arg::resolve(kernel, &self.cache)?;
         let qemu = Qemu::find(self.request.qemu.as_deref())?;
         let settings = &self.request.settings;
-        let modules = RaceModules::of(&self.request, mended, &kernel, &self.cache, &self.stop)?;
+        let modules = RaceModules::of(
+            &self.request,
+            mended,
+            &kernel,
+            &self.cache,
+            &self.stop,
+            self.events,
+        )?;
         let init = match &self.request.program {
             Some(program) => program.clone(),
             None => std::env::current_exe()?,

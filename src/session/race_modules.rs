@@ -1,16 +1,16 @@
 //! The modules of a race, for one kernel: built from the sources of its row, or
 //! those that were named.
 
-use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use super::events::Events;
 use super::exit::Failure;
 use super::kernel_arg::KernelUnderTest;
 use super::module;
 use super::request::Request;
 use crate::build::cache::Cache;
 use crate::build::config::KernelConfig;
-use crate::build::kbuild::{self, Sources};
+use crate::build::kbuild::{self, Sources, Variant};
 use crate::build::module_image::ModuleImage;
 use crate::race::races::{MENDED, ModuleSources, RaceRow};
 
@@ -30,6 +30,7 @@ impl RaceModules {
         kernel: &KernelUnderTest,
         cache: &Cache,
         stop: &AtomicBool,
+        events: Events<'_>,
     ) -> Result<Self, Failure> {
         let row = request.row()?;
         let missing = missing(row, kernel);
@@ -37,7 +38,7 @@ impl RaceModules {
             return Err(refused(row, kernel, &missing));
         }
         if !row.is_default() {
-            return of_row(row, mended, kernel, cache, stop);
+            return of_row(row, mended, kernel, cache, stop, events);
         }
         let raced = module::of_kernel(
             request.module.as_deref(),
@@ -46,6 +47,7 @@ impl RaceModules {
             &kernel.name,
             cache,
             stop,
+            events,
         )?;
         let before = request.with.iter().map(|path| ModuleImage::open(path));
         Ok(Self {
@@ -98,6 +100,7 @@ fn of_row(
     kernel: &KernelUnderTest,
     cache: &Cache,
     stop: &AtomicBool,
+    events: Events<'_>,
 ) -> Result<RaceModules, Failure> {
     let Some(kdir) = kernel.kdir.as_deref() else {
         return Err(Failure::usage(format!(
@@ -106,34 +109,32 @@ fn of_row(
         ))
         .hint("name it as BZIMAGE,KDIR"));
     };
+    let build = |option: Option<&str>, sources: &ModuleSources| -> Result<_, Failure> {
+        let sources = Sources {
+            name: sources.name,
+            files: sources.files,
+            modules: sources.modules,
+        };
+        let tell = |text: &str| events.note(text);
+        let built = kbuild::build_modules(kdir, &sources, option, cache, stop, &tell)?;
+        let images = built.iter().map(|path| ModuleImage::open(path));
+        Ok(images.collect::<Result<Vec<_>, _>>()?)
+    };
     let mut before = Vec::new();
     for sources in row.before {
-        before.extend(build(kdir, sources, None, cache, stop)?);
+        before.extend(build(None, sources)?);
     }
     let raced = match row.raced {
         Some(sources) => {
-            before.extend(build(kdir, sources, mended.then_some(MENDED), cache, stop)?);
+            before.extend(build(mended.then_some(MENDED), sources)?);
             before.pop()
         }
-        None => Some(ModuleImage::open(&kbuild::build_dummy(kdir, cache, stop)?)?),
+        None => {
+            let tell = |text: &str| events.note(text);
+            let built = kbuild::build_variant(kdir, Variant::Dummy, cache, stop, &tell)?;
+            Some(ModuleImage::open(&built)?)
+        }
     };
     let raced = raced.ok_or_else(|| Failure::broken(format!("{} has no module", row.name)))?;
     Ok(RaceModules { raced, before })
-}
-
-fn build(
-    kdir: &Path,
-    sources: &ModuleSources,
-    option: Option<&str>,
-    cache: &Cache,
-    stop: &AtomicBool,
-) -> Result<Vec<ModuleImage>, Failure> {
-    let sources = Sources {
-        name: sources.name,
-        files: sources.files,
-        modules: sources.modules,
-    };
-    let built = kbuild::build_modules(kdir, &sources, option, cache, stop)?;
-    let images = built.iter().map(|path| ModuleImage::open(path));
-    Ok(images.collect::<Result<_, _>>()?)
 }

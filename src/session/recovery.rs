@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 use nix::sys::signal::killpg;
 use nix::unistd::{Pid, geteuid};
@@ -14,8 +15,7 @@ use super::events::Events;
 use super::exit::Failure;
 use super::finished::Finished;
 use super::{record, stop};
-use crate::bare::{Journal, Machine, OpenTrial, Record, Recovery, journals};
-use crate::kernel::module;
+use crate::bare::{Journal, Machine, OpenTrial, Record, Recovery, journals, put_away};
 use crate::kernel::preflight::{TAINT_DIE, taint};
 use crate::kernel::pstore::{self, FoundLog};
 use crate::kernel::uname::boot_id;
@@ -92,6 +92,14 @@ fn one(path: &Path, resume: bool, events: Events<'_>) -> Result<Option<Finished>
     };
     let mut report = recovery.begin.report.clone();
     report.trials = std::mem::take(&mut recovery.trials);
+    // What is known of the module, and of what was set, was learned under way.
+    if let (Some(module), Some(loaded)) = (&mut report.module, &recovery.module) {
+        module.learn(loaded);
+    }
+    let own = tunables::set(&recovery.begin.tunables);
+    for set in [std::mem::take(&mut recovery.tunables), own] {
+        run_loop::merge(&mut report.environment.tunables, set);
+    }
     let next =
         u32::try_from(report.trials.len()).unwrap_or(u32::MAX) + u32::from(recovery.open.is_some());
     let file = match &recovery.begin.report_path {
@@ -108,16 +116,19 @@ fn one(path: &Path, resume: bool, events: Events<'_>) -> Result<Option<Finished>
         // `report compare`.
         control: None,
         events,
+        reboot: false,
     };
     if let Some(open) = recovery.open {
         settle(&mut run, &open)?;
     }
     let asked = run.report.settings.trials;
-    let goes_on = run
-        .report
-        .trials
-        .iter()
-        .all(|trial| matches!(trial.outcome, Outcome::Survived | Outcome::Crashed));
+    let goes_on = run.report.trials.iter().all(|trial| {
+        let outcome = trial.outcome;
+        matches!(
+            outcome,
+            Outcome::Survived | Outcome::Crashed | Outcome::Died
+        )
+    });
     if resume && run.begin.rearm && next < asked && goes_on {
         if taint() & TAINT_DIE != 0 {
             return Err(
@@ -129,6 +140,9 @@ fn one(path: &Path, resume: bool, events: Events<'_>) -> Result<Option<Finished>
         let stop = stop::on_signals()?;
         return run.run(next, &stop).map(Some);
     }
+    // After a reboot they are as the machine sets them.
+    let set = std::mem::take(&mut run.report.environment.tunables);
+    run.report.environment.tunables = set.into_iter().map(tunables::looked_at).collect();
     run.conclude(false).map(Some)
 }
 
@@ -222,15 +236,22 @@ fn put_back(run: &RunLoop<'_>, open: &OpenTrial) -> Result<(), Failure> {
             if killpg(Pid::from_raw(group), None).is_err() {
                 break;
             }
-            std::thread::sleep(std::time::Duration::from_millis(50));
+            std::thread::sleep(Duration::from_millis(50));
         }
     }
-    let raced = run.report.module.as_ref().map(|module| &*module.name);
-    for name in module::left_loaded(raced.unwrap_or_default())? {
-        match module::unload_by_name(&name) {
-            Ok(()) => run.events.note(format!("unloaded {name}")),
-            Err(errno) => run.events.note(format!("{name} is still loaded: {errno}")),
-        }
+    let began = UNIX_EPOCH + Duration::from_millis(open.start.unix_ms);
+    let found = put_away(&run.begin, began);
+    for name in &found.unloaded {
+        run.events.note(format!("unloaded {name}"));
+    }
+    for stays in &found.stay {
+        run.events.note(format!("still loaded: {stays}"));
+    }
+    if !found.others.is_empty() {
+        run.events.note(format!(
+            "loaded since the run began, and not by modrace: {}",
+            found.others.join(", ")
+        ));
     }
     for path in tunables::put_back(&run.begin.tunables) {
         run.events.note(format!("{path} could not be put back"));
@@ -258,13 +279,15 @@ mod tests {
             report_path: Some(folder.join(name)),
             module: "/none.ko".into(),
             dependencies: Vec::new(),
+            loaded_before: Vec::new(),
             rearm: false,
+            unit: false,
             heartbeat_s: 1.0,
             tunables: Vec::new(),
         };
         // They are named after the moment.
-        std::thread::sleep(std::time::Duration::from_millis(3));
-        let mut journal = Journal::create(folder).unwrap();
+        std::thread::sleep(Duration::from_millis(3));
+        let mut journal = Journal::create(folder, 0).unwrap();
         journal.append(&Record::Begin(Box::new(begin))).unwrap();
         let trial = Trial::new(0, 1, outcome, "as told");
         journal.append(&Record::Outcome(Box::new(trial))).unwrap();

@@ -79,6 +79,7 @@ fn here(preparation: &Preparation<'_>) -> Result<Report, Failure> {
         &release,
         &preparation.cache,
         &preparation.stop,
+        preparation.events,
     )?;
     fit(&module)?;
     let folder = tempfile::tempdir()?;

@@ -1,7 +1,7 @@
 //! What a run says while it is under way: the whole interface between those
 //! who run trials and those who show them.
 
-use crate::model::{LoadedModule, Sightings, Trial};
+use crate::model::{LoadedModule, Sightings, Trial, Tunable};
 use crate::recorder::{Phase, Snapshot};
 use crate::vm::protocol::Racing;
 
@@ -22,6 +22,8 @@ pub enum Event {
     },
     /// The module was loaded once; its taint letters.
     Module(LoadedModule),
+    /// What the race had set, and whether it is as it was before.
+    Tunables(Vec<Tunable>),
     /// All is armed, and the race is about to start.
     Racing(Racing),
     /// A trial is under way.

@@ -47,11 +47,12 @@ pub fn counts(trial: &Trial) -> bool {
     )
 }
 
-/// Whether a trial's time is exposure: it counts, or it broke while it raced. A
+/// Whether a trial's time is exposure: it counts, or it was cut short while it raced. A
 /// crash before the race is no event of the race, and nothing was raced.
 pub(super) fn raced(trial: &Trial) -> bool {
-    let broke = trial.outcome == Outcome::Broken && trial.exposure_s > 0.0;
-    (counts(trial) || broke) && !trial.phase.is_before_race()
+    let cut_short =
+        matches!(trial.outcome, Outcome::Broken | Outcome::Died) && trial.exposure_s > 0.0;
+    (counts(trial) || cut_short) && !trial.phase.is_before_race()
 }
 
 /// Whether a trial crashed in the race that modrace provokes.
@@ -147,11 +148,17 @@ fn time(trial: &Trial, clock: Clock) -> f64 {
             .time_to_crash_s
             .filter(|_| crashed)
             .unwrap_or(trial.exposure_s),
-        Clock::Cycles => trial
-            .cycles_to_crash
-            .filter(|_| crashed)
-            .unwrap_or(trial.cycles) as f64,
+        Clock::Cycles if crashed => cycles_to_crash(trial),
+        Clock::Cycles => trial.cycles as f64,
     }
+}
+
+/// The cycle in which a trial crashed, or the first in which it can have.
+fn cycles_to_crash(trial: &Trial) -> f64 {
+    let least = || (trial.cycles_to_crash_bounds).map_or(trial.cycles as f64, |bounds| bounds.low);
+    trial
+        .cycles_to_crash
+        .map_or_else(least, |cycles| cycles as f64)
 }
 
 /// A sum of counts that stops at the largest number instead of beginning anew.

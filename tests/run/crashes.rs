@@ -49,7 +49,10 @@ fn after_a_panic_recover_has_the_crash_from_pstore_with_its_time() {
         is_time_on_console(told, on_console),
         "{told} by the report, {on_console} by the console"
     );
-    let log = machine.file("/report.logs/trial-0000.console.log").unwrap();
+    let log = machine
+        .disk
+        .file("/report.logs/trial-0000.console.log")
+        .unwrap();
     assert!(String::from_utf8_lossy(&log).contains("kernel BUG at"));
 }
 

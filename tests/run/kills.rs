@@ -55,9 +55,9 @@ fn now_ms() -> u64 {
 
 /// The journal's last heartbeat as the disk has it.
 fn last_beat(machine: &Machine) -> Option<Beat> {
-    let listing = machine.names("/lib/modrace");
+    let listing = machine.disk.names("/lib/modrace");
     let name = listing.iter().find(|name| name.ends_with(".journal"))?;
-    let bytes = machine.file(&format!("/lib/modrace/{name}"))?;
+    let bytes = machine.disk.file(&format!("/lib/modrace/{name}"))?;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.journal");
     std::fs::write(&path, bytes).unwrap();

@@ -3,18 +3,17 @@
 //! boot. Nobody watches from outside but these tests.
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use modrace::build::{cache::Cache, kbuild};
 use modrace::model::Report;
 use modrace::vm::initramfs::Initramfs;
 
-/// Longest time for one boot: the hosts of tests are loaded.
-const PATIENCE: Duration = Duration::from_secs(240);
+use crate::disk::Disk;
+pub(crate) use crate::running::{Boot, Running};
+
 /// Two machines at once would measure each other.
 static MACHINE: Mutex<()> = Mutex::new(());
 
@@ -41,17 +40,11 @@ reboot -f
 /// A machine with its disk.
 pub(crate) struct Machine {
     folder: tempfile::TempDir,
+    pub(crate) disk: Disk,
     image: PathBuf,
     module: Option<PathBuf>,
     append: String,
     _alone: MutexGuard<'static, ()>,
-}
-
-/// What one boot left to read.
-#[derive(Debug)]
-pub(crate) struct Boot {
-    /// The console's text.
-    pub(crate) console: String,
 }
 
 impl Machine {
@@ -81,6 +74,7 @@ impl Machine {
         let alone = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().unwrap();
         let machine = Self {
+            disk: Disk::at(folder.path().join("disk")),
             folder,
             image,
             module,
@@ -90,7 +84,7 @@ impl Machine {
         };
         let made = Command::new("/sbin/mke2fs")
             .args(["-q", "-F", "-t", "ext4", "-E", "lazy_itable_init=0"])
-            .arg(machine.disk())
+            .arg(machine.disk.path())
             .arg("32M")
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -100,10 +94,6 @@ impl Machine {
         let erst = File::create(machine.folder.path().join("erst")).unwrap();
         erst.set_len(1 << 20).unwrap();
         machine
-    }
-
-    fn disk(&self) -> PathBuf {
-        self.folder.path().join("disk")
     }
 
     /// Boots, runs the script, and waits for the machine's end.
@@ -133,26 +123,15 @@ impl Machine {
                 "console=ttyS0 printk.time=1 loglevel=7 rdinit=/init {}",
                 self.append
             ))
-            .arg("-serial")
-            .arg(format!("file:{}", console.display()))
             .arg("-drive")
-            .arg(format!(
-                "file={},format=raw,if=virtio",
-                self.disk().display()
-            ))
+            .arg(self.disk.drive())
             .arg("-object")
             .arg(format!(
                 "memory-backend-file,id=erst,share=on,size=1M,mem-path={}",
                 erst.display()
             ))
-            .args(["-device", "acpi-erst,memdev=erst"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null());
-        Running {
-            child: command.spawn().expect("qemu-system-x86_64"),
-            console,
-            started: Instant::now(),
-        }
+            .args(["-device", "acpi-erst,memdev=erst"]);
+        Running::start(command, console)
     }
 
     fn initramfs(&self, script: &str) -> Vec<u8> {
@@ -192,148 +171,12 @@ impl Machine {
         archive.finish().unwrap()
     }
 
-    /// Names in a folder on the disk. The machine must be off.
-    pub(crate) fn names(&self, folder: &str) -> Vec<String> {
-        let _with_the_journal_replayed = self.file("/nothing");
-        let output = Command::new("/sbin/debugfs")
-            .arg("-R")
-            .arg(format!("ls -p {folder}"))
-            .arg(self.folder.path().join("copy"))
-            .output()
-            .expect("debugfs, of e2fsprogs");
-        // /inode/mode/uid/gid/name/size/
-        String::from_utf8_lossy(&output.stdout)
-            .lines()
-            .filter_map(|line| line.split('/').nth(5).map(str::to_owned))
-            .collect()
-    }
-
-    /// A file on the disk, by its path there. The machine must be off.
-    pub(crate) fn file(&self, path: &str) -> Option<Vec<u8>> {
-        // A copy, with the filesystem's own journal replayed as a boot would.
-        let copy = self.folder.path().join("copy");
-        fs::copy(self.disk(), &copy).unwrap();
-        let checked = Command::new("/sbin/e2fsck")
-            .args(["-p", "-E", "journal_only"])
-            .arg(&copy)
-            .stdout(Stdio::null())
-            .status();
-        checked.expect("e2fsck, of e2fsprogs");
-        let out = self.folder.path().join("out");
-        let _from_before = fs::remove_file(&out);
-        let dumped = Command::new("/sbin/debugfs")
-            .arg("-R")
-            .arg(format!("dump {path} {}", out.display()))
-            .arg(&copy)
-            .stderr(Stdio::null())
-            .stdout(Stdio::null())
-            .status();
-        dumped.expect("debugfs, of e2fsprogs");
-        fs::read(&out).ok()
-    }
-
     /// The report on the disk.
     pub(crate) fn report(&self) -> Report {
-        let bytes = self.file("/report.json").expect("a report on the disk");
+        let bytes = self
+            .disk
+            .file("/report.json")
+            .expect("a report on the disk");
         serde_json::from_slice(&bytes).expect("a whole report")
-    }
-}
-
-/// A machine that is on.
-pub(crate) struct Running {
-    child: Child,
-    console: PathBuf,
-    started: Instant,
-}
-
-impl Running {
-    /// What the console says so far.
-    pub(crate) fn console(&self) -> String {
-        let bytes = fs::read(&self.console).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
-
-    /// Waits until the console says this.
-    pub(crate) fn wait_for(&mut self, text: &str) {
-        while !self.console().contains(text) {
-            assert!(
-                self.child.try_wait().unwrap().is_none() && self.started.elapsed() < PATIENCE,
-                "the console never said `{text}`:\n{}",
-                self.console()
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn wait_for_end(&mut self) {
-        while self.child.try_wait().unwrap().is_none() {
-            assert!(
-                self.started.elapsed() < PATIENCE,
-                "the machine did not end:\n{}",
-                self.console()
-            );
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    /// Pulls the plug.
-    pub(crate) fn cut_the_power(mut self) -> Boot {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        self.read()
-    }
-
-    fn read(&self) -> Boot {
-        let console = self.console();
-        if std::env::var_os("MODRACE_TEST_CONSOLE").is_some() {
-            let _closed = writeln!(std::io::stderr(), "{console}");
-        }
-        Boot { console }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ended_already = self.child.kill();
-        let _reaped = self.child.wait();
-    }
-}
-
-impl Boot {
-    /// What follows a word at a line's beginning, such as `EXIT=`.
-    pub(crate) fn value(&self, word: &str) -> Option<&str> {
-        self.console
-            .lines()
-            .find_map(|line| line.trim_end().strip_prefix(word))
-    }
-
-    /// Fails with the console if the text is not there.
-    pub(crate) fn says(&self, text: &str) {
-        assert!(
-            self.console.contains(text),
-            "no `{text}` in:\n{}",
-            self.console
-        );
-    }
-
-    /// Fails with the console if the text is there.
-    pub(crate) fn does_not_say(&self, text: &str) {
-        assert!(
-            !self.console.contains(text),
-            "`{text}` in:\n{}",
-            self.console
-        );
-    }
-
-    /// printk's time of the last line with this text, seconds.
-    pub(crate) fn time_of(&self, text: &str) -> f64 {
-        let stamp_of = |line: &str| {
-            let before = line.split(text).next()?.trim_end().strip_suffix(']')?;
-            before.rsplit('[').next()?.trim().parse().ok()
-        };
-        let mut lines = self.console.lines().rev();
-        lines
-            .find_map(|line| line.contains(text).then(|| stamp_of(line)).flatten())
-            .unwrap_or_else(|| panic!("no stamped `{text}` in:\n{}", self.console))
     }
 }

@@ -9,9 +9,13 @@
 )]
 
 mod crashes;
+#[path = "../common/disk.rs"]
+mod disk;
 mod kills;
 mod machine;
 mod refusals;
+#[path = "../common/running.rs"]
+mod running;
 #[path = "../common/stock_kernel.rs"]
 mod stock_kernel;
 mod survives;

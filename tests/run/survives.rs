@@ -95,7 +95,7 @@ fn an_installed_module_is_raced_by_its_name_and_by_the_reports_own_recipe() {
     assert_eq!(report.settings.cpus, [0, 1]);
     assert_eq!(report.module.as_ref().unwrap().name, "dummy_module");
     assert_eq!(report.trials[0].outcome, Outcome::Survived);
-    let printed = machine.file("/stdout.json").unwrap();
+    let printed = machine.disk.file("/stdout.json").unwrap();
     let printed: modrace::model::Report = serde_json::from_slice(&printed).unwrap();
     assert_eq!(printed.trials, report.trials);
 }

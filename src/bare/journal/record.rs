@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Counters, Report, Trial, Tunable};
+use crate::model::{Counters, LoadedModule, Report, Trial, Tunable};
 use crate::vm::protocol::{Finished, Racing};
 
 /// The format, first thing in the first record.
@@ -18,6 +18,10 @@ pub enum Record {
     Begin(Box<Begin>),
     /// A trial begins.
     Trial(TrialStart),
+    /// The module was loaded once.
+    Module(LoadedModule),
+    /// All is armed: the gate opens once this is on the disk.
+    Armed(Racing),
     /// The race is on.
     Racing(RacingMark),
     /// The machine is alive, and has got so far.
@@ -49,8 +53,14 @@ pub struct Begin {
     pub module: PathBuf,
     /// Modules that are loaded for the time of the run, in this order.
     pub dependencies: Vec<PathBuf>,
+    /// Names of the modules that were loaded before the run.
+    #[serde(default)]
+    pub loaded_before: Vec<String>,
     /// Whether the remaining trials are to be made after a reboot.
     pub rearm: bool,
+    /// Whether the run installs the unit that makes them, and so removes it.
+    #[serde(default)]
+    pub unit: bool,
     /// Time between two heartbeats, seconds.
     pub heartbeat_s: f64,
     /// Settings of the kernel that the run may change, with the values that
@@ -74,8 +84,9 @@ pub struct TrialStart {
     pub taint: u64,
     /// Logs of dead kernels that lay about before: not of this trial.
     pub old_logs: Vec<PathBuf>,
-    /// pstore's backend, if the kernel has one.
-    pub pstore: Option<String>,
+    /// What would keep a panic's log, in words.
+    #[serde(default)]
+    pub crash_log: String,
     /// The worker process's group.
     #[serde(rename = "racer")]
     pub worker: u32,

@@ -51,7 +51,7 @@ fn a_flipped_bit_anywhere_is_noticed() {
 #[test]
 fn a_torn_end_is_cut_off_and_writing_goes_on() {
     let folder = tempfile::tempdir().unwrap();
-    let mut journal = Journal::create(folder.path()).unwrap();
+    let mut journal = Journal::create(folder.path(), 0).unwrap();
     journal.append(&beat(1)).unwrap();
     let path = journal.path().to_owned();
     drop(journal);
@@ -74,7 +74,7 @@ fn a_torn_end_is_cut_off_and_writing_goes_on() {
 #[test]
 fn two_runs_cannot_share_a_journal() {
     let folder = tempfile::tempdir().unwrap();
-    let journal = Journal::create(folder.path()).unwrap();
+    let journal = Journal::create(folder.path(), 0).unwrap();
     let second = Journal::resume(journal.path());
     assert!(matches!(second, Err(JournalError::InUse(_))));
     assert_eq!(list(folder.path()).unwrap(), [journal.path()]);
@@ -83,7 +83,7 @@ fn two_runs_cannot_share_a_journal() {
 #[test]
 fn what_a_thread_syncs_stands_in_its_place() {
     let folder = tempfile::tempdir().unwrap();
-    let mut journal = Journal::create(folder.path()).unwrap();
+    let mut journal = Journal::create(folder.path(), 0).unwrap();
     for cycles in 0..5 {
         journal.append_behind(&beat(cycles)).unwrap();
     }
@@ -100,7 +100,7 @@ fn what_a_thread_syncs_stands_in_its_place() {
 #[test]
 fn a_crash_is_written_though_the_sync_before_it_hangs() {
     let folder = tempfile::tempdir().unwrap();
-    let mut journal = Journal::create(folder.path()).unwrap();
+    let mut journal = Journal::create(folder.path(), 0).unwrap();
     journal.append(&beat(1)).unwrap();
     let (release, held) = mpsc::channel::<()>();
     journal.syncing = Some(thread::spawn(move || {

@@ -11,6 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
@@ -20,7 +21,12 @@ use super::make::{self, MakeError};
 use super::module_image::ModuleImage;
 use super::programs;
 use super::toolchain;
+use crate::disk;
 
+/// What an entry of the cache says of its files, as sha256sum writes it.
+const SUMS: &str = "SHA256SUMS";
+/// Time between two words on a build that goes on.
+const WORD_EVERY: Duration = Duration::from_secs(10);
 /// The name that the dummy module is built under.
 pub const DUMMY_MODULE: &str = "dummy_module";
 const DUMMY: Sources<'_> = Sources {
@@ -177,17 +183,19 @@ pub fn build_dummy(
     cache: &Cache,
     cancel: &AtomicBool,
 ) -> Result<PathBuf, KbuildError> {
-    build_variant(kdir, Variant::Dummy, cache, cancel)
+    build_variant(kdir, Variant::Dummy, cache, cancel, &|_| {})
 }
 
-/// The same for either variant.
+/// The same for either variant. `tell` hears what takes time and what was
+/// damaged.
 pub fn build_variant(
     kdir: &Path,
     variant: Variant,
     cache: &Cache,
     cancel: &AtomicBool,
+    tell: &dyn Fn(&str),
 ) -> Result<PathBuf, KbuildError> {
-    let built = build_modules(kdir, &DUMMY, variant.option(), cache, cancel)?;
+    let built = build_modules(kdir, &DUMMY, variant.option(), cache, cancel, tell)?;
     let built = &built[0];
     check_taint(built, variant, kdir)?;
     Ok(built.clone())
@@ -202,6 +210,7 @@ pub fn build_modules(
     option: Option<&str>,
     cache: &Cache,
     cancel: &AtomicBool,
+    tell: &dyn Fn(&str),
 ) -> Result<Vec<PathBuf>, KbuildError> {
     let kdir = Kdir::open(kdir)?;
     let variants = [Some(sources.name), option];
@@ -226,22 +235,58 @@ pub fn build_modules(
             .map(|name| folder.join(format!("{name}.ko")))
             .collect()
     };
-    let cached = finished(&home.join(&entry));
+    let place = home.join(&entry);
+    let cached = finished(&place);
     let _lock = cache.lock(&format!("module-{entry}"), cancel, &mut || {})?;
     // Looked for under the lock: whoever held it may have built it.
-    if cached.iter().all(|module| module.is_file()) {
-        check_all(&cached, sources, &kdir)?;
-        return Ok(cached);
+    if place.is_dir() {
+        match damage(&place, sources) {
+            None => {
+                check_all(&cached, sources, &kdir)?;
+                return Ok(cached);
+            }
+            Some(damage) => tell(&format!(
+                "{}: {damage}; it is thrown away and built again",
+                place.display()
+            )),
+        }
     }
+    let what = sources.modules.join(", ");
+    tell(&format!(
+        "building {what} for {} (kept for later runs)",
+        kdir.release()
+    ));
     let work = tempfile::Builder::new()
         .prefix(".build-")
         .tempdir_in(&home)
         .map_err(CacheError::io("create a folder in", &home))?;
-    compile(&kdir, sources, option, work.path(), cancel)?;
+    compile(&kdir, sources, option, work.path(), cancel, tell)?;
     let built = finished(work.path());
     check_all(&built, sources, &kdir)?;
-    publish(&built, work.path(), &home.join(&entry))?;
+    publish(&built, work.path(), &place)?;
     Ok(cached)
+}
+
+/// What is wrong with an entry of the cache, as after a crash that came before it
+/// was on the disk.
+fn damage(entry: &Path, sources: &Sources<'_>) -> Option<String> {
+    let Ok(sums) = fs::read_to_string(entry.join(SUMS)) else {
+        return Some(format!("it has no {SUMS}"));
+    };
+    sources.modules.iter().find_map(|module| {
+        let name = format!("{module}.ko");
+        let bytes = match fs::read(entry.join(&name)) {
+            Ok(bytes) => bytes,
+            Err(error) => return Some(format!("{name}: {error}")),
+        };
+        let whole = sums.lines().any(|line| line == sum_of(&name, &bytes));
+        (!whole).then(|| format!("{name} ({} bytes) is not what was built", bytes.len()))
+    })
+}
+
+/// A file's line in [`SUMS`].
+fn sum_of(name: &str, bytes: &[u8]) -> String {
+    format!("{}  {name}", hex(&Sha256::digest(bytes)))
 }
 
 fn check_path(path: &Path) -> Result<(), KbuildError> {
@@ -257,6 +302,7 @@ fn compile(
     option: Option<&str>,
     work: &Path,
     cancel: &AtomicBool,
+    tell: &dyn Fn(&str),
 ) -> Result<(), KbuildError> {
     for (name, text) in sources.files {
         let path = work.join(name);
@@ -268,7 +314,14 @@ fn compile(
         .args(FAT.iter().map(|option| format!("{option}=")))
         .args(option.map(|option| format!("{option}=y")))
         .arg("modules");
-    make::run(command, Some(&work.join("build.log")), cancel, &mut |_| {}).map_err(|error| {
+    let mut told = Instant::now();
+    let mut on_line = |line: &str| {
+        if told.elapsed() >= WORD_EVERY {
+            told = Instant::now();
+            tell(&format!("still building: {}", line.trim()));
+        }
+    };
+    make::run(command, Some(&work.join("build.log")), cancel, &mut on_line).map_err(|error| {
         match error {
             MakeError::Interrupted => KbuildError::Interrupted,
             MakeError::Start { program, source } if source.kind() == io::ErrorKind::NotFound => {
@@ -326,16 +379,28 @@ fn open_image(module: &Path, kdir: &Path) -> Result<ModuleImage, KbuildError> {
     })
 }
 
-/// Moves the modules and their log into place, as one folder in one step.
+/// Moves the modules, their sums and their log into place, as one folder in one
+/// step, on the disk: a crash of this machine may be what comes next.
 fn publish(built: &[PathBuf], work: &Path, home: &Path) -> Result<(), KbuildError> {
     let stage = work.join("finished");
     fs::create_dir(&stage).map_err(CacheError::io("create", &stage))?;
+    let mut sums = String::new();
+    for file in built {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let bytes = fs::read(file).map_err(CacheError::io("read", file))?;
+        sums += &sum_of(&name, &bytes);
+        sums.push('\n');
+    }
+    let path = stage.join(SUMS);
+    fs::write(&path, sums).map_err(CacheError::io("write", &path))?;
     for file in built.iter().chain([&work.join("build.log")]) {
         let to = stage.join(file.file_name().unwrap_or_default());
         fs::rename(file, &to).map_err(CacheError::io("move", file))?;
     }
-    // An entry without its module can only be someone's mistake; make room.
+    disk::sync_all_of(&stage).map_err(CacheError::io("sync", &stage))?;
+    // What is there is damaged; make room.
     let _absent = fs::remove_dir_all(home);
     fs::rename(&stage, home).map_err(CacheError::io("publish", home))?;
+    disk::sync_named(home).map_err(CacheError::io("sync", home))?;
     Ok(())
 }

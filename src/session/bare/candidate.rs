@@ -11,6 +11,7 @@ use crate::build::module_image::ModuleImage;
 use crate::build::module_tree;
 use crate::kernel::preflight;
 use crate::model::ExitCode;
+use crate::session::events::Events;
 use crate::session::exit::Failure;
 use crate::session::module;
 
@@ -39,14 +40,17 @@ pub(super) fn dummy(
     asked: &BareRequest,
     release: &str,
     stop: &AtomicBool,
+    events: Events<'_>,
 ) -> Result<Candidate, Failure> {
     let kdir = asked
         .kdir
         .clone()
         .unwrap_or_else(|| preflight::running_kdir(release));
     let variant = module::variant(asked.request.settings.oracle);
-    let built = kbuild::build_variant(&kdir, variant, &Cache::from_env()?, stop)
-        .map_err(|error| on_this_machine(error, release))?;
+    let built = kbuild::build_variant(&kdir, variant, &Cache::from_env()?, stop, &|text| {
+        events.note(text);
+    })
+    .map_err(|error| on_this_machine(error, release))?;
     open(&built, Vec::new())
 }
 

@@ -9,7 +9,7 @@ pub mod unit;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use self::candidate::Candidate;
 pub use self::run_loop::OpenRun;
@@ -23,10 +23,19 @@ use super::request::Request;
 use super::{record, stop};
 pub use crate::bare::JOURNAL_FOLDER;
 use crate::bare::{Begin, FORMAT, Journal, Record, journals};
+use crate::disk;
+use crate::kernel::crash_log::CrashLog;
 use crate::kernel::preflight::{Facts, running_config};
-use crate::kernel::{affinity, uname};
-use crate::model::{Environment, ExitCode, Strategy};
+use crate::kernel::{affinity, module, uname};
+use crate::model::{Environment, ExitCode, Settings, Strategy, Tunable};
 use crate::report::write::ReportFile;
+
+/// Longest wait for this machine's files to reach its disks.
+pub(super) const SYNC_PATIENCE: Duration = Duration::from_secs(10);
+/// Room for a heartbeat in the journal: four times what was measured.
+const BEAT_BYTES: u64 = 4096;
+/// Room for a trial's other records, among them its outcome with the crash.
+const TRIAL_BYTES: u64 = 512 * 1024;
 
 /// What to race on this machine, and what may be done to it.
 #[derive(Clone, Debug)]
@@ -47,6 +56,11 @@ pub struct BareRequest {
     pub rearm: bool,
     /// Install the systemd unit that does so.
     pub install_unit: bool,
+    /// The machine's console is recorded elsewhere: a panic may be what nothing
+    /// here keeps.
+    pub console_recorded: bool,
+    /// Reboot at the end if the kernel has crashed.
+    pub reboot: bool,
     /// Where the journal is kept.
     pub journal: PathBuf,
     /// Time between two heartbeats in the journal, seconds.
@@ -67,6 +81,8 @@ impl Default for BareRequest {
             on_crash: None,
             rearm: false,
             install_unit: false,
+            console_recorded: false,
+            reboot: false,
             journal: JOURNAL_FOLDER.into(),
             heartbeat_s: 1.0,
         }
@@ -83,6 +99,8 @@ pub fn run(asked: &BareRequest, events: Events<'_>) -> Result<Finished, Failure>
     }
     refuse(&facts, true)?;
     nothing_unfinished(&asked.journal)?;
+    let tunables = tunables::plan(asked.on_crash);
+    refuse_unseen(&tunables, asked, &CrashLog::gather())?;
     let machine = uname::environment("");
     let release = machine.kernel.release.clone().unwrap_or_default();
     let named = candidate::named(asked, &release)?;
@@ -90,25 +108,26 @@ pub fn run(asked: &BareRequest, events: Events<'_>) -> Result<Finished, Failure>
     refuse(&facts, signed)?;
     let candidate = match named {
         Some(candidate) => candidate,
-        None => candidate::dummy(asked, &release, &stop)?,
+        None => candidate::dummy(asked, &release, &stop, events)?,
     };
-    let begin = begin(asked, &release, machine, &candidate)?;
+    let begin = begin(asked, &release, machine, &candidate, tunables)?;
     let control = asked.control.read(&begin.report.settings)?;
     announce(&begin, asked, events);
-    if asked.install_unit {
-        unit::install(&asked.journal)?;
-    } else if asked.rearm {
+    if asked.rearm && !asked.install_unit {
         events.note(format!(
             "after each reboot run `modrace recover --resume --journal {}`; a systemd unit that \
              does it: modrace recover --print-unit",
             asked.journal.display()
         ));
     }
-    let (journal, file) = open(&begin, &asked.journal).inspect_err(|_| {
-        if asked.install_unit {
-            unit::remove();
-        }
-    })?;
+    let (journal, file) = open(&begin, &asked.journal)?;
+    if !disk::sync_machine(SYNC_PATIENCE) {
+        events.note(format!(
+            "this machine's disks have not taken all that was written within {} s: what others \
+             wrote may be lost in a crash",
+            SYNC_PATIENCE.as_secs()
+        ));
+    }
     RunLoop {
         report: begin.report.clone(),
         begin,
@@ -116,6 +135,7 @@ pub fn run(asked: &BareRequest, events: Events<'_>) -> Result<Finished, Failure>
         file,
         control,
         events,
+        reboot: asked.reboot,
     }
     .run(0, &stop)
 }
@@ -123,25 +143,59 @@ pub fn run(asked: &BareRequest, events: Events<'_>) -> Result<Finished, Failure>
 /// Opens what a run keeps on the disk: its journal and its report. Where one
 /// cannot be written, no journal is left that would have to be recovered.
 fn open(begin: &Begin, folder: &Path) -> Result<(Journal, Option<ReportFile>), Failure> {
-    let mut journal = Journal::create(folder)?;
+    let mut journal = Journal::create(folder, room(&begin.report.settings, begin.heartbeat_s))?;
     let file = begin.report_path.clone().map(ReportFile::resume);
-    let first = Record::Begin(Box::new(begin.clone()));
-    // An unwritable place is found now, not after an hour of racing.
-    let saved = file
-        .as_ref()
-        .map_or(Ok(()), |file| file.save(&begin.report));
-    let written = saved
-        .map_err(Failure::from)
-        .and_then(|()| Ok(journal.append(&first)?));
-    match written {
+    let mut write = || -> Result<(), Failure> {
+        journal.append(&Record::Begin(Box::new(begin.clone())))?;
+        // An unwritable place is found now, not after an hour of racing.
+        if let Some(file) = &file {
+            file.save(&begin.report)?;
+        }
+        if begin.unit {
+            unit::install(folder)?;
+        }
+        Ok(())
+    };
+    match write() {
         Ok(()) => Ok((journal, file)),
         Err(failure) => {
+            if begin.unit {
+                unit::remove();
+            }
+            if let Some(file) = &file {
+                // It may not be there.
+                let _ = fs::remove_file(file.path());
+            }
             journal.remove()?;
             // Only if nothing else is in it.
             let _ = fs::remove_dir(folder);
             Err(failure)
         }
     }
+}
+
+/// What a run's journal may take on the disk, bytes.
+fn room(settings: &Settings, heartbeat_s: f64) -> u64 {
+    let beats = (settings.duration_s / heartbeat_s).ceil() as u64;
+    let trial = beats.saturating_mul(BEAT_BYTES).saturating_add(TRIAL_BYTES);
+    trial
+        .saturating_mul(settings.trials.into())
+        .saturating_add(TRIAL_BYTES)
+}
+
+/// A panic that nothing keeps shows nothing: whoever wants one must know.
+fn refuse_unseen(planned: &[Tunable], asked: &BareRequest, log: &CrashLog) -> Result<(), Failure> {
+    if !tunables::panics(planned) || log.is_kept() || asked.console_recorded {
+        return Ok(());
+    }
+    let failure = Failure::unsupported(format!(
+        "a panic would show nothing: the kernel's log is {log}"
+    ));
+    Err(failure.hint(
+        "let the kernel live on after its crash: --on-crash stay, with --rearm for more than one \
+         trial; or set up pstore or kdump; or, if its console is recorded elsewhere: \
+         --console-recorded",
+    ))
 }
 
 fn refuse(facts: &Facts, signed: bool) -> Result<(), Failure> {
@@ -175,6 +229,7 @@ fn begin(
     release: &str,
     machine: Environment,
     candidate: &Candidate,
+    tunables: Vec<Tunable>,
 ) -> Result<Begin, Failure> {
     let heartbeat_s = asked.heartbeat_s;
     if !(0.05..=60.0).contains(&heartbeat_s) {
@@ -184,7 +239,6 @@ fn begin(
     }
     let started = SystemTime::now();
     let request = on_this_machine(asked, machine.mem_mib.unwrap_or_default())?;
-    let tunables = tunables::plan(asked.on_crash);
     let report = record::blank(
         environment(release, machine),
         record::module_record(&candidate.image),
@@ -201,7 +255,9 @@ fn begin(
         report_path,
         module: candidate.path.clone(),
         dependencies: candidate.dependencies.clone(),
+        loaded_before: module::loaded()?,
         rearm: asked.rearm,
+        unit: asked.install_unit && unit::is_ours_to_install(&asked.journal)?,
         heartbeat_s,
         tunables,
     })
@@ -230,8 +286,12 @@ fn announce(begin: &Begin, asked: &BareRequest, events: Events<'_>) {
     if let Some(crowding) = settings.crowding() {
         events.note(crowding);
     }
+    let kept = match tunables::panics(&begin.tunables) {
+        true => format!("; a panic's log is {}", CrashLog::gather()),
+        false => String::new(),
+    };
     events.note(format!(
-        "if the kernel has the bug: {}",
+        "if the kernel has the bug: {}{kept}",
         tunables::prospect(&begin.tunables)
     ));
     let module = begin.module.file_stem().unwrap_or_default();

@@ -4,15 +4,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
 
 use nix::sys::reboot::{RebootMode, reboot};
 
-use super::{tunables, unit};
-use crate::bare::{BareTrials, Begin, Done, Journal, Record};
+use super::{SYNC_PATIENCE, tunables, unit};
+use crate::bare::{BareTrials, Begin, Done, Journal, JournalError, Record};
+use crate::disk;
 use crate::kernel::preflight::{TAINT_DIE, taint};
 use crate::model::{Outcome, Report, Trial, Tunable};
 use crate::report::write::{ReportFile, WriteError};
@@ -24,11 +22,10 @@ use crate::session::{kernel_names, record};
 use crate::trial::Event;
 use crate::verdict::exit_code;
 
-/// Longest wait for other files to reach the disk before a reboot.
-const SYNC_PATIENCE: Duration = Duration::from_secs(5);
 /// What is left to do where the kernel has crashed and lives on.
 const REBOOT_ADVICE: &str = "this kernel is not to be trusted any more, and whatever touches \
-     modules may hang: reboot this machine";
+     modules may hang: reboot this machine by `reboot -f`, since an orderly shutdown would wait \
+     for the dead worker; --reboot does it by itself";
 
 /// A run on this machine.
 #[derive(Debug)]
@@ -41,19 +38,22 @@ pub(in crate::session) struct RunLoop<'a> {
     /// The positive control of a run that is not cut short.
     pub(in crate::session) control: Option<Control>,
     pub(in crate::session) events: Events<'a>,
+    /// Whether to reboot at the end if the kernel has crashed.
+    pub(in crate::session) reboot: bool,
 }
 
 /// A run whose report is final: until it is closed, it can be recovered.
 #[derive(Debug)]
 pub struct OpenRun {
     journal: Journal,
-    rearm: bool,
+    /// Whether the run has installed the unit.
+    unit: bool,
 }
 
 impl OpenRun {
-    /// Ends it: no unit, no journal.
+    /// Ends it: no unit of the run's own, no journal.
     pub(in crate::session) fn close(mut self, report: &Report) -> Result<(), Failure> {
-        if self.rearm {
+        if self.unit {
             unit::remove();
         }
         self.journal.append(&Record::End {
@@ -81,11 +81,18 @@ impl RunLoop<'_> {
         for path in left_changed {
             self.events.note(format!("{path} could not be put back"));
         }
+        merge(
+            &mut self.report.environment.tunables,
+            tunables::set(&self.begin.tunables),
+        );
         raced?;
-        let trials_left = self.report.trials.len() < self.report.settings.trials as usize;
-        if reboot_needed && self.begin.rearm && trials_left {
-            self.events
-                .note("rebooting, to make the remaining trials from a clean state");
+        if reboot_needed && self.begin.rearm {
+            let trials_left = self.report.trials.len() < self.report.settings.trials as usize;
+            self.events.note(if trials_left {
+                "rebooting, to make the remaining trials from a clean state"
+            } else {
+                "rebooting, to complete the report on a kernel that is in order"
+            });
             return Err(restart());
         }
         let interrupted = ended.is_some_and(|done| done.interrupted);
@@ -98,8 +105,10 @@ impl RunLoop<'_> {
                 cost.longest.as_secs_f64() * 1e3
             ));
         }
+        let self_reboots = self.reboot;
         let mut finished = self.conclude(interrupted)?;
-        finished.advice = reboot_needed.then_some(REBOOT_ADVICE);
+        finished.advice = (reboot_needed && !self_reboots).then_some(REBOOT_ADVICE);
+        finished.reboot = reboot_needed && self_reboots;
         Ok(finished)
     }
 
@@ -119,9 +128,20 @@ impl RunLoop<'_> {
         }
         let open = OpenRun {
             journal: self.journal,
-            rearm: self.begin.rearm,
+            unit: self.begin.unit,
         };
         Ok(Finished::new(self.report, exit, self.file).of_open_run(open))
+    }
+
+    /// What stands in the way of the report does not cost what was measured.
+    fn keep(&self, lost: Option<JournalError>) -> Result<(), Failure> {
+        let hint = "what was measured until then is kept: make room, then: modrace recover";
+        let saved = self.save().map_err(|error| Failure::from(error).hint(hint));
+        match lost {
+            None => saved,
+            // The report may have the trial all the same.
+            Some(error) => Err(Failure::from(error).hint(hint)),
+        }
     }
 
     fn trials(
@@ -137,12 +157,12 @@ impl RunLoop<'_> {
             trials: asked,
         });
         for index in first..asked {
-            let done = self.trial(index, stop)?;
+            let mut done = self.trial(index, stop)?;
             self.events
                 .emit(Event::Finished(Box::new(done.trial.clone())));
             replace(&mut self.report.trials, done.trial.clone());
             record::update(&mut self.report);
-            self.save()?;
+            self.keep(done.lost.take())?;
             let go_on = matches!(done.trial.outcome, Outcome::Survived)
                 && !done.interrupted
                 && !done.reboot_needed;
@@ -167,6 +187,9 @@ impl RunLoop<'_> {
                 }
                 Event::Racing(racing) => {
                     merge(&mut report.environment.tunables, racing.tunables.clone());
+                }
+                Event::Tunables(ended) => {
+                    merge(&mut report.environment.tunables, ended.clone());
                 }
                 Event::Crashed(trial) => {
                     // Nothing comes before this: the machine may not be there for
@@ -211,7 +234,8 @@ pub(in crate::session) fn replace(trials: &mut Vec<Trial>, trial: Trial) {
     trials.sort_by_key(|trial| trial.index);
 }
 
-fn merge(known: &mut Vec<Tunable>, new: Vec<Tunable>) {
+/// Adds tunables; what was known of the same ones before gives way.
+pub(in crate::session) fn merge(known: &mut Vec<Tunable>, new: Vec<Tunable>) {
     for tunable in new {
         known.retain(|other| other.path != tunable.path);
         known.push(tunable);
@@ -220,20 +244,10 @@ fn merge(known: &mut Vec<Tunable>, new: Vec<Tunable>) {
 
 /// Reboots at once: services that are to be stopped first may hang in the dead
 /// kernel. Returns only if that failed.
-fn restart() -> Failure {
+pub(in crate::session) fn restart() -> Failure {
     // What was measured is on the disk; this is for everybody else's files. In
     // a dead kernel it may never return.
-    let synced = Arc::new(AtomicBool::new(false));
-    let done = Arc::clone(&synced);
-    // Nobody waits for it longer than the time above.
-    let _ = thread::Builder::new().spawn(move || {
-        nix::unistd::sync();
-        done.store(true, Ordering::Relaxed);
-    });
-    let deadline = Instant::now() + SYNC_PATIENCE;
-    while !synced.load(Ordering::Relaxed) && Instant::now() < deadline {
-        thread::sleep(Duration::from_millis(20));
-    }
+    disk::sync_machine(SYNC_PATIENCE);
     let refused = reboot(RebootMode::RB_AUTOBOOT);
     Failure::broken(format!(
         "cannot reboot: {}",

@@ -64,18 +64,40 @@ pub(in crate::session) fn put_back(tunables: &[Tunable]) -> Vec<String> {
         .collect()
 }
 
+/// Those that the run itself sets, with whether they are as they were before.
+pub(in crate::session) fn set(tunables: &[Tunable]) -> Vec<Tunable> {
+    let set = tunables
+        .iter()
+        .filter(|tunable| tunable.during != tunable.before);
+    set.map(|tunable| looked_at(tunable.clone())).collect()
+}
+
+/// A tunable with whether it is as it was before.
+pub(in crate::session) fn looked_at(tunable: Tunable) -> Tunable {
+    Tunable {
+        restored: read(&tunable.path).is_some_and(|now| now == tunable.before),
+        ..tunable
+    }
+}
+
+/// What a tunable will be during the run.
+fn during(tunables: &[Tunable], path: &str) -> String {
+    let planned = tunables.iter().find(|tunable| tunable.path == path);
+    planned
+        .map(|tunable| tunable.during.clone())
+        .or_else(|| read(path))
+        .unwrap_or_default()
+}
+
+/// Whether the kernel will panic at an oops.
+pub(super) fn panics(tunables: &[Tunable]) -> bool {
+    during(tunables, PANIC_ON_OOPS) != "0"
+}
+
 /// What the machine will do at an oops, in words.
 pub(super) fn prospect(tunables: &[Tunable]) -> &'static str {
-    let value = |path: &str| {
-        let planned = tunables.iter().find(|tunable| tunable.path == path);
-        planned
-            .map(|tunable| tunable.during.clone())
-            .or_else(|| read(path))
-            .unwrap_or_default()
-    };
-    let panics = value(PANIC_ON_OOPS) != "0";
-    let stays_down = value(PANIC) == "0";
-    match (panics, stays_down) {
+    let stays_down = during(tunables, PANIC) == "0";
+    match (panics(tunables), stays_down) {
         (true, true) => {
             "it panics and stays down (kernel.panic is 0): somebody has to reset it, unless \
              --on-crash panic sets a reboot"

@@ -2,10 +2,15 @@
 //! installation for the time of a run, its removal.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::bare::JOURNAL_FOLDER;
+use crate::disk;
 use crate::session::exit::Failure;
 
 /// The unit as it is shipped, for a modrace and a journal in their usual places.
@@ -13,6 +18,8 @@ const EXAMPLE: &str = include_str!("../../../examples/modrace-resume.service");
 const NAME: &str = "modrace-resume.service";
 const FOLDER: &str = "/etc/systemd/system";
 const WANTED_BY: &str = "multi-user.target.wants";
+/// Longest wait for systemd to have read its units again.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The unit's text.
 pub fn text(journal: &Path) -> String {
@@ -22,8 +29,9 @@ pub fn text(journal: &Path) -> String {
         .replace(JOURNAL_FOLDER, &journal.display().to_string())
 }
 
-/// Installs and enables it.
-pub(super) fn install(journal: &Path) -> Result<(), Failure> {
+/// Whether it is this run's to install, and so to remove. One that is there already
+/// is somebody's own: it must do the same, and it stays as it is.
+pub(super) fn is_ours_to_install(journal: &Path) -> Result<bool, Failure> {
     if !Path::new("/run/systemd/system").exists() {
         return Err(
             Failure::unsupported("--install-unit: this machine was not booted by systemd").hint(
@@ -31,27 +39,68 @@ pub(super) fn install(journal: &Path) -> Result<(), Failure> {
             ),
         );
     }
-    enable(journal)
-        .inspect_err(|_| remove())
-        .map_err(Into::into)
-}
-
-fn enable(journal: &Path) -> std::io::Result<()> {
     let (unit, link) = places();
-    let wants = Path::new(FOLDER).join(WANTED_BY);
-    fs::write(&unit, text(journal))?;
-    fs::create_dir_all(wants)?;
-    // One that an earlier run has left.
-    let _ = fs::remove_file(&link);
-    symlink(&unit, &link)
+    match fs::read_to_string(&unit) {
+        Ok(there) if there == text(journal) && link.exists() => Ok(false),
+        Ok(_) => Err(Failure::unsupported(format!(
+            "--install-unit: {} is there, and is not what this run would install, or is not \
+             enabled",
+            unit.display()
+        ))
+        .hint(
+            "if it goes on with this run after a reboot, leave the option away; else remove it: \
+             systemctl disable modrace-resume, and delete the file",
+        )),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error.into()),
+    }
 }
 
-/// Removes it, if it is there.
+/// Installs and enables it; both are on the disk when this returns.
+pub(super) fn install(journal: &Path) -> std::io::Result<()> {
+    let (unit, link) = places();
+    disk::replace(&unit, text(journal).as_bytes(), 0o644)?;
+    if let Some(wants) = link.parent() {
+        disk::make_folder(wants)?;
+    }
+    // One whose unit is gone.
+    let _ = fs::remove_file(&link);
+    symlink(&unit, &link)?;
+    disk::sync_named(&link)?;
+    reload();
+    Ok(())
+}
+
+/// Removes what [`install`] made.
 pub(super) fn remove() {
     let (unit, link) = places();
     for path in [link, unit] {
         // It may not be there.
         let _ = fs::remove_file(path);
+    }
+    // The unit that this process is must keep its settings until it has ended:
+    // by them a crash that was found is no failure of the unit.
+    let cgroup = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    if !cgroup.contains(NAME) {
+        reload();
+    }
+}
+
+/// Lets systemd see that units came or went. Does not wait for it: it may be
+/// busy, or wait itself for a kernel that has crashed.
+fn reload() {
+    let started = Command::new("systemctl")
+        .args(["daemon-reload", "--no-block"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(mut reload) = started else {
+        return;
+    };
+    let deadline = Instant::now() + RELOAD_PATIENCE;
+    while Instant::now() < deadline && matches!(reload.try_wait(), Ok(None)) {
+        thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -210,7 +210,10 @@ impl<'a> Judge<'a> {
     /// A trial of the candidate that ended badly in a way that says nothing
     /// about the race.
     pub(super) fn unclean(&self) -> Option<&Trial> {
-        let bad = |trial: &&Trial| matches!(trial.outcome, Outcome::Crashed | Outcome::Hung);
+        let bad = |trial: &&Trial| {
+            let outcome = trial.outcome;
+            matches!(outcome, Outcome::Crashed | Outcome::Hung | Outcome::Died)
+        };
         self.question.candidate.iter().find(bad)
     }
 

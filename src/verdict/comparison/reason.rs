@@ -37,6 +37,7 @@ pub(super) fn unclean(trial: &Trial) -> String {
     let how = match (&trial.crash, trial.outcome) {
         (Some(crash), _) => format!("crashed in another way ({})", crash.title),
         (None, Outcome::Hung) => "hung".to_owned(),
+        (None, Outcome::Died) => "ended with the machine, cause unseen".to_owned(),
         (None, _) => "crashed without a report that names the race".to_owned(),
     };
     format!(

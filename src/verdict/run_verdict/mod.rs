@@ -315,10 +315,16 @@ impl<'a> Case<'a> {
         if let Some(reason) = bad_lines(trials) {
             return (Verdict::Fail, reason);
         }
-        // A hang fails the kernel; broken trials say nothing of it, and a run
-        // with one is not the run that was asked for.
+        // A hang fails the kernel; a machine that died may have lost its power;
+        // broken trials say nothing of it, and a run with one is not the run that
+        // was asked for.
         let worst = [
             (Outcome::Hung, Verdict::Fail, "hung"),
+            (
+                Outcome::Died,
+                Verdict::Inconclusive,
+                "ended with the machine",
+            ),
             (Outcome::Broken, Verdict::Broken, "broke"),
             (
                 Outcome::Unsupported,

@@ -30,7 +30,10 @@ fn begin(trials: u32) -> Record {
         report_path: None,
         module: "/m.ko".into(),
         dependencies: Vec::new(),
+        loaded_before: Vec::new(),
         rearm: false,
+        unit: false,
+        stop_udev: false,
         heartbeat_s: HEARTBEAT_S,
         tunables: Vec::new(),
     }))
@@ -174,7 +177,7 @@ fn the_crash_of_another_boot_explains_nothing() {
         log(Some(10.0), Some(9.0)),
     ] {
         let trial = decide(raced(3.0, 0.0), &[logs], Machine::Rebooted);
-        assert_eq!(trial.outcome, Outcome::Broken, "{trial:?}");
+        assert_eq!(trial.outcome, Outcome::Died, "{trial:?}");
         assert!(trial.reason.contains("nothing says why"), "{trial:?}");
         assert!(trial.crash.is_none());
     }

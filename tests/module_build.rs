@@ -11,13 +11,14 @@
 #[path = "common/stock_kernel.rs"]
 mod stock_kernel;
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
 
 use modrace::build::cache::Cache;
-use modrace::build::kbuild::{KbuildError, Kdir, build_dummy};
+use modrace::build::kbuild::{KbuildError, Kdir, Variant, build_dummy, build_variant};
 use modrace::build::module_image::{ModuleImage, ModuleImageError};
 
 /// The stock kernel's build tree.
@@ -113,7 +114,7 @@ fn the_module_is_built_for_a_stock_kernel_and_then_found() {
     let again = built(&cache);
     assert_eq!(first, again);
     assert_eq!(before, fs::metadata(&again).unwrap().modified().unwrap());
-    // Nothing of the build stays but the module and its log.
+    // Nothing of the build stays but the module, its sum and its log.
     let entry = first.parent().unwrap();
     let mut left: Vec<_> = fs::read_dir(entry)
         .unwrap()
@@ -122,7 +123,35 @@ fn the_module_is_built_for_a_stock_kernel_and_then_found() {
         .collect();
     left.sort();
     let entry = entry.file_name().unwrap().to_str().unwrap();
-    assert_eq!(left, [entry, "build.log", "dummy_module.ko"]);
+    assert_eq!(left, [entry, "SHA256SUMS", "build.log", "dummy_module.ko"]);
+}
+
+#[test]
+fn a_damaged_module_is_thrown_away_said_and_built_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::at(dir.path());
+    let module = built(&cache);
+    let whole = fs::read(&module).unwrap();
+    // As after a crash: a name without content, and one torn in its middle.
+    for left in [&whole[..0], &whole[..whole.len() / 2]] {
+        fs::write(&module, left).unwrap();
+        let told = RefCell::new(Vec::new());
+        let again = build_variant(
+            &stock_kdir(),
+            Variant::Dummy,
+            &cache,
+            &AtomicBool::new(false),
+            &|text| told.borrow_mut().push(text.to_owned()),
+        );
+        assert_eq!(again.unwrap(), module);
+        assert_eq!(fs::read(&module).unwrap(), whole);
+        let told = told.into_inner();
+        assert!(told[0].contains("thrown away and built again"), "{told:?}");
+        assert!(
+            told[0].contains(&format!("({} bytes)", left.len())),
+            "{told:?}"
+        );
+    }
 }
 
 #[test]

@@ -110,25 +110,28 @@ impl Journal {
     /// A new journal in `folder`, named after the moment, with room on the disk for
     /// so many bytes. Where there is none, no journal is left.
     pub fn create(folder: &Path, room: u64) -> Result<Self, JournalError> {
-        disk::make_folder(folder).map_err(failed("create the folder", folder))?;
+        let full = |source: &io::Error| {
+            disk::is_full(source).then(|| JournalError::NoRoom {
+                bytes: room,
+                folder: folder.to_owned(),
+            })
+        };
+        disk::make_folder(folder).map_err(|source| {
+            full(&source).unwrap_or_else(|| failed("create the folder", folder)(source))
+        })?;
         let path = folder.join(format!("{}.{EXTENSION}", unix_ms()));
         let file = OpenOptions::new()
             .append(true)
             .create_new(true)
             .open(&path)
-            .map_err(failed("create the journal", &path))?;
+            .map_err(|source| {
+                full(&source).unwrap_or_else(|| failed("create the journal", &path)(source))
+            })?;
         let journal = Self::locked(file, path)?;
         // The name itself has to survive.
         let kept = disk::keep_room(&journal.file, room).and_then(|()| disk::sync(folder));
         if let Err(source) = kept {
-            let failure = if disk::is_full(&source) {
-                JournalError::NoRoom {
-                    bytes: room,
-                    folder: folder.to_owned(),
-                }
-            } else {
-                failed("keep room in", folder)(source)
-            };
+            let failure = full(&source).unwrap_or_else(|| failed("keep room in", folder)(source));
             // The folder goes only if nothing else is in it.
             let _ = journal.remove().map(|()| fs::remove_dir(folder));
             return Err(failure);

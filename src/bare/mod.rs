@@ -44,6 +44,7 @@ use crate::kernel::crash_log::CrashLog;
 use crate::kernel::kmsg::Kmsg;
 use crate::kernel::preflight::taint;
 use crate::kernel::pstore;
+use crate::kernel::udev;
 use crate::kernel::uname::boot_id;
 use crate::model::{Domain, Trial, derive};
 use crate::trial::Event;
@@ -80,6 +81,21 @@ pub struct Done {
     pub reboot_needed: bool,
     /// The journal could not be written any more, and the trial was ended.
     pub lost: Option<JournalError>,
+}
+
+/// Share of a trial's wall time from which on udevd's CPU time is worth a word.
+const UDEV_SHARE: f64 = 0.1;
+
+/// What the exposure of a trial was made of, where this machine slows it down.
+fn made_of(trial: &Trial, udev_before_s: Option<f64>) -> Option<String> {
+    let took_s = udev::cpu_s()? - udev_before_s?;
+    (took_s > UDEV_SHARE * trial.wall_s && trial.exposure_s > 0.0).then(|| {
+        format!(
+            "{:.0} load/unload cycles a second; systemd-udevd, which hears of each, took {took_s:.1} \
+             s of CPU time meanwhile (--stop-udev stops it for the time of the run)",
+            trial.cycles as f64 / trial.exposure_s
+        )
+    })
 }
 
 /// One trial after the other on this machine.
@@ -132,6 +148,7 @@ impl BareTrials<'_> {
             crash_log: CrashLog::gather().to_string(),
             worker: worker.group(),
         }))?;
+        let udev_before_s = udev::cpu_s();
         // Held back until the line above was on the disk.
         worker.go().map_err(BareError::WorkerProcess)?;
         let settings = &self.begin.report.settings;
@@ -183,6 +200,7 @@ impl BareTrials<'_> {
         };
         trial.notes.extend(self.begin.report.settings.crowding());
         let mut lost = watch.lost.take();
+        trial.notes.extend(made_of(&trial, udev_before_s));
         if !reboot_needed {
             trial.notes.extend(self.look_behind(began, tell));
         }

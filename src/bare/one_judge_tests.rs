@@ -225,6 +225,7 @@ fn in_recovery(lines: &[&str], end: End) -> Said {
             loaded_before: Vec::new(),
             rearm: false,
             unit: false,
+            stop_udev: false,
             heartbeat_s: 1.0,
             tunables: Vec::new(),
         })),

@@ -52,6 +52,10 @@ pub(super) struct Args {
     /// it would keep the log of a panic
     #[arg(long)]
     console_recorded: bool,
+    /// Stop systemd-udevd for the time of the run: it is told of each load and
+    /// unload, and takes CPU time from the race
+    #[arg(long)]
+    stop_udev: bool,
     /// Reboot at the end if the kernel has crashed; --rearm does so anyway
     #[arg(long)]
     reboot: bool,
@@ -98,6 +102,7 @@ pub(super) fn run(args: &Args, ui: &Ui) -> Result<ExitCode, Failure> {
         rearm: args.rearm,
         install_unit: args.install_unit,
         console_recorded: args.console_recorded,
+        stop_udev: args.stop_udev,
         reboot: args.reboot,
         journal: args.journal.clone(),
         heartbeat_s: args.heartbeat.as_secs_f64(),

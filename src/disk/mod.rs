@@ -33,15 +33,14 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let name = tempfile::Builder::new()
         .prefix(".modrace-")
         .make_in(folder, |path| give_name(&nameless, path));
-    match name {
-        Ok(named) => named.persist(path).map_err(|error| error.error)?,
-        Err(_) => {
-            let named = tempfile::Builder::new()
-                .prefix(".modrace-")
-                .tempfile_in(folder)?;
-            write(named.as_file())?;
-            named.persist(path).map(drop).map_err(|error| error.error)?;
-        }
+    if let Ok(named) = name {
+        named.persist(path).map_err(|error| error.error)?;
+    } else {
+        let named = tempfile::Builder::new()
+            .prefix(".modrace-")
+            .tempfile_in(folder)?;
+        write(named.as_file())?;
+        named.persist(path).map_err(|error| error.error)?;
     }
     sync(folder)
 }
@@ -105,6 +104,9 @@ pub fn sync_named(path: &Path) -> io::Result<()> {
 /// its length stays as it is. A filesystem that cannot do so keeps none, which is
 /// no error.
 pub fn keep_room(file: &File, bytes: u64) -> io::Result<()> {
+    if bytes == 0 {
+        return Ok(());
+    }
     let end = file.metadata()?.len();
     let place = |bytes: u64| i64::try_from(bytes).map_err(|_| Errno::EFBIG);
     let kept = place(end).and_then(|end| {

@@ -34,12 +34,20 @@ pub fn environment(name: &str) -> Environment {
             "dynamic" => chosen_preemption().unwrap_or_else(|| "dynamic".to_owned()),
             model => model.to_owned(),
         }),
+        clock_source: clock_source(),
         cmdline: fs::read_to_string("/proc/cmdline")
             .ok()
             .map(|line| line.trim().to_owned()),
         ..Environment::default()
     }
     .with_version(version)
+}
+
+/// What the kernel reads the time from: `tsc`, `hpet`, `acpi_pm`, `kvm-clock`.
+pub fn clock_source() -> Option<String> {
+    let path = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+    let text = fs::read_to_string(path).ok()?;
+    Some(text.trim().to_owned()).filter(|name| !name.is_empty())
 }
 
 /// Memory that new programs may use, MiB.

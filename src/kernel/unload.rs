@@ -76,6 +76,11 @@ fn users_of(nodes: &[PathBuf]) -> Vec<String> {
     let mut users = Vec::new();
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     for process in processes.map(|entry| entry.path()) {
+        let pid = process.file_name().unwrap_or_default().to_string_lossy();
+        // `self` and the like are another name for one of them.
+        if !pid.bytes().all(|byte| byte.is_ascii_digit()) {
+            continue;
+        }
         let open = fs::read_dir(process.join("fd")).into_iter().flatten();
         let held = open
             .flatten()
@@ -83,7 +88,6 @@ fn users_of(nodes: &[PathBuf]) -> Vec<String> {
             .find(|file| nodes.contains(file));
         let Some(node) = held else { continue };
         let called = fs::read_to_string(process.join("comm")).unwrap_or_default();
-        let pid = process.file_name().unwrap_or_default().to_string_lossy();
         users.push(format!(
             "{} (process {pid}, {})",
             called.trim_end(),
@@ -105,7 +109,7 @@ mod tests {
         // Any file will do: it is told by its path.
         let file = tempfile::NamedTempFile::new().unwrap();
         let path = file.path().canonicalize().unwrap();
-        let users = users_of(&[path.clone()]);
+        let users = users_of(std::slice::from_ref(&path));
         let us = format!("(process {}, {})", std::process::id(), path.display());
         assert_eq!(users.len(), 1, "{users:?}");
         assert!(users[0].ends_with(&us), "{users:?}");

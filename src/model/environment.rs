@@ -20,6 +20,9 @@ pub struct Environment {
     /// that can choose, what it chose, `voluntary (dynamic)`, or `dynamic` where
     /// that is not known.
     pub preemption: Option<String>,
+    /// What the kernel under test read the time from: `tsc`, `hpet`, `acpi_pm`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_source: Option<String>,
     /// Its command line.
     pub cmdline: Option<String>,
     /// QEMU's version.

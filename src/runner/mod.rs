@@ -26,6 +26,7 @@ use self::scene::Scene;
 use crate::build::module_image::ModuleImage;
 use crate::kernel::module::{BACKGROUND, ModuleFile};
 use crate::kernel::preflight::taint;
+use crate::kernel::unload::{self, unload_patiently};
 use crate::kernel::{affinity, clock};
 use crate::model::{Accel, BadLine, LoadedModule, Settings, Tunable};
 use crate::procfs::cpus::CpuList;
@@ -199,6 +200,10 @@ fn run(
         rewritten: raced.iter().any(ModuleFile::is_rewritten),
     }));
 
+    let names: Vec<String> = raced
+        .iter()
+        .map(|module| module.name().to_owned())
+        .collect();
     let background = Background::load(copies(BACKGROUND, settings.background_modules)?)?;
     let cpus = seats(&settings.cpus)?;
     let spec = RaceSpec {
@@ -242,6 +247,10 @@ fn run(
                 stage.as_str()
             ),
         });
+    }
+    // Whoever held one at the last unload has let it go by now.
+    for name in &names {
+        let _ = unload_patiently(name, unload::PATIENCE);
     }
     if let Some(mut leaks) = leaks {
         leaks.look(|| recorder.cycles());

@@ -124,16 +124,13 @@ fn of_row(
     for sources in row.before {
         before.extend(build(None, sources)?);
     }
-    let raced = match row.raced {
-        Some(sources) => {
-            before.extend(build(mended.then_some(MENDED), sources)?);
-            before.pop()
-        }
-        None => {
-            let tell = |text: &str| events.note(text);
-            let built = kbuild::build_variant(kdir, Variant::Dummy, cache, stop, &tell)?;
-            Some(ModuleImage::open(&built)?)
-        }
+    let raced = if let Some(sources) = row.raced {
+        before.extend(build(mended.then_some(MENDED), sources)?);
+        before.pop()
+    } else {
+        let tell = |text: &str| events.note(text);
+        let built = kbuild::build_variant(kdir, Variant::Dummy, cache, stop, &tell)?;
+        Some(ModuleImage::open(&built)?)
     };
     let raced = raced.ok_or_else(|| Failure::broken(format!("{} has no module", row.name)))?;
     Ok(RaceModules { raced, before })

@@ -22,6 +22,10 @@ use crate::kernel::uname::boot_id;
 use crate::model::{ExitCode, Outcome};
 use crate::report::write::ReportFile;
 
+/// The memory of the kernel that crashed, in the one that saves it
+/// (Documentation/admin-guide/kdump/kdump.rst).
+const VMCORE: &str = "/proc/vmcore";
+
 /// Completes each run that has left a journal in `folder`, and hands it to
 /// `show`. With `resume`, makes the trials that are left. Returns the worst of
 /// their exit codes. A journal that cannot be recovered keeps none of the others
@@ -37,6 +41,13 @@ pub fn each(
             Failure::unsupported("not root: what a run leaves behind is root's")
                 .hint("sudo modrace recover"),
         );
+    }
+    if Path::new(VMCORE).exists() {
+        return Err(Failure::unsupported(format!(
+            "this is the kernel that saves a crash dump ({VMCORE} is there): what it saves is \
+             looked at after the next boot"
+        ))
+        .hint("reboot, then: modrace recover"));
     }
     all(folder, resume, events, show)
 }
@@ -253,9 +264,7 @@ fn put_back(run: &RunLoop<'_>, open: &OpenTrial) -> Result<(), Failure> {
             found.others.join(", ")
         ));
     }
-    for path in tunables::put_back(&run.begin.tunables) {
-        run.events.note(format!("{path} could not be put back"));
-    }
+    run.put_back();
     Ok(())
 }
 
@@ -282,6 +291,7 @@ mod tests {
             loaded_before: Vec::new(),
             rearm: false,
             unit: false,
+            stop_udev: false,
             heartbeat_s: 1.0,
             tunables: Vec::new(),
         };

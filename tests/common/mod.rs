@@ -26,6 +26,7 @@ pub(crate) fn trial(index: u32, outcome: Outcome, seconds: f64, cycles: u64) -> 
         Outcome::Crashed => "the kernel hit a BUG",
         Outcome::Survived => "raced its time, kernel in order",
         Outcome::Hung => "no progress for 10 s",
+        Outcome::Died => "the machine rebooted, and nothing says why",
         Outcome::Broken => "the guest never spoke",
         Outcome::Unsupported => "the kernel has no modules",
     };
@@ -123,6 +124,7 @@ pub(crate) fn environment(name: &str) -> Environment {
         mem_mib: Some(256),
         accel: Some("tcg".to_owned()),
         preemption: Some("voluntary".to_owned()),
+        clock_source: None,
         cmdline: Some("console=ttyS0 panic=-1".to_owned()),
         qemu: Some("7.2.0".to_owned()),
         host_release: Some("6.8.0".to_owned()),

@@ -26,7 +26,7 @@ After=multi-user.target
 [Service]
 Type=oneshot
 Environment=HOME=/root
-ExecStart=/bin/sh -c 'tr -d \\\\0 </dev/vdb >/run/script; sh /run/script >/dev/ttyS0 2>&1; \
+ExecStart=/bin/sh -c 'sh /dev/vdb >/dev/ttyS0 2>&1; \
 echo GUEST-ENDED >/dev/ttyS0; systemctl poweroff'
 [Install]
 WantedBy=multi-user.target
@@ -58,14 +58,12 @@ pub(crate) struct Machine {
 fn base() -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/debian-disk");
     let text = fs::read(&script).unwrap();
-    let name: String = Sha256::digest(text)
-        .iter()
-        .take(6)
+    let name: Vec<String> = (Sha256::digest(text).iter().take(6))
         .map(|byte| format!("{byte:02x}"))
         .collect();
     let cache = Cache::from_env().unwrap();
     let _one_at_a_time = cache.lock("debian-disk", &false.into(), &mut || {});
-    let folder = cache.root().join("debian").join(name);
+    let folder = cache.root().join("debian").join(name.concat());
     let made = Command::new(script).arg(&folder).status();
     assert!(made.unwrap().success(), "scripts/debian-disk");
     folder
@@ -122,8 +120,9 @@ impl Machine {
     /// Boots and runs the script, at each boot, until the machine is off.
     pub(crate) fn start(&self, script: &str) -> Running {
         let drive = self.folder.path().join("script");
+        // Whole sectors, all of it for the shell.
         let mut bytes = script.as_bytes().to_vec();
-        bytes.resize(bytes.len().next_multiple_of(512), 0);
+        bytes.resize(bytes.len().next_multiple_of(512), b'\n');
         fs::write(&drive, bytes).unwrap();
         let console = self.folder.path().join("console");
         // What an earlier boot said is not this one's.
@@ -141,7 +140,8 @@ impl Machine {
             .arg(BASE.join("initrd.img"))
             .arg("-append")
             .arg(format!(
-                "console=ttyS0 root=/dev/vda rw no_timer_check systemd.show_status=0 {}",
+                "console=ttyS0 root=/dev/vda rw no_timer_check systemd.show_status=0 \
+                 systemd.mask=serial-getty@ttyS0.service {}",
                 self.append
             ))
             .args(["-device", "virtio-rng-pci"])

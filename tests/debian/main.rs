@@ -9,9 +9,11 @@
 )]
 
 mod campaign;
+mod cuts;
 #[path = "../common/disk.rs"]
 mod disk;
 mod kernel;
 mod machine;
+mod neighbours;
 #[path = "../common/running.rs"]
 mod running;

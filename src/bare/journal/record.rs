@@ -61,6 +61,9 @@ pub struct Begin {
     /// Whether the run installs the unit that makes them, and so removes it.
     #[serde(default)]
     pub unit: bool,
+    /// Whether udevd is stopped for the time of the run.
+    #[serde(default)]
+    pub stop_udev: bool,
     /// Time between two heartbeats, seconds.
     pub heartbeat_s: f64,
     /// Settings of the kernel that the run may change, with the values that

@@ -26,7 +26,7 @@ use crate::bare::{Begin, FORMAT, Journal, Record, journals};
 use crate::disk;
 use crate::kernel::crash_log::CrashLog;
 use crate::kernel::preflight::{Facts, running_config};
-use crate::kernel::{affinity, module, uname};
+use crate::kernel::{affinity, module, udev, uname};
 use crate::model::{Environment, ExitCode, Settings, Strategy, Tunable};
 use crate::report::write::ReportFile;
 
@@ -39,6 +39,7 @@ const TRIAL_BYTES: u64 = 512 * 1024;
 
 /// What to race on this machine, and what may be done to it.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a wish of its own")]
 pub struct BareRequest {
     /// How to race.
     pub request: Request,
@@ -59,6 +60,8 @@ pub struct BareRequest {
     /// The machine's console is recorded elsewhere: a panic may be what nothing
     /// here keeps.
     pub console_recorded: bool,
+    /// Stop udevd for the time of the run.
+    pub stop_udev: bool,
     /// Reboot at the end if the kernel has crashed.
     pub reboot: bool,
     /// Where the journal is kept.
@@ -82,6 +85,7 @@ impl Default for BareRequest {
             rearm: false,
             install_unit: false,
             console_recorded: false,
+            stop_udev: false,
             reboot: false,
             journal: JOURNAL_FOLDER.into(),
             heartbeat_s: 1.0,
@@ -99,6 +103,10 @@ pub fn run(asked: &BareRequest, events: Events<'_>) -> Result<Finished, Failure>
     }
     refuse(&facts, true)?;
     nothing_unfinished(&asked.journal)?;
+    if asked.stop_udev && !udev::is_running() {
+        return Err(Failure::usage("--stop-udev: no systemd-udevd runs here")
+            .hint("leave the option away: nothing takes time from the race there"));
+    }
     let tunables = tunables::plan(asked.on_crash);
     refuse_unseen(&tunables, asked, &CrashLog::gather())?;
     let machine = uname::environment("");
@@ -112,7 +120,7 @@ pub fn run(asked: &BareRequest, events: Events<'_>) -> Result<Finished, Failure>
     };
     let begin = begin(asked, &release, machine, &candidate, tunables)?;
     let control = asked.control.read(&begin.report.settings)?;
-    announce(&begin, asked, events);
+    announce(&begin, asked, candidate.image.intree(), events);
     if asked.rearm && !asked.install_unit {
         events.note(format!(
             "after each reboot run `modrace recover --resume --journal {}`; a systemd unit that \
@@ -176,7 +184,9 @@ fn open(begin: &Begin, folder: &Path) -> Result<(Journal, Option<ReportFile>), F
 
 /// What a run's journal may take on the disk, bytes.
 fn room(settings: &Settings, heartbeat_s: f64) -> u64 {
-    let beats = (settings.duration_s / heartbeat_s).ceil() as u64;
+    let ms = |seconds: f64| Duration::from_secs_f64(seconds).as_millis().max(1);
+    let beats = ms(settings.duration_s).div_ceil(ms(heartbeat_s));
+    let beats = u64::try_from(beats).unwrap_or(u64::MAX);
     let trial = beats.saturating_mul(BEAT_BYTES).saturating_add(TRIAL_BYTES);
     trial
         .saturating_mul(settings.trials.into())
@@ -258,6 +268,7 @@ fn begin(
         loaded_before: module::loaded()?,
         rearm: asked.rearm,
         unit: asked.install_unit && unit::is_ours_to_install(&asked.journal)?,
+        stop_udev: asked.stop_udev,
         heartbeat_s,
         tunables,
     })
@@ -276,7 +287,7 @@ fn environment(release: &str, mut machine: Environment) -> Environment {
 }
 
 /// What will happen, what will be changed, and how the result is found again.
-fn announce(begin: &Begin, asked: &BareRequest, events: Events<'_>) {
+fn announce(begin: &Begin, asked: &BareRequest, intree: bool, events: Events<'_>) {
     let report = &begin.report;
     let settings = &report.settings;
     events.note(format!(
@@ -286,9 +297,10 @@ fn announce(begin: &Begin, asked: &BareRequest, events: Events<'_>) {
     if let Some(crowding) = settings.crowding() {
         events.note(crowding);
     }
-    let kept = match tunables::panics(&begin.tunables) {
-        true => format!("; a panic's log is {}", CrashLog::gather()),
-        false => String::new(),
+    let kept = if tunables::panics(&begin.tunables) {
+        format!("; a panic's log is {}", CrashLog::gather())
+    } else {
+        String::new()
     };
     events.note(format!(
         "if the kernel has the bug: {}{kept}",
@@ -302,13 +314,22 @@ fn announce(begin: &Begin, asked: &BareRequest, events: Events<'_>) {
         .map(|tunable| tunable.path.as_str())
         .collect();
     events.note(format!(
-        "it loads and unloads {} (which taints the kernel until the next boot){}{}; unless the \
-         machine dies, all else is put back",
+        "it loads and unloads {}{}{}{}{}; unless the machine dies, all else is put back",
         module.to_string_lossy(),
+        if intree {
+            ""
+        } else {
+            " (which taints the kernel until the next boot)"
+        },
         if changed.is_empty() {
             String::new()
         } else {
             format!(", sets {}", changed.join(" and "))
+        },
+        if begin.stop_udev {
+            ", stops systemd-udevd"
+        } else {
+            ""
         },
         match settings.strategy {
             Strategy::AsReported => "",

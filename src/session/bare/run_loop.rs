@@ -12,6 +12,7 @@ use super::{SYNC_PATIENCE, tunables, unit};
 use crate::bare::{BareTrials, Begin, Done, Journal, JournalError, Record};
 use crate::disk;
 use crate::kernel::preflight::{TAINT_DIE, taint};
+use crate::kernel::udev;
 use crate::model::{Outcome, Report, Trial, Tunable};
 use crate::report::write::{ReportFile, WriteError};
 use crate::session::control::Control;
@@ -77,10 +78,7 @@ impl RunLoop<'_> {
         let mut ended = None;
         let raced = self.trials(first, stop, &mut ended);
         let reboot_needed = ended.as_ref().is_some_and(|done| done.reboot_needed);
-        let left_changed = tunables::put_back(&self.begin.tunables);
-        for path in left_changed {
-            self.events.note(format!("{path} could not be put back"));
-        }
+        self.put_back();
         merge(
             &mut self.report.environment.tunables,
             tunables::set(&self.begin.tunables),
@@ -133,6 +131,19 @@ impl RunLoop<'_> {
         Ok(Finished::new(self.report, exit, self.file).of_open_run(open))
     }
 
+    /// Puts back what the run has set, and tells what could not be.
+    pub(in crate::session) fn put_back(&self) {
+        for path in tunables::put_back(&self.begin.tunables) {
+            self.events.note(format!("{path} could not be put back"));
+        }
+        if self.begin.stop_udev
+            && let Err(error) = udev::start()
+        {
+            self.events
+                .note(format!("systemd-udevd could not be started again: {error}"));
+        }
+    }
+
     /// What stands in the way of the report does not cost what was measured.
     fn keep(&self, lost: Option<JournalError>) -> Result<(), Failure> {
         let hint = "what was measured until then is kept: make room, then: modrace recover";
@@ -151,6 +162,9 @@ impl RunLoop<'_> {
         ended: &mut Option<Done>,
     ) -> Result<(), Failure> {
         tunables::apply(&self.begin.tunables)?;
+        if self.begin.stop_udev {
+            udev::stop()?;
+        }
         let asked = self.report.settings.trials;
         self.events.emit(Event::RunStarted {
             name: self.report.environment.kernel.name.clone(),

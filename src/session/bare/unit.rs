@@ -5,12 +5,11 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::bare::JOURNAL_FOLDER;
 use crate::disk;
+use crate::kernel::program;
 use crate::session::exit::Failure;
 
 /// The unit as it is shipped, for a modrace and a journal in their usual places.
@@ -86,22 +85,10 @@ pub(super) fn remove() {
     }
 }
 
-/// Lets systemd see that units came or went. Does not wait for it: it may be
-/// busy, or wait itself for a kernel that has crashed.
+/// Lets systemd see that units came or went. Does not wait for it for long: it may
+/// wait itself for a kernel that has crashed. The next boot sees it anyway.
 fn reload() {
-    let started = Command::new("systemctl")
-        .args(["daemon-reload", "--no-block"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
-    let Ok(mut reload) = started else {
-        return;
-    };
-    let deadline = Instant::now() + RELOAD_PATIENCE;
-    while Instant::now() < deadline && matches!(reload.try_wait(), Ok(None)) {
-        thread::sleep(Duration::from_millis(20));
-    }
+    let _ = program::run("systemctl", &["daemon-reload"], RELOAD_PATIENCE);
 }
 
 fn places() -> (PathBuf, PathBuf) {

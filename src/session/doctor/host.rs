@@ -2,8 +2,12 @@
 //! refuses, told one by one before it does.
 
 use super::{Area, Finding};
+use crate::kernel::crash_log::CrashLog;
 use crate::kernel::preflight::{Facts, Refusal, TAINT_DIE, running_kdir};
-use crate::kernel::uname;
+use crate::kernel::{affinity, udev, uname};
+
+/// Clock sources that are read from a device, not from the CPU.
+const SLOW_CLOCKS: &[&str] = &["hpet", "acpi_pm"];
 
 pub(super) fn findings() -> Vec<Finding> {
     // That it may crash is declared for a run, and not found on the machine.
@@ -49,6 +53,8 @@ pub(super) fn findings() -> Vec<Finding> {
     ];
     let rare = rare.into_iter().filter(|(_, refusal)| refusal.is_some());
     findings.extend(rare.map(|(what, refusal)| check(what, refusal, "")));
+    findings.push(crash_log());
+    findings.extend(slow());
     findings
 }
 
@@ -58,6 +64,53 @@ fn check(what: &str, refusal: Option<Refusal>, detail: &str) -> Finding {
         None => Finding::found(Area::Run, what, detail),
         Some(refusal) => Finding::missing(Area::Run, what, refusal.to_string(), refusal.hint()),
     }
+}
+
+/// What would tell of a panic after the reboot.
+fn crash_log() -> Finding {
+    let (log, what) = (CrashLog::gather(), "a panic's log");
+    if log.is_kept() {
+        return Finding::found(Area::Run, what, log.to_string());
+    }
+    Finding::lacking(
+        Area::Run,
+        what,
+        log.to_string(),
+        "race with --on-crash stay, or set up pstore (modprobe ramoops) or kdump (apt-get install \
+         kdump-tools)",
+    )
+}
+
+/// What makes a race slower on this machine than it could be.
+fn slow() -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if udev::is_running() {
+        findings.push(Finding::lacking(
+            Area::Run,
+            "speed: udev",
+            "systemd-udevd hears of each load and unload; a third of the cycles where CPUs are few",
+            "modrace run --stop-udev stops it for the time of a run",
+        ));
+    }
+    let clock = uname::clock_source().filter(|name| SLOW_CLOCKS.contains(&name.as_str()));
+    if let Some(name) = clock {
+        findings.push(Finding::lacking(
+            Area::Run,
+            "speed: clock source",
+            format!("{name}: each look at the time is an access to a device"),
+            "where the CPUs' counters can be trusted: tsc=reliable on the kernel's command line",
+        ));
+    }
+    let cpus = affinity::allowed_cpus().map_or(0, |cpus| cpus.len());
+    if cpus == 1 {
+        findings.push(Finding::lacking(
+            Area::Run,
+            "speed: CPUs",
+            "one: loader and reader take turns",
+            "race on a machine with two or more",
+        ));
+    }
+    findings
 }
 
 fn unload(facts: &Facts) -> Finding {

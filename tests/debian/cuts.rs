@@ -36,7 +36,8 @@ fn after_a_cut_behind_the_gate_everything_is_whole_and_the_campaign_goes_on() {
     assert!(file("/root/report.json").contains("\"schema\""));
     let only = |folder: &str, end: &str| {
         let names = machine.disk.names(folder);
-        let found = names.iter().find(|name| name.ends_with(end));
+        let mut shown = names.iter().filter(|name| !name.starts_with('.'));
+        let found = shown.find(|name| name.ends_with(end));
         let found = found.unwrap_or_else(|| panic!("no {end} in {folder}: {names:?}"));
         format!("{folder}/{found}")
     };

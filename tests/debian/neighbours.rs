@@ -19,8 +19,8 @@ fn drivers_that_udev_holds_and_what_they_need_are_gone_behind_every_end() {
          {run} --duration 3s --module-name macvtap --stop-udev; echo TAP=$?\n\
          echo UDEV=$(systemctl is-active systemd-udevd)\n\
          look | diff before - && echo SAME=yes\n\
-         {run} --duration 10m --module-name macvtap & \n\
-         while ! dmesg | tail -1 | grep -q 'the race starts'; do sleep 1; done; sleep 2\n\
+         dmesg -C; {run} --duration 10m --module-name macvtap & \n\
+         while ! dmesg | grep -q 'the race starts'; do sleep 1; done; sleep 2\n\
          kill -9 $!; wait $!; echo KILLED=$?; sleep 1\n\
          echo THERE=$(look | diff before - | grep -c -E 'tap|macvlan')\n\
          modrace run --cleanup; echo CLEANED=$?\n\
@@ -55,10 +55,12 @@ fn a_full_disk_costs_no_result_and_a_damaged_cache_no_run() {
          {run} --duration 2s; echo SECOND=$?\n\
          rm r.json; fill 0; {run} --duration 10m; echo NOROOM=$?; rm /fill*\n\
          echo LEFT=$(ls -A /var/lib /root | grep -c -E '^modrace|r.json')\n\
-         {run} --duration 10m --heartbeat 200ms & \n\
-         sleep 20; fill 0; sleep 3; kill -INT $!; wait $!; echo FULL=$?\n\
+         mount -t tmpfs -o size=256k none /mnt\n\
+         dmesg -C; modrace run --disposable --on-crash stay --report /mnt/r.json --duration 10m & \n\
+         while ! dmesg | grep -q 'the race starts'; do sleep 1; done; sleep 5\n\
+         dd if=/dev/zero of=/mnt/fill bs=4k; kill -INT $!; wait $!; echo FULL=$?\n\
          echo LOADED=$(grep -c dummy_module /proc/modules)\n\
-         rm /fill*; modrace recover; echo RECOVERED=$?\n\
+         rm /mnt/fill; modrace recover; echo RECOVERED=$?; cp /mnt/r.json /root; sync\n\
          echo END=$(ls -A /var/lib /root | grep -c -E '^modrace|^.modrace-')\n"
     ));
     boot.says("is thrown away and built again");

@@ -2,6 +2,7 @@
 //! keeps the result by what went into it. The sources are inside this program,
 //! so that an installed modrace needs nothing but the kernel's own KDIR.
 
+mod entry;
 mod error;
 
 pub use error::KbuildError;
@@ -21,10 +22,6 @@ use super::make::{self, MakeError};
 use super::module_image::ModuleImage;
 use super::programs;
 use super::toolchain;
-use crate::disk;
-
-/// What an entry of the cache says of its files, as sha256sum writes it.
-const SUMS: &str = "SHA256SUMS";
 /// Time between two words on a build that goes on.
 const WORD_EVERY: Duration = Duration::from_secs(10);
 /// The name that the dummy module is built under.
@@ -240,7 +237,7 @@ pub fn build_modules(
     let _lock = cache.lock(&format!("module-{entry}"), cancel, &mut || {})?;
     // Looked for under the lock: whoever held it may have built it.
     if place.is_dir() {
-        match damage(&place, sources) {
+        match entry::damage(&place, sources.modules) {
             None => {
                 check_all(&cached, sources, &kdir)?;
                 return Ok(cached);
@@ -263,30 +260,8 @@ pub fn build_modules(
     compile(&kdir, sources, option, work.path(), cancel, tell)?;
     let built = finished(work.path());
     check_all(&built, sources, &kdir)?;
-    publish(&built, work.path(), &place)?;
+    entry::publish(&built, work.path(), &place)?;
     Ok(cached)
-}
-
-/// What is wrong with an entry of the cache, as after a crash that came before it
-/// was on the disk.
-fn damage(entry: &Path, sources: &Sources<'_>) -> Option<String> {
-    let Ok(sums) = fs::read_to_string(entry.join(SUMS)) else {
-        return Some(format!("it has no {SUMS}"));
-    };
-    sources.modules.iter().find_map(|module| {
-        let name = format!("{module}.ko");
-        let bytes = match fs::read(entry.join(&name)) {
-            Ok(bytes) => bytes,
-            Err(error) => return Some(format!("{name}: {error}")),
-        };
-        let whole = sums.lines().any(|line| line == sum_of(&name, &bytes));
-        (!whole).then(|| format!("{name} ({} bytes) is not what was built", bytes.len()))
-    })
-}
-
-/// A file's line in [`SUMS`].
-fn sum_of(name: &str, bytes: &[u8]) -> String {
-    format!("{}  {name}", hex(&Sha256::digest(bytes)))
 }
 
 fn check_path(path: &Path) -> Result<(), KbuildError> {
@@ -377,30 +352,4 @@ fn open_image(module: &Path, kdir: &Path) -> Result<ModuleImage, KbuildError> {
         kdir: kdir.to_owned(),
         source,
     })
-}
-
-/// Moves the modules, their sums and their log into place, as one folder in one
-/// step, on the disk: a crash of this machine may be what comes next.
-fn publish(built: &[PathBuf], work: &Path, home: &Path) -> Result<(), KbuildError> {
-    let stage = work.join("finished");
-    fs::create_dir(&stage).map_err(CacheError::io("create", &stage))?;
-    let mut sums = String::new();
-    for file in built {
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
-        let bytes = fs::read(file).map_err(CacheError::io("read", file))?;
-        sums += &sum_of(&name, &bytes);
-        sums.push('\n');
-    }
-    let path = stage.join(SUMS);
-    fs::write(&path, sums).map_err(CacheError::io("write", &path))?;
-    for file in built.iter().chain([&work.join("build.log")]) {
-        let to = stage.join(file.file_name().unwrap_or_default());
-        fs::rename(file, &to).map_err(CacheError::io("move", file))?;
-    }
-    disk::sync_all_of(&stage).map_err(CacheError::io("sync", &stage))?;
-    // What is there is damaged; make room.
-    let _absent = fs::remove_dir_all(home);
-    fs::rename(&stage, home).map_err(CacheError::io("publish", home))?;
-    disk::sync_named(home).map_err(CacheError::io("sync", home))?;
-    Ok(())
 }

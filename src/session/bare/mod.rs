@@ -155,12 +155,13 @@ fn open(begin: &Begin, folder: &Path) -> Result<(Journal, Option<ReportFile>), F
     let file = begin.report_path.clone().map(ReportFile::resume);
     let mut write = || -> Result<(), Failure> {
         journal.append(&Record::Begin(Box::new(begin.clone())))?;
-        // An unwritable place is found now, not after an hour of racing.
-        if let Some(file) = &file {
-            file.save(&begin.report)?;
-        }
         if begin.unit {
             unit::install(folder)?;
+        }
+        // An unwritable place is found now, not after an hour of racing. Last: it
+        // takes the place of an earlier report.
+        if let Some(file) = &file {
+            file.save(&begin.report)?;
         }
         Ok(())
     };
@@ -169,10 +170,6 @@ fn open(begin: &Begin, folder: &Path) -> Result<(Journal, Option<ReportFile>), F
         Err(failure) => {
             if begin.unit {
                 unit::remove();
-            }
-            if let Some(file) = &file {
-                // It may not be there.
-                let _ = fs::remove_file(file.path());
             }
             journal.remove()?;
             // Only if nothing else is in it.

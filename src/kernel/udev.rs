@@ -46,6 +46,14 @@ pub fn start() -> io::Result<()> {
     program::run("udevadm", &["trigger"], PATIENCE)
 }
 
+/// Waits until it has worked through what it was told. True if it has, within
+/// `patience`; what it has not is kept in the kernel's memory meanwhile.
+pub fn settle(patience: Duration) -> bool {
+    let timeout = format!("--timeout={}", patience.as_secs());
+    let longer = patience + Duration::from_secs(5);
+    program::run("udevadm", &["settle", &timeout], longer).is_ok()
+}
+
 fn systemctl(verb: &str) -> io::Result<()> {
     let words: Vec<&str> = [verb].into_iter().chain(UNITS.iter().copied()).collect();
     program::run("systemctl", &words, PATIENCE)

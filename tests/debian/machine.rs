@@ -128,10 +128,19 @@ impl Machine {
         // What an earlier boot said is not this one's.
         let _ = fs::remove_file(&console);
         let mut command = Command::new("qemu-system-x86_64");
+        // Without an HPET: on a loaded host an emulated one can keep the guest in
+        // its timer's interrupt for ever.
         command
             .args(["-nodefaults", "-no-user-config", "-display", "none"])
             .args([
-                "-machine", "pc", "-cpu", "qemu64", "-smp", "4", "-m", "1024",
+                "-machine",
+                "pc,hpet=off",
+                "-cpu",
+                "qemu64",
+                "-smp",
+                "4",
+                "-m",
+                "1024",
             ])
             .args(["-accel", "tcg,thread=multi"])
             .arg("-kernel")

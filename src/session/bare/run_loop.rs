@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use nix::sys::reboot::{RebootMode, reboot};
 
@@ -23,6 +24,8 @@ use crate::session::{kernel_names, record};
 use crate::trial::Event;
 use crate::verdict::exit_code;
 
+/// Longest wait for udevd to catch up with the race.
+const UDEV_PATIENCE: Duration = Duration::from_secs(30);
 /// What is left to do where the kernel has crashed and lives on.
 const REBOOT_ADVICE: &str = "this kernel is not to be trusted any more, and whatever touches \
      modules may hang: reboot this machine by `reboot -f`, since an orderly shutdown would wait \
@@ -84,6 +87,13 @@ impl RunLoop<'_> {
             tunables::set(&self.begin.tunables),
         );
         raced?;
+        if !reboot_needed && udev::is_running() && !udev::settle(UDEV_PATIENCE) {
+            self.events.note(
+                "systemd-udevd is still at work on the loads and unloads that it was told of, and \
+                 the kernel keeps them until then: `udevadm settle` waits for it; --stop-udev \
+                 spares the next run",
+            );
+        }
         if reboot_needed && self.begin.rearm {
             let trials_left = self.report.trials.len() < self.report.settings.trials as usize;
             self.events.note(if trials_left {

@@ -5,11 +5,12 @@ use modrace::model::{CrashClass, Outcome, Report, Verdict};
 
 use crate::machine::{Kernel, Machine};
 
-/// Begins a campaign at the first boot, and waits for its end in those that follow.
-fn script(run: &str) -> String {
+/// Begins a campaign at the first boot, behind `before`, and waits for its end in
+/// those that follow.
+fn script(before: &str, run: &str) -> String {
     format!(
         "cd /root\n\
-         if [ ! -e begun ]; then touch begun; sync\n\
+         if [ ! -e begun ]; then touch begun; {before} sync\n\
          {run}\n\
          echo EXIT=$?; sleep 1000; fi\n\
          for i in $(seq 200); do [ -e /var/lib/modrace ] || break; sleep 1; done; sleep 1\n\
@@ -25,10 +26,16 @@ fn script(run: &str) -> String {
 
 /// Makes a campaign and looks at what it leaves. Returns its report.
 fn campaign(machine: &Machine, trials: u32, options: &str) -> Report {
-    let boot = machine.boot(&script(&format!(
+    campaign_behind(machine, "", trials, options)
+}
+
+/// The same behind commands that set the machine up.
+fn campaign_behind(machine: &Machine, before: &str, trials: u32, options: &str) -> Report {
+    let run = format!(
         "modrace run --disposable --duration 60s --trials {trials} --rearm --install-unit \
          --report /root/report.json {options}"
-    )));
+    );
+    let boot = machine.boot(&script(before, &run));
     let said = |word: &str| {
         let value = boot.value(word);
         value.unwrap_or_else(|| panic!("no {word} in:\n{}", boot.console))
@@ -86,6 +93,38 @@ fn without_anything_that_keeps_a_panic_it_is_refused_and_a_damaged_kernel_is_reb
     assert_eq!(refused.value("EXIT="), Some("4"), "{}", refused.console);
     assert_eq!(refused.value("LEFT="), Some("0"), "{}", refused.console);
     campaign(&machine, 2, "--on-crash stay");
+}
+
+/// Memory that a reboot leaves alone is a pstore as well.
+#[test]
+#[ignore = "three boots; make test-all"]
+fn memory_that_outlives_a_reboot_keeps_the_crash() {
+    let mut machine = Machine::new(Kernel::Vulnerable);
+    machine.erst = false;
+    "memmap=0x100000$0x3f000000".clone_into(&mut machine.append);
+    let before = "echo ramoops >/etc/modules-load.d/ramoops.conf; \
+         echo 'options ramoops mem_address=0x3f000000 mem_size=0x100000 record_size=0x20000' \
+         >/etc/modprobe.d/ramoops.conf; modprobe ramoops;";
+    let report = campaign_behind(&machine, before, 2, "--on-crash panic");
+    for trial in &report.trials {
+        assert!(trial.signals[0].starts_with("pstore: "), "{trial:?}");
+    }
+}
+
+/// A crash kernel boots at the panic and saves the log of the dead one.
+#[test]
+#[ignore = "five boots; make test-all"]
+fn what_kdump_saved_tells_of_the_crash() {
+    let mut machine = Machine::new(Kernel::Vulnerable);
+    machine.erst = false;
+    "crashkernel=256M".clone_into(&mut machine.append);
+    let before = "V=$(uname -r); printf 'USE_KDUMP=1\\nKDUMP_KERNEL=/boot/vmlinuz-%s\\n\
+         KDUMP_INITRD=/boot/initrd.img-%s\\nKDUMP_SYSCTL=\"kernel.panic_on_oops=0\"\\n' $V $V \
+         >/etc/default/kdump-tools; kdump-config load;";
+    let report = campaign_behind(&machine, before, 2, "--on-crash panic");
+    for trial in &report.trials {
+        assert!(trial.signals[0].starts_with("kdump: "), "{trial:?}");
+    }
 }
 
 #[test]

@@ -128,10 +128,10 @@ impl Machine {
         // What an earlier boot said is not this one's.
         let _ = fs::remove_file(&console);
         let mut command = Command::new("qemu-system-x86_64");
-        // Without an HPET: on a loaded host an emulated one can keep the guest in
-        // its timer's interrupt for ever.
         command
             .args(["-nodefaults", "-no-user-config", "-display", "none"])
+            // Without an HPET: on a loaded host an emulated one can keep the guest in
+            // its timer's interrupt for ever.
             .args([
                 "-machine",
                 "pc,hpet=off",

@@ -46,7 +46,7 @@ use crate::kernel::preflight::taint;
 use crate::kernel::pstore;
 use crate::kernel::udev;
 use crate::kernel::uname::boot_id;
-use crate::model::{Domain, Trial, derive};
+use crate::model::{Domain, Outcome, Trial, derive};
 use crate::trial::Event;
 use crate::vm::protocol::{Task, TrialPlan};
 
@@ -201,6 +201,8 @@ impl BareTrials<'_> {
         trial.notes.extend(self.begin.report.settings.crowding());
         let mut lost = watch.lost.take();
         trial.notes.extend(made_of(&trial, udev_before_s));
+        // Whoever waits for a module's lock may hold another for ever.
+        let reboot_needed = reboot_needed || trial.outcome == Outcome::Hung;
         if !reboot_needed {
             trial.notes.extend(self.look_behind(began, tell));
         }

@@ -224,17 +224,7 @@ impl BareTrials<'_> {
     /// The end is looked at, not assumed: what is still loaded goes, and what does
     /// not go is told. Returns the notes for the trial's record.
     fn look_behind(&self, began: SystemTime, tell: &mut dyn FnMut(Event)) -> Vec<String> {
-        let found = put_away(self.begin, began);
-        let mut notes = Vec::new();
-        if !found.stay.is_empty() {
-            notes.push(format!("still loaded: {}", found.stay.join(", ")));
-        }
-        if !found.others.is_empty() {
-            notes.push(format!(
-                "loaded since the run began, and not by modrace: {}",
-                found.others.join(", ")
-            ));
-        }
+        let notes = put_away(self.begin, began).notes();
         for note in &notes {
             tell(Event::Note(note.clone()));
         }

@@ -1,15 +1,15 @@
-//! The modules that a run has loaded and that are still there: unloaded, the last
-//! first, and told where that fails. Looked at behind every end of a trial on a
+//! The modules that a run has loaded and that are still there: unloaded, as often as
+//! it takes for one to let go of the other, and told where that fails. Looked at behind every end of a trial on a
 //! kernel that is in order, and by the recovery of a run that was killed.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
 
 use super::journal::Begin;
+use crate::build::module_tree::name_of;
 use crate::kernel::module;
 use crate::kernel::unload::{PATIENCE, holders};
 
@@ -28,8 +28,23 @@ pub struct PutAway {
     pub others: Vec<String>,
 }
 
-/// Unloads what the run has loaded, as often as it takes for one to let go of the
-/// other. `since`: when the trial began.
+impl PutAway {
+    /// What did not go as it should, a line each.
+    pub fn notes(&self) -> Vec<String> {
+        let lines = [
+            ("still loaded", &self.stay),
+            (
+                "loaded since the run began, and not by modrace",
+                &self.others,
+            ),
+        ];
+        let told = lines.iter().filter(|(_, names)| !names.is_empty());
+        told.map(|(what, names)| format!("{what}: {}", names.join(", ")))
+            .collect()
+    }
+}
+
+/// Unloads what the run has loaded. `since`: when the trial began.
 pub fn put_away(begin: &Begin, since: SystemTime) -> PutAway {
     let raced = begin.report.module.as_ref();
     let raced = raced.map_or("", |module| module.name.as_str());
@@ -66,23 +81,5 @@ pub fn put_away(begin: &Begin, since: SystemTime) -> PutAway {
             return found;
         }
         thread::sleep(TURN);
-    }
-}
-
-/// The name that the kernel gives to a module file.
-fn name_of(path: &Path) -> String {
-    let file = path.file_name().unwrap_or_default().to_string_lossy();
-    file.split('.').next().unwrap_or_default().replace('-', "_")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_of_a_module_tells_its_name() {
-        let path = Path::new("/lib/modules/x/kernel/net/mac80211/snd-hda-codec.ko.xz");
-        assert_eq!(name_of(path), "snd_hda_codec");
-        assert_eq!(name_of(Path::new("rfkill.ko")), "rfkill");
     }
 }

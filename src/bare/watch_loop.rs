@@ -176,7 +176,7 @@ impl WatchLoop<'_> {
         let start_ns = self.worker.snapshot().race_start_ns;
         let bytes = self.worker.read();
         let crashed = self.read_log(tell)?;
-        self.hear_worker(&bytes, tell)?;
+        self.hear_worker(&bytes, tell);
         self.mark_race(start_ns);
         Ok(crashed)
     }
@@ -216,7 +216,7 @@ impl WatchLoop<'_> {
                     // bury what is said about it.
                     let shown = glance.show.filter(|_| !self.crashed);
                     if let Some(sign) = glance.sign.filter(|_| !self.crashed) {
-                        self.crash_begins(&sign, &record, tell)?;
+                        self.crash_begins(&sign, &record, tell);
                         self.crashed = true;
                         begins = true;
                     }
@@ -231,12 +231,7 @@ impl WatchLoop<'_> {
 
     /// Nothing comes before this: no module is touched from here on, and what
     /// is known is on the disk.
-    fn crash_begins(
-        &mut self,
-        sign: &Sign,
-        record: &[u8],
-        tell: &mut dyn FnMut(Event),
-    ) -> Result<(), BareError> {
+    fn crash_begins(&mut self, sign: &Sign, record: &[u8], tell: &mut dyn FnMut(Event)) {
         self.worker.kill();
         let seen = self.worker.snapshot();
         let line = String::from_utf8_lossy(record).into_owned();
@@ -281,10 +276,9 @@ impl WatchLoop<'_> {
             ))),
             Err(error) => self.lost = Some(error),
         }
-        Ok(())
     }
 
-    fn hear_worker(&mut self, bytes: &[u8], tell: &mut dyn FnMut(Event)) -> Result<(), BareError> {
+    fn hear_worker(&mut self, bytes: &[u8], tell: &mut dyn FnMut(Event)) {
         for message in self.monitor.on_worker(bytes) {
             match message {
                 GuestMessage::Module(loaded) => {
@@ -313,7 +307,6 @@ impl WatchLoop<'_> {
                 | GuestMessage::StatesEnded { .. } => {}
             }
         }
-        Ok(())
     }
 
     /// Journals the start of the race, once it has started. The race does not

@@ -88,15 +88,23 @@ pub fn not_loaded(name: &str) -> Result<(), TreeError> {
     if !folder.join("initstate").exists() {
         return Ok(());
     }
-    let holders = fs::read_dir(folder.join("holders"))
-        .map(|entries| {
-            entries
-                .flatten()
-                .map(|entry| entry.file_name().to_string_lossy().into_owned())
-                .collect()
-        })
-        .unwrap_or_default();
+    let holders = holders(&name);
     Err(TreeError::Loaded { name, holders })
+}
+
+/// The modules that use a loaded one, `/sys/module/NAME/holders`.
+pub fn holders(name: &str) -> Vec<String> {
+    let folder = Path::new("/sys/module").join(name).join("holders");
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+/// The name that the kernel gives to a module file.
+pub fn name_of(path: &Path) -> String {
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    file.split('.').next().unwrap_or_default().replace('-', "_")
 }
 
 /// A line `path: need need…` whose file is of that module.
@@ -109,9 +117,7 @@ fn entry<'a>(table: &'a str, name: &str) -> Option<(&'a str, Vec<&'a str>)> {
 
 /// `-` and `_` are the same in a module's name (modprobe(8)).
 fn same_name(path: &str, name: &str) -> bool {
-    let file = path.rsplit('/').next().unwrap_or(path);
-    let stem = file.split('.').next().unwrap_or(file);
-    stem.replace('-', "_") == name.replace('-', "_")
+    name_of(Path::new(path)) == name.replace('-', "_")
 }
 
 #[cfg(test)]
@@ -128,6 +134,13 @@ mod tests {
         assert_eq!(needs, ["kernel/lib/near.ko", "kernel/lib/far.ko.xz"]);
         assert_eq!(entry(TABLE, "far").unwrap().1, Vec::<&str>::new());
         assert_eq!(entry(TABLE, "qla"), None);
+    }
+
+    #[test]
+    fn a_file_of_a_module_tells_its_name() {
+        let path = Path::new("/lib/modules/x/kernel/net/mac80211/snd-hda-codec.ko.xz");
+        assert_eq!(name_of(path), "snd_hda_codec");
+        assert_eq!(name_of(Path::new("rfkill.ko")), "rfkill");
     }
 
     #[test]

@@ -77,7 +77,7 @@ pub fn sync(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// Syncs a folder with everything in it, and its own name.
+/// Syncs a folder with everything in it; not its own name.
 pub fn sync_all_of(folder: &Path) -> io::Result<()> {
     for entry in walkdir::WalkDir::new(folder).contents_first(true) {
         let entry = entry?;
@@ -85,7 +85,7 @@ pub fn sync_all_of(folder: &Path) -> io::Result<()> {
             sync(entry.path())?;
         }
     }
-    sync(folder_of(folder))
+    Ok(())
 }
 
 /// Syncs a file's or folder's name, and those of the folders that it is in.

@@ -1,7 +1,7 @@
 //! Unloading a module that somebody may hold for a moment, as udev holds the
 //! node of a new device: tried again for a while, and then told who holds it.
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use nix::errno::Errno;
 
 use super::module::unload_by_name;
+use crate::build::module_tree;
 
 /// Longest wait for those who hold a module to let it go.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -34,41 +35,28 @@ pub fn unload_patiently(name: &str, patience: Duration) -> Result<(), Errno> {
 /// need it, and processes that have a device node open that came after `since`.
 /// Empty if nobody is known.
 pub fn holders(name: &str, since: SystemTime) -> String {
-    let folder = Path::new("/sys/module").join(name).join("holders");
-    let mut told: Vec<String> = names(&folder)
+    let mut told: Vec<String> = module_tree::holders(name)
         .into_iter()
         .map(|module| format!("the module {module}"))
         .collect();
-    let mut nodes = Vec::new();
-    new_nodes(Path::new("/dev"), since, &mut nodes);
-    told.extend(users_of(&nodes));
+    told.extend(users_of(&new_nodes(Path::new("/dev"), since)));
     match told.len() {
         0 => String::new(),
         _ => format!("; in use by {}", told.join(", ")),
     }
 }
 
-fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect()
-}
-
 /// Device nodes below a folder that were made, or changed hands, since then.
-fn new_nodes(folder: &Path, since: SystemTime, found: &mut Vec<PathBuf>) {
-    let Ok(since) = since.duration_since(UNIX_EPOCH) else {
-        return;
+fn new_nodes(folder: &Path, since: SystemTime) -> Vec<PathBuf> {
+    let since = since.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let is_new = |metadata: &Metadata| {
+        metadata.rdev() != 0 && metadata.ctime() >= since.as_secs().cast_signed()
     };
     let entries = walkdir::WalkDir::new(folder).max_depth(3).into_iter();
-    for entry in entries.flatten() {
-        let is_new = entry.metadata().is_ok_and(|metadata| {
-            metadata.rdev() != 0 && metadata.ctime() >= since.as_secs().cast_signed()
-        });
-        if is_new {
-            found.push(entry.into_path());
-        }
-    }
+    let new = entries
+        .flatten()
+        .filter(|entry| entry.metadata().is_ok_and(|metadata| is_new(&metadata)));
+    new.map(walkdir::DirEntry::into_path).collect()
 }
 
 /// The processes that have one of these files open.

@@ -109,13 +109,13 @@ fn of_row(
         ))
         .hint("name it as BZIMAGE,KDIR"));
     };
+    let tell = |text: &str| events.note(text);
     let build = |option: Option<&str>, sources: &ModuleSources| -> Result<_, Failure> {
         let sources = Sources {
             name: sources.name,
             files: sources.files,
             modules: sources.modules,
         };
-        let tell = |text: &str| events.note(text);
         let built = kbuild::build_modules(kdir, &sources, option, cache, stop, &tell)?;
         let images = built.iter().map(|path| ModuleImage::open(path));
         Ok(images.collect::<Result<Vec<_>, _>>()?)
@@ -128,7 +128,6 @@ fn of_row(
         before.extend(build(mended.then_some(MENDED), sources)?);
         before.pop()
     } else {
-        let tell = |text: &str| events.note(text);
         let built = kbuild::build_variant(kdir, Variant::Dummy, cache, stop, &tell)?;
         Some(ModuleImage::open(&built)?)
     };

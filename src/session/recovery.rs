@@ -16,6 +16,7 @@ use super::exit::Failure;
 use super::finished::Finished;
 use super::{record, stop};
 use crate::bare::{Journal, Machine, OpenTrial, Record, Recovery, journals, put_away};
+use crate::disk;
 use crate::kernel::preflight::{TAINT_DIE, taint};
 use crate::kernel::pstore::{self, FoundLog};
 use crate::kernel::uname::boot_id;
@@ -231,7 +232,7 @@ fn keep(run: &RunLoop<'_>, index: u32, logs: &[&FoundLog]) -> Result<Option<Stri
             file.write_all(&log.bytes)?;
         }
         file.sync_all()?;
-        File::open(&folder)?.sync_all()
+        disk::sync(&folder)
     };
     write()?;
     let folder = folder.file_name().map(PathBuf::from).unwrap_or_default();
@@ -255,14 +256,8 @@ fn put_back(run: &RunLoop<'_>, open: &OpenTrial) -> Result<(), Failure> {
     for name in &found.unloaded {
         run.events.note(format!("unloaded {name}"));
     }
-    for stays in &found.stay {
-        run.events.note(format!("still loaded: {stays}"));
-    }
-    if !found.others.is_empty() {
-        run.events.note(format!(
-            "loaded since the run began, and not by modrace: {}",
-            found.others.join(", ")
-        ));
+    for note in found.notes() {
+        run.events.note(note);
     }
     run.put_back();
     Ok(())

@@ -22,6 +22,7 @@ use super::make::{self, MakeError};
 use super::module_image::ModuleImage;
 use super::programs;
 use super::toolchain;
+
 /// Time between two words on a build that goes on.
 const WORD_EVERY: Duration = Duration::from_secs(10);
 /// The name that the dummy module is built under.

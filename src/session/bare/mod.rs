@@ -108,7 +108,8 @@ pub fn run(asked: &BareRequest, events: Events<'_>) -> Result<Finished, Failure>
             .hint("leave the option away: nothing takes time from the race there"));
     }
     let tunables = tunables::plan(asked.on_crash);
-    refuse_unseen(&tunables, asked, &CrashLog::gather())?;
+    let crash_log = CrashLog::gather();
+    refuse_unseen(&tunables, asked, &crash_log)?;
     let machine = uname::environment("");
     let release = machine.kernel.release.clone().unwrap_or_default();
     let named = candidate::named(asked, &release)?;
@@ -120,7 +121,7 @@ pub fn run(asked: &BareRequest, events: Events<'_>) -> Result<Finished, Failure>
     };
     let begin = begin(asked, &release, machine, &candidate, tunables)?;
     let control = asked.control.read(&begin.report.settings)?;
-    announce(&begin, asked, candidate.image.intree(), events);
+    announce(&begin, asked, candidate.image.intree(), &crash_log, events);
     if asked.rearm && !asked.install_unit {
         events.note(format!(
             "after each reboot run `modrace recover --resume --journal {}`; a systemd unit that \
@@ -284,7 +285,13 @@ fn environment(release: &str, mut machine: Environment) -> Environment {
 }
 
 /// What will happen, what will be changed, and how the result is found again.
-fn announce(begin: &Begin, asked: &BareRequest, intree: bool, events: Events<'_>) {
+fn announce(
+    begin: &Begin,
+    asked: &BareRequest,
+    intree: bool,
+    crash_log: &CrashLog,
+    events: Events<'_>,
+) {
     let report = &begin.report;
     let settings = &report.settings;
     events.note(format!(
@@ -295,7 +302,7 @@ fn announce(begin: &Begin, asked: &BareRequest, intree: bool, events: Events<'_>
         events.note(crowding);
     }
     let kept = if tunables::panics(&begin.tunables) {
-        format!("; a panic's log is {}", CrashLog::gather())
+        format!("; a panic's log is {crash_log}")
     } else {
         String::new()
     };
